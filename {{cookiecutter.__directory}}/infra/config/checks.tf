@@ -1,0 +1,159 @@
+# Everything in project.yaml that breaks a rule, as lines for a person. outputs.tf stops on them.
+
+locals {
+  # Each setting as { path, rule, value }: `path` as the reader sees it, `rule` with a * for names.
+  found = concat(
+    [
+      for key, value in try({ for key, value in local.settings : key => value }, {}) : { path = key, rule = key, value = value }
+      if !contains(["environments", "alarms", "database_roles"], key)
+    ],
+    flatten([
+      for name, environment in local.environments : [
+        for section, settings in try({ for key, value in environment : key => value }, {}) : [
+          for key, value in try({ for key, value in settings : key => value }, { "" = settings }) : {
+            path  = trimsuffix("environments.${name}.${section}.${key}", ".")
+            rule  = trimsuffix("environments.*.${section}.${key}", ".")
+            value = value
+          }
+        ]
+      ]
+    ]),
+    [
+      for key, value in try({ for key, value in local.settings.alarms : key => value }, {}) :
+      { path = "alarms.${key}", rule = "alarms.${key}", value = value }
+    ],
+    [
+      for key, value in try({ for key, value in local.settings.database_roles : key => value }, {}) :
+      { path = "database_roles.${key}", rule = "database_roles.${key}", value = value }
+      if key != "roles"
+    ],
+    flatten([
+      for name, role in try({ for key, value in local.settings.database_roles.roles : key => value }, {}) : [
+        for key, value in try({ for key, value in role : key => value }, {}) :
+        { path = "database_roles.roles.${name}.${key}", rule = "database_roles.roles.*.${key}", value = value }
+      ]
+    ]),
+  )
+  paths = [for setting in local.found : setting.path]
+
+  # The type is read from the JSON form, because Terraform's conversions take "5" for 5.
+  json_patterns = {
+    text    = "^\""
+    boolean = "^(true|false)$"
+    integer = "^-?[0-9]+$"
+    number  = "^-?[0-9]+(\\.[0-9]+)?$"
+    list    = "^\\["
+  }
+
+  unknown = [
+    for setting in local.found : "${setting.path}: unknown key. Known keys beside it: ${join(", ", [
+      for rule in keys(local.rules) : basename(replace(rule, ".", "/"))
+      if dirname(replace(rule, ".", "/")) == dirname(replace(setting.rule, ".", "/"))
+    ])}"
+    if !contains(keys(local.rules), setting.rule)
+  ]
+  wrong_type = [
+    for setting in local.found : "${setting.path}: ${jsonencode(setting.value)} is not ${local.type_names[local.rules[setting.rule].type]}"
+    if contains(keys(local.rules), setting.rule) && !can(regex(local.json_patterns[try(local.rules[setting.rule].type, "text")], jsonencode(setting.value)))
+  ]
+  type_names = {
+    text    = "text (put it in quotes)"
+    boolean = "true or false"
+    integer = "a whole number (without quotes)"
+    number  = "a number (without quotes)"
+    list    = "a list such as [a, b]"
+  }
+  well_typed = [
+    for setting in local.found : merge(setting, { is = local.rules[setting.rule] })
+    if contains(keys(local.rules), setting.rule) && can(regex(local.json_patterns[try(local.rules[setting.rule].type, "text")], jsonencode(setting.value)))
+  ]
+  wrong_value = concat(
+    [
+      for setting in local.well_typed : "${setting.path}: ${jsonencode(setting.value)} is not one of ${join(", ", setting.is.choices)}"
+      if can(setting.is.choices) && !contains(try(setting.is.choices, []), try(tostring(setting.value), ""))
+    ],
+    [
+      for setting in local.well_typed : "${setting.path}: ${setting.value} is not between ${setting.is.min} and ${setting.is.max}"
+      if can(setting.is.min) && contains(["integer", "number"], setting.is.type) && !try(setting.value >= setting.is.min && setting.value <= setting.is.max, false)
+    ],
+    [
+      for setting in local.well_typed : "${setting.path}: ${jsonencode(setting.value)} — ${try(setting.is.rule, "${setting.is.min} to ${setting.is.max} characters")}"
+      if can(setting.is.pattern) && !try(can(regex(setting.is.pattern, setting.value)) && length(setting.value) >= setting.is.min && length(setting.value) <= setting.is.max, false)
+    ],
+  )
+  missing = concat(
+    [
+      for key, rule in local.rules : "${key}: missing"
+      if rule.required && !strcontains(key, "*") && !contains(local.paths, key)
+    ],
+    flatten([
+      for name in keys(local.environments) : [
+        for key, rule in local.rules : "${replace(key, "*", name)}: missing"
+        if rule.required && startswith(key, "environments.*") && !contains(local.paths, replace(key, "*", name))
+      ]
+    ]),
+    [
+      for name in keys(try(local.settings.database_roles.roles, {})) : "database_roles.roles.${name}.profile: missing"
+      if !contains(local.paths, "database_roles.roles.${name}.profile")
+    ],
+    length(local.environments) == 0 ? ["environments: at least one is needed"] : [],
+  )
+
+  # Rules between settings. A value that is missing or wrong by itself has its line above: try() passes over it.
+  contradictions = concat(
+    [
+      for name in keys(local.environments) : "environments.${name}: 2 to 10 lower-case letters and digits, beginning with a letter"
+      if !can(regex("^[a-z][a-z0-9]{1,9}$", name))
+    ],
+    [
+      for name, environment in local.environments : "environments.${name}.network.cidr: ${environment.network.cidr} — not a private IPv4 range that begins at its first address"
+      if can(regex("^[0-9.]+/[0-9]+$", environment.network.cidr)) && !try(
+        cidrhost(environment.network.cidr, 0) == split("/", environment.network.cidr)[0] &&
+        can(regex("^(10\\.|172\\.(1[6-9]|2[0-9]|3[01])\\.|192\\.168\\.)", environment.network.cidr)), false
+      )
+    ],
+    [
+      for name, environment in local.environments : "environments.${name}.network.nat_gateways: ${environment.network.nat_gateways} is more than the ${environment.network.zones} zones"
+      if try(environment.network.nat_gateways > environment.network.zones, false)
+    ],
+    [
+      for name, environment in local.environments : "environments.${name}.database: min_capacity ${environment.database.min_capacity} is more than max_capacity ${environment.database.max_capacity}"
+      if try(environment.database.min_capacity > environment.database.max_capacity, false)
+    ],
+    [
+      for name, environment in local.environments : "environments.${name}.database: capacity goes in steps of 0.5"
+      if try(floor(environment.database.min_capacity * 2) != environment.database.min_capacity * 2 || floor(environment.database.max_capacity * 2) != environment.database.max_capacity * 2, false)
+    ],
+    [
+      for name, environment in local.environments : "environments.${name}.service: min_tasks ${environment.service.min_tasks} is more than max_tasks ${environment.service.max_tasks}"
+      if try(environment.service.min_tasks > environment.service.max_tasks, false)
+    ],
+    [
+      for name, environment in local.environments : "environments.${name}.service.memory: Fargate has no ${environment.service.memory} MiB with cpu ${environment.service.cpu}: ${join(" to ", slice(local.fargate_memory[environment.service.cpu], 0, 2))} in steps of ${local.fargate_memory[environment.service.cpu][2]}"
+      if try(!contains(range(local.fargate_memory[environment.service.cpu][0], local.fargate_memory[environment.service.cpu][1] + 1, local.fargate_memory[environment.service.cpu][2]), environment.service.memory), false) || try(environment.service.cpu == 256 && environment.service.memory == 1536, false)
+    ],
+    local.database ? [
+      for profile in ["owner", "read-write"] : "database_roles.roles: exactly one role has the profile owner, and at least one read-write; ${profile} is not so"
+      if !try(profile == "owner" ? length([for role in local.settings.database_roles.roles : role if role.profile == profile]) == 1 : length([for role in local.settings.database_roles.roles : role if role.profile == profile]) >= 1, true)
+    ] : [],
+    try(length(local.settings.database_roles.schemas) == 0, false) ? ["database_roles.schemas: at least one is needed"] : [],
+    [
+      for name in try(local.settings.database_roles.retired, []) : "database_roles.retired: ${name} is also under roles"
+      if contains(keys(try(local.settings.database_roles.roles, {})), name)
+    ],
+    var.environment != null && !contains(keys(local.environments), coalesce(var.environment, "-")) ? [
+      "environment ${var.environment}: not in project.yaml, which has ${join(", ", keys(local.environments))}"
+    ] : [],
+    local.temporary && !can(regex("^[a-z0-9]+(-[a-z0-9]+)*$", var.workspace)) ? [
+      "workspace ${var.workspace}: lower-case letters, digits and single hyphens"
+    ] : [],
+    local.temporary && length(local.names.service) > 32 ? [
+      "workspace ${var.workspace}: ${local.names.service} has ${length(local.names.service)} characters; a load balancer's name has at most 32"
+    ] : [],
+    local.temporary && contains(keys(local.environments), var.workspace) ? [
+      "workspace ${var.workspace}: is an environment of project.yaml"
+    ] : [],
+  )
+
+  problems = sort(distinct(concat(local.unknown, local.wrong_type, local.wrong_value, local.missing, local.contradictions)))
+}

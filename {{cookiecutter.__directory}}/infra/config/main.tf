@@ -1,0 +1,27 @@
+# Reads project.yaml once and gives every layer the same settings and names. Creates nothing.
+#   rules.tf   what each setting may be
+#   checks.tf  finds what breaks a rule
+#   names.tf   every name that AWS sees
+
+locals {
+  file     = coalesce(var.project_file, "${path.module}/../../project.yaml")
+  settings = yamldecode(file(local.file))
+
+  environments = try(tomap({ for name, settings in local.settings.environments : name => settings }), local.settings.environments, {})
+  temporary    = var.workspace != "default"
+
+  aws_region = try(local.settings.aws_region, "")
+  partition  = startswith(local.aws_region, "cn-") ? "aws-cn" : startswith(local.aws_region, "us-gov-") ? "aws-us-gov" : "aws"
+
+  # What a setting is when project.yaml does not say it.
+  alarms = merge(
+    { for key, rule in local.alarm_rules : key => rule.default },
+    try(local.settings.alarms, {}),
+    try(local.environments[var.environment].alarms, {}),
+  )
+  role_defaults = {
+    login                     = "iam"
+    connection_limit          = -1
+    statement_timeout_seconds = 0
+  }
+}

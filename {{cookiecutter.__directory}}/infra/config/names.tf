@@ -1,0 +1,66 @@
+# Every name that AWS sees. The longest that project.yaml allows fit AWS's limits: 20 characters of app_name and
+# 10 of the environment leave a load balancer's 32 with one to spare.
+
+locals {
+  app         = try(tostring(local.settings.app_name), "")
+  account     = try(tostring(local.settings.aws_account_id), "")
+  environment = coalesce(var.environment, "shared")
+  base        = "${local.app}-${local.environment}"
+  service     = local.temporary ? "${local.base}-${var.workspace}" : local.base
+  path        = "/${local.app}/${local.environment}${local.temporary ? "/${var.workspace}" : ""}"
+
+  names = {
+    # account
+    state_bucket         = "${local.app}-tfstate-${local.account}-${local.aws_region}"
+    state_log_bucket     = "${local.app}-tfstate-logs-${local.account}-${local.aws_region}"
+    locks_table          = "${local.app}-tfstate-locks"
+    state_key            = "alias/${local.app}-tfstate"
+    permissions_boundary = "${local.app}-boundary"
+    plan_role            = "${local.app}-github-plan"
+    build_role           = "${local.app}-github-build"
+    apply_role           = "${local.app}-github-apply-${local.environment}"
+
+    # build-repository
+    build_repository = local.app
+
+    # network
+    network                  = local.base
+    endpoints_security_group = "${local.base}-endpoints"
+    flow_log_group           = "/${local.app}/${local.environment}/network"
+
+    # database
+    database_cluster            = local.base
+    database_name               = replace(local.app, "-", "_")
+    database_key                = "alias/${local.base}-database"
+    database_security_group     = "${local.base}-database"
+    role_manager                = "${local.base}-role-manager"
+    role_manager_log_group      = "/aws/lambda/${local.base}-role-manager"
+    role_manager_security_group = "${local.base}-role-manager"
+
+    # service: of its own in a temporary environment
+    service                      = local.service
+    service_key                  = "alias/${local.service}-service"
+    service_log_group            = "${local.path}/service"
+    service_security_group       = "${local.service}-service"
+    load_balancer_security_group = "${local.service}-load-balancer"
+    log_bucket                   = "${local.service}-logs-${local.account}"
+    alarms_topic                 = "${local.service}-alarms"
+    migrate                      = "${local.service}-migrate"
+    task_role                    = "${local.service}-task"
+    migrate_role                 = "${local.service}-migrate"
+    execution_role               = "${local.service}-execution"
+    flags_application            = local.service
+    flags_environment            = local.environment
+    flags_profile                = "flags"
+    image_parameter              = "${local.path}/image"
+    incident_url_parameter       = "/${local.app}/${local.environment}/incident-url"
+  }
+
+  domain = try(local.settings.domain_name, "")
+  host = (
+    local.domain == "" ? "" :
+    local.temporary ? "${var.workspace}.${local.environment}.${local.domain}" :
+    local.environment == "prod" ? local.domain :
+    "${local.environment}.${local.domain}"
+  )
+}

@@ -1,0 +1,72 @@
+output "project" {
+  description = "The answers at the top of project.yaml, and environment_names."
+  value = merge(
+    { for key, value in try({ for key, value in local.settings : key => value }, {}) : key => value if !contains(["environments", "alarms", "database_roles"], key) },
+    { environment_names = sort(keys(local.environments)) },
+  )
+
+  precondition {
+    condition     = length(local.problems) == 0
+    error_message = "project.yaml:\n  ${join("\n  ", local.problems)}"
+  }
+}
+
+output "environment" {
+  description = "Settings of var.environment: protected (false in a temporary environment), network, database, service, alarms with the defaults filled in. null without an environment."
+  value = var.environment == null ? null : merge(
+    try(local.environments[var.environment], {}),
+    {
+      protected = try(local.environments[var.environment].protected, true) && !local.temporary
+      alarms    = local.alarms
+    },
+  )
+}
+
+output "database_roles" {
+  description = "Desired state of the database's roles, with the defaults filled in: { schemas, extensions, roles, retired }."
+  value = local.database ? {
+    schemas    = try(local.settings.database_roles.schemas, [])
+    extensions = try(local.settings.database_roles.extensions, [])
+    retired    = try(local.settings.database_roles.retired, [])
+    roles      = { for name, role in try(local.settings.database_roles.roles, {}) : name => merge(local.role_defaults, role) }
+  } : null
+}
+
+output "names" {
+  description = "Every name that AWS sees, by what it names."
+  value       = local.names
+}
+
+output "host" {
+  description = "DNS name of the service in var.environment; empty without a domain."
+  value       = local.host
+}
+
+output "temporary" {
+  description = "Whether this is a temporary environment: a workspace other than default."
+  value       = local.temporary
+}
+
+output "partition" {
+  description = "AWS partition of the region: aws, aws-us-gov or aws-cn."
+  value       = local.partition
+}
+
+output "dns_suffix" {
+  description = "Domain of the partition's services."
+  value       = local.partition == "aws-cn" ? "amazonaws.com.cn" : "amazonaws.com"
+}
+
+output "tags" {
+  description = "Tags of every resource."
+  value = merge(
+    {
+      application = local.app
+      owner       = try(tostring(local.settings.owner), "")
+      repository  = try(tostring(local.settings.github_repository), "")
+      managed-by  = "terraform"
+    },
+    var.environment == null ? {} : { environment = var.environment },
+    local.temporary ? { temporary = var.workspace } : {},
+  )
+}

@@ -1,0 +1,17 @@
+variable "environment" {
+  type        = string
+  description = "Environment whose settings and names are wanted; null in the layers that all environments share."
+  default     = null
+}
+
+variable "workspace" {
+  type        = string
+  description = "Terraform workspace of the caller. Any other than \"default\" is a temporary environment beside var.environment, on its network and database."
+  default     = "default"
+}
+
+variable "project_file" {
+  type        = string
+  description = "Path of the settings; null for the project.yaml at the top of this repository."
+  default     = null
+}
