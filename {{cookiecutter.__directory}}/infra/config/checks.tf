@@ -28,7 +28,7 @@ locals {
       if key != "roles"
     ],
     flatten([
-      for name, role in try({ for key, value in local.settings.database_roles.roles : key => value }, {}) : [
+      for name, role in local.roles : [
         for key, value in try({ for key, value in role : key => value }, {}) :
         { path = "database_roles.roles.${name}.${key}", rule = "database_roles.roles.*.${key}", value = value }
       ]
@@ -93,11 +93,19 @@ locals {
       ]
     ]),
     [
-      for name in keys(try(local.settings.database_roles.roles, {})) : "database_roles.roles.${name}.profile: missing"
+      for name in keys(local.roles) : "database_roles.roles.${name}.profile: missing"
       if !contains(local.paths, "database_roles.roles.${name}.profile")
     ],
-    length(local.environments) == 0 ? ["environments: at least one is needed"] : [],
+    length(local.environments) == 0 ? ["environments: at least one is needed, as a block with its name"] : [],
+    local.database && length(local.roles) == 0 ? ["database_roles.roles: needed, as blocks with their names"] : [],
   )
+
+  # YAML lets the last of two equal keys win in silence.
+  top_keys = flatten(regexall("(?m)^([A-Za-z_]+) *:", file(local.file)))
+  repeated = [
+    for key in distinct(local.top_keys) : "${key}: is there more than once"
+    if length([for other in local.top_keys : other if other == key]) > 1
+  ]
 
   # Rules between settings. A value that is missing or wrong by itself has its line above: try() passes over it.
   contradictions = concat(
@@ -107,7 +115,7 @@ locals {
     ],
     [
       for name, environment in local.environments : "environments.${name}.network.cidr: ${environment.network.cidr} — not a private IPv4 range that begins at its first address"
-      if can(regex("^[0-9.]+/[0-9]+$", environment.network.cidr)) && !try(
+      if can(regex(local.rules["environments.*.network.cidr"].pattern, environment.network.cidr)) && !try(
         cidrhost(environment.network.cidr, 0) == split("/", environment.network.cidr)[0] &&
         can(regex("^(10\\.|172\\.(1[6-9]|2[0-9]|3[01])\\.|192\\.168\\.)", environment.network.cidr)), false
       )
@@ -134,12 +142,12 @@ locals {
     ],
     local.database ? [
       for profile in ["owner", "read-write"] : "database_roles.roles: exactly one role has the profile owner, and at least one read-write; ${profile} is not so"
-      if !try(profile == "owner" ? length([for role in local.settings.database_roles.roles : role if role.profile == profile]) == 1 : length([for role in local.settings.database_roles.roles : role if role.profile == profile]) >= 1, true)
+      if !try(profile == "owner" ? length([for role in local.roles : role if role.profile == profile]) == 1 : length([for role in local.roles : role if role.profile == profile]) >= 1, true)
     ] : [],
     try(length(local.settings.database_roles.schemas) == 0, false) ? ["database_roles.schemas: at least one is needed"] : [],
     [
       for name in try(local.settings.database_roles.retired, []) : "database_roles.retired: ${name} is also under roles"
-      if contains(keys(try(local.settings.database_roles.roles, {})), name)
+      if contains(keys(local.roles), name)
     ],
     var.environment != null && !contains(keys(local.environments), coalesce(var.environment, "-")) ? [
       "environment ${var.environment}: not in project.yaml, which has ${join(", ", keys(local.environments))}"
@@ -155,5 +163,5 @@ locals {
     ] : [],
   )
 
-  problems = sort(distinct(concat(local.unknown, local.wrong_type, local.wrong_value, local.missing, local.contradictions)))
+  problems = sort(distinct(concat(local.repeated, local.unknown, local.wrong_type, local.wrong_value, local.missing, local.contradictions)))
 }

@@ -7,7 +7,9 @@ locals {
   file     = coalesce(var.project_file, "${path.module}/../../project.yaml")
   settings = yamldecode(file(local.file))
 
-  environments = try(tomap({ for name, settings in local.settings.environments : name => settings }), local.settings.environments, {})
+  # Objects, or empty where the file has something else: checks.tf says so.
+  environments = try({ for name, settings in local.settings.environments : tostring(name) => settings if !can(local.settings.environments[0]) }, {})
+  roles        = try({ for name, role in local.settings.database_roles.roles : tostring(name) => role if !can(local.settings.database_roles.roles[0]) }, {})
   temporary    = var.workspace != "default"
 
   aws_region = try(local.settings.aws_region, "")

@@ -16,7 +16,7 @@ output "environment" {
   value = var.environment == null ? null : merge(
     try(local.environments[var.environment], {}),
     {
-      protected = try(local.environments[var.environment].protected, true) && !local.temporary
+      protected = try(tobool(coalesce(local.environments[var.environment].protected, true)), true) && !local.temporary
       alarms    = local.alarms
     },
   )
@@ -28,7 +28,7 @@ output "database_roles" {
     schemas    = try(local.settings.database_roles.schemas, [])
     extensions = try(local.settings.database_roles.extensions, [])
     retired    = try(local.settings.database_roles.retired, [])
-    roles      = { for name, role in try(local.settings.database_roles.roles, {}) : name => merge(local.role_defaults, role) }
+    roles      = { for name, role in local.roles : name => try(merge(local.role_defaults, role), local.role_defaults) }
   } : null
 }
 

@@ -39,6 +39,7 @@ locals {
         type = "text", pattern = "^(us|eu|ap|sa|ca|me|af|il|mx|cn|us-gov)-(north|south|east|west|central|northeast|northwest|southeast|southwest)-[1-9]$", min = 9, max = 14, required = true
         rule = "a region of the aws, aws-us-gov or aws-cn partition, such as eu-west-1"
       }
+      "account_settings" = { type = "text", choices = ["create", "existing"], required = true }
       "domain_name" = {
         type = "text", pattern = "^(([a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?\\.)+[a-z][a-z0-9-]*[a-z0-9])?$", min = 0, max = 253, required = true
         rule = "a lower-case DNS name such as shop.example.com, or empty"

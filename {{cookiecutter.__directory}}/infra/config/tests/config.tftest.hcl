@@ -1,0 +1,120 @@
+run "longest_names" {
+  command = plan
+  variables {
+    project_file = "./tests/longest.yaml"
+    environment  = "production"
+  }
+
+  # https://docs.aws.amazon.com/elasticloadbalancing/latest/APIReference/API_CreateLoadBalancer.html
+  assert {
+    condition     = length(output.names.service) <= 32
+    error_message = "a load balancer's name has at most 32 characters: ${output.names.service}"
+  }
+  # https://docs.aws.amazon.com/AmazonS3/latest/userguide/bucketnamingrules.html
+  assert {
+    condition     = alltrue([for key in ["state_bucket", "state_log_bucket", "log_bucket"] : length(output.names[key]) <= 63])
+    error_message = "a bucket's name has at most 63 characters"
+  }
+  # IAM roles and Lambda functions have 64; RDS identifiers and PostgreSQL names 63.
+  assert {
+    condition     = alltrue([for key in ["plan_role", "build_role", "apply_role", "task_role", "migrate_role", "execution_role", "role_manager"] : length(output.names[key]) <= 64])
+    error_message = "an IAM role's or a function's name has at most 64 characters"
+  }
+  assert {
+    condition     = length(output.names.database_cluster) <= 63 && length(output.names.database_name) <= 63
+    error_message = "a database name has at most 63 characters"
+  }
+  assert {
+    condition     = output.partition == "aws-cn" && output.dns_suffix == "amazonaws.com.cn"
+    error_message = "cn-northwest-1 is in the partition aws-cn"
+  }
+  assert {
+    condition     = output.environment.alarms.cpu_percent == 50 && output.environment.alarms.memory_percent == 70 && output.environment.alarms.error_percent == 5
+    error_message = "an environment's threshold wins over the project's, and that over the default"
+  }
+  assert {
+    condition     = output.database_roles.roles.app.login == "iam" && output.database_roles.roles.app.connection_limit == -1
+    error_message = "a role's defaults are filled in"
+  }
+  assert {
+    condition     = output.host == "production.shop.example.com" && output.environment.protected
+    error_message = "an environment answers below the domain"
+  }
+}
+
+run "prod_answers_at_the_domain" {
+  command = plan
+  variables {
+    project_file = "./tests/longest.yaml"
+    environment  = "prod"
+  }
+
+  assert {
+    condition     = output.host == "shop.example.com"
+    error_message = "prod answers at the domain itself"
+  }
+}
+
+run "temporary_environment_with_too_long_a_name_is_refused" {
+  command = plan
+  variables {
+    project_file = "./tests/longest.yaml"
+    environment  = "prod"
+    workspace    = "pr-1234"
+  }
+  expect_failures = [output.project] # 33 characters: one more than a load balancer's name may have
+}
+
+run "temporary_environment_has_its_own_names" {
+  command = plan
+  variables {
+    project_file = "./tests/minimal.yaml"
+    environment  = "prod"
+    workspace    = "pr-1234"
+  }
+
+  assert {
+    condition     = output.names.service == "tiny-prod-pr-1234" && output.names.network == "tiny-prod" && output.tags.temporary == "pr-1234" && !output.environment.protected
+    error_message = "a temporary environment has a service of its own on the environment's network"
+  }
+}
+
+run "minimal" {
+  command = plan
+  variables {
+    project_file = "./tests/minimal.yaml"
+    environment  = "prod"
+  }
+
+  assert {
+    condition     = output.database_roles == null && output.partition == "aws-us-gov" && output.host == ""
+    error_message = "without a database there are no roles"
+  }
+}
+
+run "broken_settings_are_refused" {
+  command = plan
+  variables {
+    project_file = "./tests/broken.yaml"
+    environment  = "prod"
+  }
+  expect_failures = [output.project]
+}
+
+run "unknown_environment_is_refused" {
+  command = plan
+  variables {
+    project_file = "./tests/minimal.yaml"
+    environment  = "dev"
+  }
+  expect_failures = [output.project]
+}
+
+run "project_yaml_of_this_repository" {
+  command = plan
+
+  assert {
+    condition     = length(output.project.environment_names) > 0
+    error_message = "project.yaml has environments"
+  }
+}
