@@ -125,6 +125,10 @@ locals {
       if try(environment.network.nat_gateways > environment.network.zones, false)
     ],
     [
+      for name, environment in local.environments : "environments.${name}.network.endpoint_zones: ${environment.network.endpoint_zones} is more than the ${environment.network.zones} zones"
+      if try(environment.network.endpoint_zones > environment.network.zones, false)
+    ],
+    [
       for name, environment in local.environments : "environments.${name}.database: min_capacity ${environment.database.min_capacity} is more than max_capacity ${environment.database.max_capacity}"
       if try(environment.database.min_capacity > environment.database.max_capacity, false)
     ],

@@ -21,19 +21,26 @@ locals {
     apply_role           = "${local.app}-github-apply-${local.environment}"
 
     # build-repository
-    build_repository = local.app
+    build_repository     = local.app
+    build_repository_key = "alias/${local.app}-build-repository"
 
     # network
-    network                  = local.base
-    endpoints_security_group = "${local.base}-endpoints"
-    flow_log_group           = "/${local.app}/${local.environment}/network"
+    network                         = local.base
+    network_key                     = "alias/${local.base}-network"
+    endpoints_security_group        = "${local.base}-endpoints"
+    secrets_endpoint_security_group = "${local.base}-secrets-endpoint"
+    flow_log_group                  = "/${local.app}/${local.environment}/network"
+    flow_log_role                   = "${local.base}-flow-logs"
 
     # database
     database_cluster            = local.base
+    database_monitoring_role    = "${local.base}-database-monitoring"
+    database_log_groups         = "/aws/rds/cluster/${local.base}" # and one level below it the kinds of logs
     database_name               = replace(local.app, "-", "_")
     database_key                = "alias/${local.base}-database"
     database_security_group     = "${local.base}-database"
     role_manager                = "${local.base}-role-manager"
+    role_manager_check          = "${local.base}-role-manager-check"
     role_manager_log_group      = "/aws/lambda/${local.base}-role-manager"
     role_manager_security_group = "${local.base}-role-manager"
 

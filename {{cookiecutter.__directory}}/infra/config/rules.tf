@@ -59,6 +59,8 @@ locals {
       }
       "environments.*.network.zones"        = { type = "integer", min = 2, max = 4, required = true }
       "environments.*.network.nat_gateways" = { type = "integer", min = 1, max = 4, required = local.nat_gateway }
+      # Zones with an interface of each VPC endpoint; every zone without it.
+      "environments.*.network.endpoint_zones" = { type = "integer", min = 1, max = 4, required = false }
 
       "environments.*.database.min_capacity"          = { type = "number", min = 0, max = 256, required = local.database }
       "environments.*.database.max_capacity"          = { type = "number", min = 1, max = 256, required = local.database }

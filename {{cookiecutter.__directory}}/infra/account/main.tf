@@ -1,0 +1,46 @@
+# Layer 1: what the project needs once in its account, made by an administrator with `make bootstrap`.
+#   state.tf     bucket, key and locks of Terraform's state
+#   guards.tf    account-wide protections
+#   github.tf    who GitHub's jobs are here: OIDC provider, roles and whom they trust
+#   boundary.tf  the most that any role of this project can do
+#   plan.tf      what the plan role may read
+#   build.tf     what the build role may push
+#   apply.tf     what the apply role of each environment may change
+
+module "config" {
+  source = "../config"
+
+  project_file = var.project_file
+}
+
+provider "aws" {
+  region              = module.config.project.aws_region
+  allowed_account_ids = [module.config.project.aws_account_id]
+
+  default_tags {
+    tags = module.config.tags
+  }
+}
+
+locals {
+  project    = module.config.project
+  names      = module.config.names
+  app        = local.project.app_name
+  account_id = local.project.aws_account_id
+  region     = local.project.aws_region
+
+  # ARN up to the resource, as in "${local.arn.iam}:role/name".
+  arn = merge(
+    {
+      for service in [
+        "acm", "appconfig", "cloudwatch", "dynamodb", "ecr", "ecs", "elasticloadbalancing", "events", "kms", "lambda",
+        "logs", "rds", "rds-db", "secretsmanager", "sns", "ssm", "wafv2",
+      ] : service => "arn:${module.config.partition}:${service}:${local.region}:${local.account_id}"
+    },
+    {
+      iam     = "arn:${module.config.partition}:iam::${local.account_id}"
+      s3      = "arn:${module.config.partition}:s3::"
+      route53 = "arn:${module.config.partition}:route53::"
+    },
+  )
+}

@@ -1,0 +1,164 @@
+mock_provider "aws" {
+  override_during = plan
+
+  mock_resource "aws_kms_key" {
+    defaults = { arn = "arn:aws:kms:us-east-1:123456789012:key/11111111-2222-3333-4444-555555555555" }
+  }
+  mock_resource "aws_s3_bucket" {
+    defaults = { arn = "arn:aws:s3:::bucket" }
+  }
+  mock_resource "aws_iam_policy" {
+    defaults = { arn = "arn:aws:iam::123456789012:policy/name" }
+  }
+}
+
+# Planned, not applied: the state bucket refuses to be destroyed after a test.
+variables {
+  project_file = "../config/tests/longest.yaml"
+}
+
+run "roles_trust_exact_subjects" {
+  command = plan
+
+  assert {
+    condition     = join(" ", output.trusted_subjects["twenty-characters-ab-github-apply-production"]) == "repo:acme@1234/shop.api@5678:environment:production"
+    error_message = "an apply role trusts its own GitHub environment and nothing else"
+  }
+  assert {
+    condition     = alltrue([for subject in flatten(values(output.trusted_subjects)) : !strcontains(subject, "*")])
+    error_message = "a trusted subject has no wildcard"
+  }
+  assert {
+    condition = alltrue([
+      for role in concat([aws_iam_role.plan, aws_iam_role.build], values(aws_iam_role.apply)) :
+      alltrue([
+        for statement in jsondecode(role.assume_role_policy).Statement :
+        statement.Principal == { Federated = "arn:aws-cn:iam::123456789012:oidc-provider/token.actions.githubusercontent.com" } &&
+        keys(statement.Condition) == ["StringEquals"] &&
+        statement.Condition.StringEquals["token.actions.githubusercontent.com:aud"] == "sts.amazonaws.com.cn" &&
+        can(statement.Condition.StringEquals["token.actions.githubusercontent.com:sub"])
+      ])
+    ])
+    error_message = "each statement of trust compares audience and subject exactly"
+  }
+  assert {
+    condition = alltrue([
+      for role in aws_iam_role.apply :
+      jsondecode(role.assume_role_policy).Statement[0].Condition.StringEquals["token.actions.githubusercontent.com:ref"] == "refs/heads/main"
+    ])
+    error_message = "an apply role is for jobs on the main branch"
+  }
+}
+
+run "policies_are_narrow" {
+  command = plan
+
+  assert {
+    condition = alltrue(flatten([
+      for policy in concat(values(aws_iam_policy.apply)[*].policy, [aws_iam_policy.read.policy, aws_iam_policy.boundary.policy, aws_iam_role_policy.build.policy]) : [
+        for statement in jsondecode(policy).Statement :
+        !contains(flatten([statement.Action]), "*") && alltrue([for action in flatten([statement.Action]) : !contains(flatten([statement.Resource]), "*") || !endswith(action, ":*")])
+      ]
+    ]))
+    error_message = "no statement has all actions, or all actions of a service on all resources"
+  }
+  assert {
+    condition = alltrue(flatten([
+      for name, policy in aws_iam_policy.apply : [
+        for statement in jsondecode(policy.policy).Statement :
+        !contains(flatten([statement.Resource]), "*") || can(statement.Condition)
+      ]
+    ]))
+    error_message = "a change of any resource is limited by tag or region"
+  }
+  assert {
+    condition = alltrue(flatten([
+      for policy in aws_iam_policy.apply : [
+        for statement in jsondecode(policy.policy).Statement : alltrue([
+          for resource in flatten([statement.Resource]) :
+          startswith(resource, "arn:aws-cn:iam::123456789012:role/twenty-characters-ab-") || startswith(resource, "arn:aws-cn:iam::123456789012:role/aws-service-role/")
+        ])
+        if anytrue([for action in flatten([statement.Action]) : startswith(action, "iam:")])
+      ]
+    ]))
+    error_message = "IAM is written for this project's names only"
+  }
+  assert {
+    condition = alltrue(flatten([
+      for policy in aws_iam_policy.apply : [
+        for statement in jsondecode(policy.policy).Statement :
+        statement.Condition.StringEquals["iam:PermissionsBoundary"] == "arn:aws-cn:iam::123456789012:policy/twenty-characters-ab-boundary"
+        if anytrue([for action in flatten([statement.Action]) : contains(["iam:CreateRole", "iam:PutRolePolicy", "iam:AttachRolePolicy"], action)])
+      ]
+    ]))
+    error_message = "a role that an apply role makes carries the boundary"
+  }
+  assert {
+    condition = !anytrue(flatten([
+      for policy in concat(values(aws_iam_policy.apply)[*].policy, [aws_iam_policy.boundary.policy]) : [
+        for statement in jsondecode(policy).Statement : [
+          for action in flatten([statement.Action]) :
+          contains(["iam:*", "iam:DeleteRolePermissionsBoundary", "iam:CreatePolicyVersion", "iam:CreateUser", "iam:CreateAccessKey", "sts:AssumeRole"], action)
+        ]
+      ]
+    ]))
+    error_message = "no way out of the boundary"
+  }
+  # https://docs.aws.amazon.com/IAM/latest/UserGuide/reference_iam-quotas.html
+  assert {
+    condition     = alltrue([for policy in concat(values(aws_iam_policy.apply), [aws_iam_policy.read, aws_iam_policy.boundary]) : length(policy.policy) <= 6144])
+    error_message = "a policy has at most 6,144 characters"
+  }
+  assert {
+    condition     = alltrue([for role in values(aws_iam_role.apply) : length(role.assume_role_policy) <= 2048])
+    error_message = "a trust policy has at most 2,048 characters"
+  }
+}
+
+run "state_is_guarded" {
+  command = plan
+
+  assert {
+    condition     = length(aws_dynamodb_table.locks) == 0
+    error_message = "no table where the S3 lock file is the only lock"
+  }
+  assert {
+    condition     = one(aws_s3_bucket_server_side_encryption_configuration.state.rule).apply_server_side_encryption_by_default[0].sse_algorithm == "aws:kms"
+    error_message = "the state is encrypted with the project's key"
+  }
+  assert {
+    condition     = alltrue([for versioning in aws_s3_bucket_versioning.state : versioning.versioning_configuration[0].status == "Enabled"])
+    error_message = "old states can be read again"
+  }
+  assert {
+    condition = alltrue([
+      for policy in [aws_s3_bucket_policy.state.policy, aws_s3_bucket_policy.state_logs.policy] :
+      anytrue([for statement in jsondecode(policy).Statement : statement.Effect == "Deny" && try(statement.Condition.Bool["aws:SecureTransport"], "") == "false"])
+    ])
+    error_message = "buckets refuse access without TLS"
+  }
+}
+
+run "settings_of_the_account_that_others_made_are_left_alone" {
+  command = plan
+  variables {
+    project_file = "../config/tests/minimal.yaml"
+  }
+
+  assert {
+    condition     = length(aws_iam_openid_connect_provider.github) + length(aws_s3_account_public_access_block.this) + length(aws_ebs_encryption_by_default.this) == 0
+    error_message = "account_settings existing makes none of them"
+  }
+}
+
+run "this_repository" {
+  command = plan
+  variables {
+    project_file = null
+  }
+
+  assert {
+    condition     = length(aws_dynamodb_table.locks) == (local.project.terraform_state_locks == "dynamodb" ? 1 : 0)
+    error_message = "the locks table follows project.yaml"
+  }
+}
