@@ -1,0 +1,74 @@
+# Makes projects from the template, and proves that they are right. `make help` lists every target.
+
+SHELL := /bin/bash
+.SHELLFLAGS := -eu -o pipefail -c
+.DEFAULT_GOAL := help
+MAKEFLAGS += --no-builtin-rules
+
+PYTHON ?= python3
+VENV := .venv
+RUN := $(VENV)/bin/python
+CHECKED := hooks tools tests bench
+LOCK := $(VENV)/bin/uv pip compile --quiet --universal --python-version 3.11 --generate-hashes --no-emit-index-url --no-header --no-annotate
+
+.PHONY: help
+help: ## List every target
+	@awk -F ':.*## ' '/^[a-z-]+:.*## /{printf "  %-14s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+
+# The values reach Python as they were typed: neither make nor the shell expands what is in them.
+.PHONY: project
+project: export ARGS := $(value ARGS)
+project: export OUTPUT := $(value OUTPUT)
+project: $(VENV)/.project ## Make a project: ARGS="app_name=shop aws_region=eu-west-1", OUTPUT=folder (projects)
+	@$(RUN) -m tools.make_project
+
+.PHONY: test
+test: $(VENV)/.test ## Everything: every kind of render, Terraform, the rendered repositories' own tests
+	$(RUN) -m pytest -n 2 -m "not nightly" $(PYTEST_ARGS)
+
+.PHONY: test-fast
+test-fast: $(VENV)/.test ## What takes less than a minute: answers, hooks, renders, documents
+	$(RUN) -m pytest -n 2 -m "not slow and not nightly" $(PYTEST_ARGS)
+
+.PHONY: test-nightly
+test-nightly: $(VENV)/.test ## Everything, for every pair of choices
+	$(RUN) -m pytest -n 2 $(PYTEST_ARGS)
+
+.PHONY: lint
+lint: $(VENV)/.test ## Check formatting, style, types and generated documents
+	$(RUN) -m ruff format --check $(CHECKED)
+	$(RUN) -m ruff check $(CHECKED)
+	$(RUN) -m mypy $(CHECKED)
+	$(RUN) -m tools.docs --check
+
+.PHONY: format
+format: $(VENV)/.test ## Format Python
+	$(RUN) -m ruff format $(CHECKED)
+	$(RUN) -m ruff check --fix $(CHECKED)
+
+.PHONY: docs
+docs: $(VENV)/.project ## Write docs/inputs.md and docs/names.md again
+	$(RUN) -m tools.docs
+
+.PHONY: bench
+bench: $(VENV)/.test ## Measure how long a render takes
+	$(RUN) -m bench.render
+
+.PHONY: lock
+lock: $(VENV)/.test ## Pin the requirement files again, with hashes
+	$(LOCK) --upgrade --output-file requirements-test.txt requirements-test.in
+	$(LOCK) --upgrade --constraints requirements-test.txt --output-file requirements.txt requirements.in
+
+.PHONY: clean
+clean: ## Delete the environment and the caches
+	rm -rf $(VENV) .mypy_cache .pytest_cache .ruff_cache .hypothesis
+
+$(VENV)/.project: requirements.txt
+	@$(PYTHON) -c 'import sys; sys.exit(None if sys.version_info >= (3, 11) else "Python 3.11 or newer is needed (make PYTHON=python3.13 …); this is " + sys.version)'
+	@$(PYTHON) -m venv --clear $(VENV)
+	@$(VENV)/bin/pip install --quiet --disable-pip-version-check --require-hashes -r requirements.txt
+	@touch $@
+
+$(VENV)/.test: $(VENV)/.project requirements-test.txt
+	@$(VENV)/bin/pip install --quiet --disable-pip-version-check --require-hashes -r requirements-test.txt
+	@touch $@

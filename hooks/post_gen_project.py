@@ -1,0 +1,90 @@
+"""Removes what was not chosen and what a maintainer's tools left in the template, and says what to do next.
+
+No network, no randomness, no dates, no commit: `cruft update` runs this again on every update, and two
+renders with equal answers are byte-identical.
+"""
+
+from __future__ import annotations
+
+import os
+import shlex
+import shutil
+import sys
+from pathlib import Path
+
+# {% raw %}
+
+MANIFEST = "absent-paths.txt"
+# Cookiecutter copies whole folders, with whatever is in them.
+JUNK_FOLDERS = frozenset(
+    [".hypothesis", ".mypy_cache", ".pytest_cache", ".ruff_cache", ".terraform", ".venv", "__pycache__"]
+)
+JUNK_FILES = (".pyc", ".tfplan", ".tfstate", ".tfstate.backup")
+JUNK_PATHS = ("role_manager/dist",)
+
+NEXT = """
+{name} is ready. Next:
+  cd {folder}
+  git init && git add --all && git commit --message "Start from the template"
+  make help        # every command, one line each
+  make setup       # the tools, in .venv
+  make rehearse    # the whole deployment on this computer, without an AWS account
+  make doctor      # what is still missing before the first deployment
+  make bootstrap   # once for the AWS account
+  make up ENV={environment}  # the first environment
+"""
+
+
+def listed(manifest: Path) -> list[str]:
+    """Paths in the manifest, without comments. ValueError for one that is not inside the project."""
+    paths = [line.strip() for line in manifest.read_text(encoding="utf-8").splitlines()]
+    paths = [path for path in paths if path and not path.startswith("#")]
+    for path in paths:
+        if path.startswith("/") or ".." in path.split("/") or path == ".":
+            raise ValueError(f"{manifest}: {path} is not a path inside the project")
+    return paths
+
+
+def remove(path: Path) -> None:
+    """Delete a file, a link or a folder with its content; nothing there is fine."""
+    if path.is_dir() and not path.is_symlink():
+        shutil.rmtree(path)
+    else:
+        path.unlink(missing_ok=True)
+
+
+def remove_absent(root: Path) -> None:
+    """Delete what the manifest lists, then the manifest."""
+    manifest = root / MANIFEST
+    if manifest.exists():
+        for path in listed(manifest):
+            remove(root / path)
+        manifest.unlink()
+
+
+def remove_junk(root: Path) -> None:
+    """Delete caches and build products that are no part of the template."""
+    for path in JUNK_PATHS:
+        remove(root / path)
+    for folder, folders, files in os.walk(root):
+        for name in JUNK_FOLDERS.intersection(folders):
+            remove(Path(folder, name))
+            folders.remove(name)
+        for name in files:
+            if name.endswith(JUNK_FILES):
+                remove(Path(folder, name))
+
+
+def main() -> None:
+    """Finish the project in the current folder."""
+    root = Path.cwd()
+    remove_absent(root)
+    remove_junk(root)
+    environment = "dev" if "\n  dev:" in (root / "project.yaml").read_text(encoding="utf-8") else "prod"
+    sys.stdout.write(NEXT.format(name=root.name, folder=shlex.quote(str(root)), environment=environment))
+
+
+if __name__ == "__main__":
+    main()
+
+# {% endraw %}

@@ -1,0 +1,1 @@
+"""What maintainers and `make project` run; nothing here reaches a rendered repository."""

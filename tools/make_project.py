@@ -1,0 +1,99 @@
+"""Makes a project from the template: what `make project` runs.
+
+ARGS and OUTPUT come from the environment, so that no shell reads the answers a second time. Answers in
+ARGS are checked before anything is written, and stay as typed: a `{{` in one is text, not Jinja. On a
+terminal the other answers are asked for, each until it is a right one; otherwise they are the defaults.
+"""
+
+from __future__ import annotations
+
+import logging
+import os
+import shlex
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+from cookiecutter import prompt
+from cookiecutter.exceptions import CookiecutterException, FailedHookException
+from cookiecutter.main import cookiecutter
+
+from hooks import pre_gen_project as rules
+from tools import template
+
+DEFAULT_OUTPUT = "projects"
+
+
+def parse(arguments: str) -> dict[str, str]:
+    """Answers from `name=value name='value with spaces'`.
+
+    ValueError with one line for each word that is not an answer to a question of the template.
+    """
+    try:
+        words = shlex.split(arguments)
+    except ValueError as error:
+        raise ValueError(f"ARGS: {arguments!r} — {error} — for example \"description='Takes orders'\"") from error
+    known = tuple(template.questions())
+    answers: dict[str, str] = {}
+    wrong = []
+    for word in words:
+        name, equals, value = word.partition("=")
+        if not equals:
+            wrong.append(f"ARGS: {word!r} — name=value, quoted when it has spaces — for example {known[0]}=shop")
+        elif name not in known:
+            nearest = rules.nearest(name, known)
+            wrong.append(f"{name}: no such question — did you mean {nearest}? — all of them: {', '.join(known)}")
+        elif name in answers:
+            wrong.append(f"{name}: answered twice")
+        answers[name] = value
+    wrong += filter(None, (rules.problem(name, value) for name, value in answers.items() if name in known))
+    if wrong:
+        raise ValueError(rules.report(wrong))
+    return answers
+
+
+def literal(value: str) -> str:
+    """A Jinja expression for exactly this text: cookiecutter renders every answer that it is given."""
+    return '{{ "' + "".join(f"\\U{ord(character):08x}" for character in value) + '" }}'
+
+
+def ask_until_right(ask: Callable[..., Any]) -> Callable[..., Any]:
+    """Cookiecutter's question, repeated until the hook would take the answer."""
+
+    def asked(name: str, *details: Any, **named_details: Any) -> Any:
+        while True:
+            answer = ask(name, *details, **named_details)
+            wrong = rules.problem(name, answer)
+            if wrong is None:
+                return answer
+            sys.stderr.write(f"  {wrong}\n")
+
+    return asked
+
+
+def main() -> None:
+    """Render into OUTPUT. Exit with 1 and words when an answer or the folder is not right."""
+    output = Path(os.environ.get("OUTPUT") or template.ROOT / DEFAULT_OUTPUT)
+    try:
+        answers = parse(os.environ.get("ARGS", ""))
+    except ValueError as error:
+        sys.exit(str(error))
+    # Choices must stay as they are: cookiecutter compares them with its list.
+    given = {name: value if name in rules.CHOICES else literal(value) for name, value in answers.items()}
+    logging.getLogger("cookiecutter").addHandler(logging.NullHandler())  # no traceback below the hook's words
+    prompt.read_user_variable = ask_until_right(prompt.read_user_variable)
+    try:
+        cookiecutter(str(template.ROOT), no_input=not sys.stdin.isatty(), extra_context=given, output_dir=str(output))
+    except FailedHookException:
+        sys.exit(1)  # the hook has said why
+    except CookiecutterException as error:
+        sys.exit(f'\n{error}\nChoose another name (ARGS="app_name=…") or folder (OUTPUT=…).')
+    except OSError as error:
+        sys.exit(f"\nOUTPUT: {output} — {error.strerror or error}")
+    except (KeyboardInterrupt, EOFError):
+        sys.exit("\nStopped; nothing was made.")
+
+
+if __name__ == "__main__":
+    main()
