@@ -48,10 +48,14 @@ locals {
     service                      = local.service
     service_key                  = "alias/${local.service}-service"
     service_log_group            = "${local.path}/service"
+    sessions_log_group           = "${local.path}/sessions"                                  # of ECS Exec
+    cluster_log_group            = "/aws/ecs/containerinsights/${local.service}/performance" # ECS decides it
+    firewall_log_group           = "aws-waf-logs-${local.service}"                           # AWS WAF asks for the prefix
     service_security_group       = "${local.service}-service"
     load_balancer_security_group = "${local.service}-load-balancer"
     log_bucket                   = "${local.service}-logs-${local.account}"
     alarms_topic                 = "${local.service}-alarms"
+    failed_deployments           = "${local.service}-failed-deployments"
     migrate                      = "${local.service}-migrate"
     task_role                    = "${local.service}-task"
     migrate_role                 = "${local.service}-migrate"
@@ -59,6 +63,7 @@ locals {
     flags_application            = local.service
     flags_environment            = local.environment
     flags_profile                = "flags"
+    flags_rollback_role          = "${local.service}-flags-rollback"
     image_parameter              = "${local.path}/image"
     incident_url_parameter       = "/${local.app}/${local.environment}/incident-url"
   }

@@ -1,0 +1,52 @@
+# Found by name; this layer reads no other layer's state.
+
+data "aws_vpc" "network" {
+  tags = { Name = local.names.network }
+}
+
+data "aws_subnets" "public" {
+  filter {
+    name   = "vpc-id"
+    values = [data.aws_vpc.network.id]
+  }
+
+  tags = { tier = "public" }
+}
+
+data "aws_subnets" "private" {
+  filter {
+    name   = "vpc-id"
+    values = [data.aws_vpc.network.id]
+  }
+
+  tags = { tier = "private" }
+}
+
+# With NAT gateways the network has no interface endpoints for the service.
+data "aws_security_group" "endpoints" {
+  count = local.internet_egress ? 0 : 1
+
+  name   = local.names.endpoints_security_group
+  vpc_id = data.aws_vpc.network.id
+}
+
+data "aws_ec2_managed_prefix_list" "s3" {
+  name = "com.amazonaws.${local.region}.s3"
+}
+
+data "aws_ecr_repository" "build" {
+  name = local.names.build_repository
+}
+
+data "aws_rds_cluster" "database" {
+  count = local.database ? 1 : 0
+
+  cluster_identifier = local.names.database_cluster
+}
+
+data "aws_security_group" "database" {
+  count = local.database ? 1 : 0
+
+  name   = local.names.database_security_group
+  vpc_id = data.aws_vpc.network.id
+}

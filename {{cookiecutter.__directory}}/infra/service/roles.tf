@@ -1,0 +1,141 @@
+# What the tasks may do. Every role carries the boundary of the account layer, or the apply role could not make it.
+
+locals {
+  permissions_boundary = "${local.arn.iam}:policy/${local.names.permissions_boundary}"
+
+  # ECS takes the role for tasks of this account and region only.
+  trust_tasks = jsonencode({
+    Version = "2012-10-17"
+    Statement = [{
+      Effect    = "Allow"
+      Principal = { Service = "ecs-tasks.amazonaws.com" }
+      Action    = "sts:AssumeRole"
+      Condition = {
+        StringEquals = { "aws:SourceAccount" = local.account_id }
+        ArnLike      = { "aws:SourceArn" = "${local.arn.ecs}:*" }
+      }
+    }]
+  })
+
+  database_login = {
+    for task, user in local.database_user : task => {
+      Sid      = "LogInToTheDatabase"
+      Effect   = "Allow"
+      Action   = "rds-db:connect"
+      Resource = "${local.arn.rds-db}:dbuser:${one(data.aws_rds_cluster.database[*].cluster_resource_id)}/${user}"
+    } if local.database
+  }
+}
+
+# ECS itself, before the container starts: pull the image, write the log.
+resource "aws_iam_role" "execution" {
+  name                 = local.names.execution_role
+  description          = "ECS starts the tasks of ${local.names.service}"
+  assume_role_policy   = local.trust_tasks
+  permissions_boundary = local.permissions_boundary
+}
+
+resource "aws_iam_role_policy" "execution" {
+  name = "start-tasks"
+  role = aws_iam_role.execution.id
+
+  policy = jsonencode({
+    Version = "2012-10-17"
+    Statement = [
+      {
+        # AWS documents "*" as its only resource: the token is for the registry, the next statement for the repository.
+        Sid      = "LogInToTheRegistry"
+        Effect   = "Allow"
+        Action   = "ecr:GetAuthorizationToken"
+        Resource = "*"
+      },
+      {
+        Sid      = "PullTheImage"
+        Effect   = "Allow"
+        Action   = ["ecr:BatchCheckLayerAvailability", "ecr:BatchGetImage", "ecr:GetDownloadUrlForLayer"]
+        Resource = data.aws_ecr_repository.build.arn
+      },
+      {
+        Sid      = "WriteTheLog"
+        Effect   = "Allow"
+        Action   = ["logs:CreateLogStream", "logs:PutLogEvents"]
+        Resource = "${local.arn.logs}:log-group:${local.names.service_log_group}:*"
+      },
+    ]
+  })
+}
+
+# The service's code.
+resource "aws_iam_role" "task" {
+  name                 = local.names.task_role
+  description          = "Code of ${local.names.service}"
+  assume_role_policy   = local.trust_tasks
+  permissions_boundary = local.permissions_boundary
+}
+
+resource "aws_iam_role_policy" "task" {
+  name = "serve"
+  role = aws_iam_role.task.id
+
+  policy = jsonencode({
+    Version = "2012-10-17"
+    Statement = concat(
+      [
+        {
+          # ECS Exec. AWS documents "*" as the only resource of these.
+          # https://docs.aws.amazon.com/AmazonECS/latest/developerguide/task-iam-roles.html#ecs-exec-required-iam-permissions
+          Sid    = "OpenSessions"
+          Effect = "Allow"
+          Action = [
+            "ssmmessages:CreateControlChannel", "ssmmessages:CreateDataChannel",
+            "ssmmessages:OpenControlChannel", "ssmmessages:OpenDataChannel",
+          ]
+          Resource = "*"
+        },
+        {
+          Sid      = "FindTheLogOfSessions"
+          Effect   = "Allow"
+          Action   = "logs:DescribeLogGroups"
+          Resource = "${local.arn.logs}:log-group:*"
+        },
+        {
+          Sid      = "LogSessions"
+          Effect   = "Allow"
+          Action   = ["logs:CreateLogStream", "logs:DescribeLogStreams", "logs:PutLogEvents"]
+          Resource = "${local.arn.logs}:log-group:${local.names.sessions_log_group}:*"
+        },
+        {
+          Sid      = "EncryptSessions"
+          Effect   = "Allow"
+          Action   = "kms:Decrypt"
+          Resource = module.key.arn
+        },
+      ],
+      local.database ? [local.database_login.service] : [],
+      local.feature_flags ? [{
+        Sid      = "ReadFlags"
+        Effect   = "Allow"
+        Action   = ["appconfig:GetLatestConfiguration", "appconfig:StartConfigurationSession"]
+        Resource = "${one(aws_appconfig_environment.flags[*].arn)}/configuration/${one(aws_appconfig_configuration_profile.flags[*].configuration_profile_id)}"
+      }] : [],
+    )
+  })
+}
+
+# The migrations.
+resource "aws_iam_role" "migrate" {
+  count = local.database ? 1 : 0
+
+  name                 = local.names.migrate_role
+  description          = "Migrations of ${local.names.service}"
+  assume_role_policy   = local.trust_tasks
+  permissions_boundary = local.permissions_boundary
+}
+
+resource "aws_iam_role_policy" "migrate" {
+  count = local.database ? 1 : 0
+
+  name   = "migrate"
+  role   = aws_iam_role.migrate[0].id
+  policy = jsonencode({ Version = "2012-10-17", Statement = [local.database_login.migrate] })
+}

@@ -1,0 +1,117 @@
+# internet -> load balancer -> service -> database, VPC endpoints, and the internet only with NAT gateways. A rule names
+# the other security group, so that an address that changes hands opens nothing.
+
+resource "aws_security_group" "load_balancer" {
+  name        = local.names.load_balancer_security_group
+  description = "Load balancer: the internet in, the service out"
+  vpc_id      = data.aws_vpc.network.id
+}
+
+resource "aws_vpc_security_group_ingress_rule" "http" {
+  #checkov:skip=CKV_AWS_260:Port 80 answers with a redirect to HTTPS; without a domain there is no certificate and it is the only way in
+  security_group_id = aws_security_group.load_balancer.id
+  description       = "HTTP from the internet"
+  cidr_ipv4         = "0.0.0.0/0"
+  ip_protocol       = "tcp"
+  from_port         = 80
+  to_port           = 80
+}
+
+resource "aws_vpc_security_group_ingress_rule" "https" {
+  count = local.https ? 1 : 0
+
+  security_group_id = aws_security_group.load_balancer.id
+  description       = "HTTPS from the internet"
+  cidr_ipv4         = "0.0.0.0/0"
+  ip_protocol       = "tcp"
+  from_port         = 443
+  to_port           = 443
+}
+
+resource "aws_vpc_security_group_egress_rule" "load_balancer_to_service" {
+  security_group_id            = aws_security_group.load_balancer.id
+  description                  = "Requests and health checks to the service"
+  referenced_security_group_id = aws_security_group.service.id
+  ip_protocol                  = "tcp"
+  from_port                    = local.container_port
+  to_port                      = local.container_port
+}
+
+resource "aws_security_group" "service" {
+  name        = local.names.service_security_group
+  description = "Tasks of the service: the load balancer in, what they need out"
+  vpc_id      = data.aws_vpc.network.id
+}
+
+resource "aws_vpc_security_group_ingress_rule" "service_from_load_balancer" {
+  security_group_id            = aws_security_group.service.id
+  description                  = "Requests and health checks from the load balancer"
+  referenced_security_group_id = aws_security_group.load_balancer.id
+  ip_protocol                  = "tcp"
+  from_port                    = local.container_port
+  to_port                      = local.container_port
+}
+
+resource "aws_vpc_security_group_egress_rule" "service_to_s3" {
+  security_group_id = aws_security_group.service.id
+  description       = "Image layers, through the S3 gateway endpoint"
+  prefix_list_id    = data.aws_ec2_managed_prefix_list.s3.id
+  ip_protocol       = "tcp"
+  from_port         = 443
+  to_port           = 443
+}
+
+resource "aws_vpc_security_group_egress_rule" "service_to_endpoints" {
+  count = local.internet_egress ? 0 : 1
+
+  security_group_id            = aws_security_group.service.id
+  description                  = "AWS services through the VPC endpoints"
+  referenced_security_group_id = data.aws_security_group.endpoints[0].id
+  ip_protocol                  = "tcp"
+  from_port                    = 443
+  to_port                      = 443
+}
+
+resource "aws_vpc_security_group_ingress_rule" "endpoints_from_service" {
+  count = local.internet_egress ? 0 : 1
+
+  security_group_id            = data.aws_security_group.endpoints[0].id
+  description                  = "Tasks of ${local.names.service}"
+  referenced_security_group_id = aws_security_group.service.id
+  ip_protocol                  = "tcp"
+  from_port                    = 443
+  to_port                      = 443
+}
+
+resource "aws_vpc_security_group_egress_rule" "service_to_internet" {
+  count = local.internet_egress ? 1 : 0
+
+  security_group_id = aws_security_group.service.id
+  description       = "HTTPS to the internet and to AWS services, through the NAT gateways"
+  cidr_ipv4         = "0.0.0.0/0"
+  ip_protocol       = "tcp"
+  from_port         = 443
+  to_port           = 443
+}
+
+resource "aws_vpc_security_group_egress_rule" "service_to_database" {
+  count = local.database ? 1 : 0
+
+  security_group_id            = aws_security_group.service.id
+  description                  = "The database"
+  referenced_security_group_id = data.aws_security_group.database[0].id
+  ip_protocol                  = "tcp"
+  from_port                    = 5432
+  to_port                      = 5432
+}
+
+resource "aws_vpc_security_group_ingress_rule" "database_from_service" {
+  count = local.database ? 1 : 0
+
+  security_group_id            = data.aws_security_group.database[0].id
+  description                  = "Tasks of ${local.names.service}"
+  referenced_security_group_id = aws_security_group.service.id
+  ip_protocol                  = "tcp"
+  from_port                    = 5432
+  to_port                      = 5432
+}
