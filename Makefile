@@ -17,8 +17,8 @@ help: ## List every target
 
 # The values reach Python as they were typed: neither make nor the shell expands what is in them.
 .PHONY: project
-project: export ARGS := $(value ARGS)
-project: export OUTPUT := $(value OUTPUT)
+project: export PROJECT_ANSWERS := $(value ARGS)
+project: export PROJECT_FOLDER := $(value OUTPUT)
 project: $(VENV)/.project ## Make a project: ARGS="app_name=shop aws_region=eu-west-1", OUTPUT=folder (projects)
 	@$(RUN) -m tools.make_project
 

@@ -75,13 +75,18 @@ def remove_junk(root: Path) -> None:
                 remove(Path(folder, name))
 
 
+def next_steps(root: Path) -> str:
+    """What to do next, in at most ten lines."""
+    environment = "dev" if "\n  dev:\n" in (root / "project.yaml").read_text(encoding="utf-8") else "prod"
+    return NEXT.format(name=root.name, folder=shlex.quote(str(root)), environment=environment)
+
+
 def main() -> None:
     """Finish the project in the current folder."""
     root = Path.cwd()
     remove_absent(root)
     remove_junk(root)
-    environment = "dev" if "\n  dev:" in (root / "project.yaml").read_text(encoding="utf-8") else "prod"
-    sys.stdout.write(NEXT.format(name=root.name, folder=shlex.quote(str(root)), environment=environment))
+    sys.stdout.write(next_steps(root))
 
 
 if __name__ == "__main__":

@@ -1,8 +1,9 @@
 """Makes a project from the template: what `make project` runs.
 
-ARGS and OUTPUT come from the environment, so that no shell reads the answers a second time. Answers in
-ARGS are checked before anything is written, and stay as typed: a `{{` in one is text, not Jinja. On a
-terminal the other answers are asked for, each until it is a right one; otherwise they are the defaults.
+ARGS and OUTPUT come through the environment (PROJECT_ANSWERS, PROJECT_FOLDER), so that neither make nor a
+shell expands what is in them. Answers in ARGS are checked before anything is written, and stay as typed:
+a `{{` in one is text, not Jinja. On a terminal the other answers are asked for, each until it is a right
+one; otherwise they are the defaults.
 """
 
 from __future__ import annotations
@@ -74,9 +75,9 @@ def ask_until_right(ask: Callable[..., Any]) -> Callable[..., Any]:
 
 def main() -> None:
     """Render into OUTPUT. Exit with 1 and words when an answer or the folder is not right."""
-    output = Path(os.environ.get("OUTPUT") or template.ROOT / DEFAULT_OUTPUT)
+    output = Path(os.environ.get("PROJECT_FOLDER") or template.ROOT / DEFAULT_OUTPUT).expanduser()
     try:
-        answers = parse(os.environ.get("ARGS", ""))
+        answers = parse(os.environ.get("PROJECT_ANSWERS", ""))
     except ValueError as error:
         sys.exit(str(error))
     # Choices must stay as they are: cookiecutter compares them with its list.

@@ -1,0 +1,74 @@
+"""Fixtures that every test may use."""
+
+from __future__ import annotations
+
+import functools
+import subprocess
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+from cookiecutter import utils
+from jinja2 import FileSystemBytecodeCache
+
+from tests.bakes import Bake, Cookies
+from tools import template
+
+
+@pytest.fixture(scope="session")
+def bake(cookies_session: Cookies, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Bake]:
+    """Render the template: see tests/bakes.py. Compiled Jinja is shared between renders."""
+    cache = FileSystemBytecodeCache(str(tmp_path_factory.mktemp("jinja")))
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(utils, "StrictEnvironment", functools.partial(utils.StrictEnvironment, bytecode_cache=cache))
+        baker = Bake(cookies_session)
+        yield baker
+    changed = [str(project.options) for project in baker.changed()]
+    assert not changed, f"a test wrote into the shared render of {changed}: use bake.copy"
+
+
+@pytest.fixture(scope="session")
+def template_files() -> dict[str, Path]:
+    """The files of the template folder that are in git or would be added to it, by their path inside it."""
+    listed = subprocess.run(
+        ["git", "ls-files", "-z", "--cached", "--others", "--exclude-standard"],
+        cwd=template.RENDERED_ROOT,
+        capture_output=True,
+        text=True,
+        check=True,
+    ).stdout.split("\0")
+    paths = {name: template.RENDERED_ROOT / name for name in sorted(set(filter(None, listed)))}
+    return {name: path for name, path in paths.items() if path.exists()}
+
+
+@pytest.fixture(scope="session")
+def template_clone(template_files: dict[str, Path], tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A git repository with the template as it is now, committed or not: for cruft, and for changes to it."""
+    clone = tmp_path_factory.mktemp("clone") / "template"
+    sources = {f"{template.RENDERED_ROOT.name}/{name}": path for name, path in template_files.items()}
+    sources |= {name: template.ROOT / name for name in ("cookiecutter.json", *hooks())}
+    for name, source in sources.items():
+        target = clone / name
+        target.parent.mkdir(parents=True, exist_ok=True)
+        target.write_bytes(source.read_bytes())
+        target.chmod(source.stat().st_mode)
+    git(clone, "init", "--quiet", "--initial-branch", "main")
+    commit(clone, "template")
+    return clone
+
+
+def hooks() -> list[str]:
+    """The hook files."""
+    return [f"hooks/{path.name}" for path in (template.ROOT / "hooks").glob("*.py")]
+
+
+def git(folder: Path, *arguments: str) -> str:
+    """What a git command prints, run as nobody in particular."""
+    identity = ["-c", "user.name=Test", "-c", "user.email=test@example.com", "-c", "commit.gpgsign=false"]
+    return subprocess.run(["git", *identity, *arguments], cwd=folder, capture_output=True, text=True, check=True).stdout
+
+
+def commit(folder: Path, message: str) -> None:
+    """Commit everything in the folder."""
+    git(folder, "add", "--all")
+    git(folder, "commit", "--quiet", "--message", message)
