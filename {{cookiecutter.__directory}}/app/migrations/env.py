@@ -1,0 +1,18 @@
+"""Alembic's entry point: runs the migrations on the connection that `app.migrate` made."""
+
+from __future__ import annotations
+
+from alembic import context
+
+from app.models import metadata
+
+context.configure(
+    connection=context.config.attributes["connection"],
+    target_metadata=metadata,
+    version_table_schema=context.config.attributes["schema"],
+    # Each migration commits by itself, so that one may leave the transaction
+    # (`op.get_context().autocommit_block()` for CREATE INDEX CONCURRENTLY).
+    transaction_per_migration=True,
+)
+with context.begin_transaction():
+    context.run_migrations()

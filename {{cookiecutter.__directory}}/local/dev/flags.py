@@ -1,0 +1,23 @@
+"""Feature flags from a file that can be edited while the service runs."""
+
+from __future__ import annotations
+
+import contextlib
+import shutil
+import tempfile
+from collections.abc import Iterator
+from pathlib import Path
+
+from local.dev import ROOT
+
+
+@contextlib.contextmanager
+def provide(directory: Path | None, environment: dict[str, str]) -> Iterator[dict[str, str]]:
+    """Yield the path of a copy of app/flags.json; a copy that is there already is kept."""
+    with contextlib.ExitStack() as stack:
+        if directory is None:
+            directory = Path(stack.enter_context(tempfile.TemporaryDirectory()))
+        file = directory / "flags.json"
+        if not file.exists():
+            shutil.copyfile(ROOT / "app" / "flags.json", file)
+        yield {"FLAGS_FILE": str(file)}
