@@ -727,6 +727,29 @@ class LocalPostgres:
             os.close(self._lock)
             self._lock = None
 
+    def crash(self) -> None:
+        """Kill every process of the server at once. The front stays and closes what comes to it."""
+        assert self._process is not None
+        # Backends are leaders of process groups of their own.
+        for process in [*_children(self._process.pid), self._process.pid]:
+            with contextlib.suppress(ProcessLookupError):
+                os.kill(process, signal.SIGKILL)
+        self._process.wait()
+
+    def freeze(self, *, frozen: bool) -> None:
+        """Stop every process of the server where it is, without closing anything; or let them go on."""
+        assert self._process is not None
+        number = signal.SIGSTOP if frozen else signal.SIGCONT
+        # Backends are leaders of process groups of their own.
+        for process in [self._process.pid, *_children(self._process.pid)]:
+            with contextlib.suppress(ProcessLookupError):
+                os.kill(process, number)
+
+    def restart(self) -> None:
+        """Start the server again after :meth:`crash`, at the same address; returns when it answers."""
+        assert self._process is not None
+        self._launch(self._process.args)
+
     def _lock_data(self) -> None:
         # The lock goes with the process, also with a killed one.
         self._lock = os.open(self.directory / "lock", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
@@ -779,20 +802,10 @@ class LocalPostgres:
         if self._direct_tls:
             self.port = self.port or _free_port(self.host)
             settings |= self._tls_settings(authority)
-        log_file = self.directory / "server.log"
-        with log_file.open("wb") as log:
-            self._process = subprocess.Popen(
-                [self._bin / "postgres", "-D", data]
-                + [part for key, value in settings.items() for part in ("-c", f"{key}={value}")],
-                stdin=subprocess.DEVNULL,
-                stdout=log,
-                stderr=log,
-                cwd="/",
-                env=_environment(),
-                start_new_session=True,  # Ctrl-C is for us; we stop the server
-                **self._account,
-            )
-        self._wait_until_ready(log_file)
+        self._launch(
+            [self._bin / "postgres", "-D", data]
+            + [part for key, value in settings.items() for part in ("-c", f"{key}={value}")]
+        )
         self._ensure_database()
         if not self._direct_tls:
             self._front = Front(
@@ -804,6 +817,21 @@ class LocalPostgres:
                 region=self._region,
             )
             self.port = self._front.port
+
+    def _launch(self, command: Any) -> None:
+        log_file = self.directory / "server.log"
+        with log_file.open("wb") as log:
+            self._process = subprocess.Popen(
+                command,
+                stdin=subprocess.DEVNULL,
+                stdout=log,
+                stderr=log,
+                cwd="/",
+                env=_environment(),
+                start_new_session=True,  # Ctrl-C is for us; we stop the server
+                **self._account,
+            )
+        self._wait_until_ready(log_file)
 
     def _initialize(self, data: Path) -> None:
         password_file = self.directory / "initial-password"
@@ -907,6 +935,14 @@ class LocalPostgres:
     def _give_away(self, path: Path) -> None:
         if "user" in self._account:
             os.chown(path, self._account["user"], self._account["group"])
+
+
+def _children(process: int) -> list[int]:
+    answer = subprocess.run(
+        ["ps", "-A", "-o", "pid=,ppid="], capture_output=True, text=True, check=True
+    )
+    pairs = [line.split() for line in answer.stdout.splitlines()]
+    return [int(child) for child, parent in pairs if int(parent) == process]
 
 
 def _environment() -> dict[str, str]:
