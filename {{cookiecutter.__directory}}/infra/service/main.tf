@@ -21,7 +21,7 @@ module "config" {
   source = "../config"
 
   environment  = var.environment
-  workspace    = terraform.workspace
+  workspace    = coalesce(var.workspace, terraform.workspace)
   project_file = var.project_file
 }
 

@@ -18,3 +18,9 @@ variable "project_file" {
   description = "Path of the settings; null for the project.yaml at the top of this repository."
   default     = null
 }
+
+variable "workspace" {
+  type        = string
+  description = "Workspace to act as, for tests, which Terraform runs in \"default\" only; null for the real one."
+  default     = null
+}

@@ -1,0 +1,386 @@
+# Every component on: what each is made of and how they hang together.
+
+mock_provider "aws" {
+  source = "./tests/mocks"
+}
+
+override_data {
+  target = data.aws_security_group.endpoints[0]
+  values = { id = "sg-endpoints" }
+}
+override_data {
+  target = data.aws_security_group.database[0]
+  values = { id = "sg-database" }
+}
+override_resource {
+  target = aws_security_group.load_balancer
+  values = { id = "sg-load-balancer" }
+}
+override_resource {
+  target = aws_security_group.service
+  values = { id = "sg-service" }
+}
+override_resource {
+  target = aws_cloudwatch_metric_alarm.errors
+  values = { arn = "arn:aws:cloudwatch:eu-west-1:123456789012:alarm:errors" }
+}
+override_resource {
+  target = aws_cloudwatch_metric_alarm.latency
+  values = { arn = "arn:aws:cloudwatch:eu-west-1:123456789012:alarm:latency" }
+}
+
+variables {
+  project_file = "./tests/complete.yaml"
+  environment  = "dev"
+  image_digest = "sha256:aaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaa"
+}
+
+run "dev" {
+  # Who reaches whom.
+  assert {
+    condition = alltrue([
+      for rule in concat([aws_vpc_security_group_ingress_rule.http], aws_vpc_security_group_ingress_rule.https) :
+      rule.security_group_id == "sg-load-balancer" && rule.cidr_ipv4 == "0.0.0.0/0" && contains([80, 443], rule.from_port) && rule.from_port == rule.to_port
+    ])
+    error_message = "the internet reaches the load balancer's ports 80 and 443 and nothing else"
+  }
+  assert {
+    condition = (
+      aws_vpc_security_group_egress_rule.load_balancer_to_service.security_group_id == "sg-load-balancer" &&
+      aws_vpc_security_group_egress_rule.load_balancer_to_service.referenced_security_group_id == "sg-service" &&
+      aws_vpc_security_group_egress_rule.load_balancer_to_service.from_port == 8000 &&
+      aws_vpc_security_group_ingress_rule.service_from_load_balancer.security_group_id == "sg-service" &&
+      aws_vpc_security_group_ingress_rule.service_from_load_balancer.referenced_security_group_id == "sg-load-balancer" &&
+      aws_vpc_security_group_ingress_rule.service_from_load_balancer.from_port == 8000 &&
+      aws_vpc_security_group_ingress_rule.service_from_load_balancer.to_port == 8000
+    )
+    error_message = "the load balancer, and nobody else, reaches the tasks at port 8000"
+  }
+  assert {
+    condition = (
+      one(aws_vpc_security_group_egress_rule.service_to_database).referenced_security_group_id == "sg-database" &&
+      one(aws_vpc_security_group_ingress_rule.database_from_service).security_group_id == "sg-database" &&
+      one(aws_vpc_security_group_ingress_rule.database_from_service).referenced_security_group_id == "sg-service" &&
+      one(aws_vpc_security_group_ingress_rule.database_from_service).from_port == 5432 &&
+      one(aws_vpc_security_group_ingress_rule.database_from_service).to_port == 5432
+    )
+    error_message = "tasks reach the database at port 5432"
+  }
+  assert {
+    condition = (
+      one(aws_vpc_security_group_egress_rule.service_to_endpoints).referenced_security_group_id == "sg-endpoints" &&
+      one(aws_vpc_security_group_ingress_rule.endpoints_from_service).security_group_id == "sg-endpoints" &&
+      one(aws_vpc_security_group_ingress_rule.endpoints_from_service).referenced_security_group_id == "sg-service" &&
+      aws_vpc_security_group_egress_rule.service_to_s3.prefix_list_id == "pl-s3" &&
+      length(aws_vpc_security_group_egress_rule.service_to_internet) == 0
+    )
+    error_message = "without egress tasks reach endpoints and S3, not the internet"
+  }
+
+  # The way in.
+  assert {
+    condition = (
+      one(aws_lb_listener.http.default_action).type == "redirect" &&
+      one(one(aws_lb_listener.http.default_action).redirect).protocol == "HTTPS" &&
+      one(one(aws_lb_listener.http.default_action).redirect).status_code == "HTTP_301" &&
+      one(aws_lb_listener.https).ssl_policy == "ELBSecurityPolicy-TLS13-1-2-2021-06" &&
+      one(aws_lb_listener.https).routing_http_response_strict_transport_security_header_value == "max-age=31536000"
+    )
+    error_message = "HTTP redirects to HTTPS, which speaks TLS 1.3 and 1.2"
+  }
+  assert {
+    condition = (
+      one(aws_acm_certificate.service).domain_name == "dev.shop.example.com" &&
+      one(aws_route53_record.service).name == "dev.shop.example.com" &&
+      one(aws_route53_record.certificate).records == toset(["_value.acm-validations.aws."]) &&
+      output.url == "https://dev.shop.example.com"
+    )
+    error_message = "dev answers at its own name below the domain"
+  }
+  assert {
+    condition = (
+      aws_lb.service.drop_invalid_header_fields && !aws_lb.service.internal == true &&
+      one(aws_lb.service.access_logs).enabled && one(aws_lb.service.connection_logs).enabled &&
+      one(aws_lb.service.access_logs).prefix != one(aws_lb.service.connection_logs).prefix
+    )
+    error_message = "the load balancer drops invalid headers and logs accesses and connections"
+  }
+
+  # What runs.
+  assert {
+    condition = { for variable in jsondecode(aws_ecs_task_definition.service.container_definitions)[0].environment : variable.name => variable.value } == {
+      APP_NAME              = "shop"
+      ENVIRONMENT           = "dev"
+      RELEASE               = "sha256:aaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaa"
+      PORT                  = "8000"
+      LOG_LEVEL             = "info"
+      AWS_REGION            = "eu-west-1"
+      DB_HOST               = "shop.cluster-abc.eu-west-1.rds.amazonaws.com"
+      DB_PORT               = "5432"
+      DB_NAME               = "shop"
+      DB_USER               = "app"
+      DB_SCHEMA             = "shop"
+      APPCONFIG_APPLICATION = "shop-dev"
+      APPCONFIG_ENVIRONMENT = "dev"
+      APPCONFIG_PROFILE     = "flags"
+    }
+    error_message = "the service's environment is what app/settings.py reads"
+  }
+  assert {
+    condition = (
+      [for variable in jsondecode(aws_ecs_task_definition.migrate[0].container_definitions)[0].environment : variable.value if variable.name == "DB_USER"] == ["owner"] &&
+      jsondecode(aws_ecs_task_definition.migrate[0].container_definitions)[0].command == ["python", "-m", "app.migrate"] &&
+      !contains(keys(jsondecode(aws_ecs_task_definition.migrate[0].container_definitions)[0]), "portMappings")
+    )
+    error_message = "migrations run as the role that owns the schema and listen to nothing"
+  }
+  assert {
+    condition = alltrue([
+      for definition in [aws_ecs_task_definition.service, aws_ecs_task_definition.migrate[0]] : alltrue([
+        for container in jsondecode(definition.container_definitions) : (
+          container.name == "app" && container.readonlyRootFilesystem && container.user == "10001" && container.stopTimeout == 30 &&
+          container.image == "123456789012.dkr.ecr.eu-west-1.amazonaws.com/shop@sha256:aaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaa" &&
+          contains([for mount in container.mountPoints : mount.containerPath], "/tmp") &&
+          !contains(keys(container), "secrets") && !try(container.privileged, false) &&
+          container.logConfiguration.options["awslogs-group"] == "/shop/dev/service"
+        )
+      ])
+    ])
+    error_message = "both run the image by digest, not as root, on a read-only file system with /tmp, and log to the service's group"
+  }
+  assert {
+    condition     = aws_ecs_task_definition.service.skip_destroy && one(aws_ecs_task_definition.service.runtime_platform).cpu_architecture == "ARM64"
+    error_message = "an older revision stays for a rollback; tasks are ARM"
+  }
+  assert {
+    condition     = jsondecode(aws_ecs_task_definition.service.container_definitions)[0].healthCheck.command == ["CMD", "python", "-m", "app.healthcheck"]
+    error_message = "the container's health check is the image's own"
+  }
+  assert {
+    condition = (
+      one(aws_ecs_service.service.deployment_circuit_breaker).enable && one(aws_ecs_service.service.deployment_circuit_breaker).rollback &&
+      one(aws_ecs_service.service.alarms).enable && one(aws_ecs_service.service.alarms).rollback &&
+      one(aws_ecs_service.service.alarms).alarm_names == toset(["shop-dev-errors", "shop-dev-latency"]) &&
+      aws_ecs_service.service.deployment_minimum_healthy_percent == 100 &&
+      aws_ecs_service.service.availability_zone_rebalancing == "ENABLED" &&
+      !one(aws_ecs_service.service.network_configuration).assign_public_ip &&
+      aws_ecs_service.service.enable_execute_command && aws_ecs_service.service.propagate_tags == "SERVICE"
+    )
+    error_message = "a deployment is rolled back by the circuit breaker and by the two alarms; no public address"
+  }
+  assert {
+    condition = (
+      one(one(aws_ecs_cluster.service.configuration).execute_command_configuration).logging == "OVERRIDE" &&
+      one(one(one(aws_ecs_cluster.service.configuration).execute_command_configuration).log_configuration).cloud_watch_encryption_enabled &&
+      one(one(aws_ecs_cluster.service.configuration).execute_command_configuration).kms_key_id == module.key.arn
+    )
+    error_message = "sessions are encrypted with the customer key and logged"
+  }
+  assert {
+    condition = (
+      aws_appautoscaling_target.service.min_capacity == 1 && aws_appautoscaling_target.service.max_capacity == 2 &&
+      sort([for policy in aws_appautoscaling_policy.service : one(one(policy.target_tracking_scaling_policy_configuration).predefined_metric_specification).predefined_metric_type]) == tolist(["ALBRequestCountPerTarget", "ECSServiceAverageCPUUtilization"]) &&
+      alltrue([for policy in aws_appautoscaling_policy.service : !coalesce(one(policy.target_tracking_scaling_policy_configuration).disable_scale_in, false)])
+    )
+    error_message = "scales between min_tasks and max_tasks on CPU and requests, both ways"
+  }
+
+  # What the roles may do.
+  assert {
+    condition = alltrue([
+      for role in concat([aws_iam_role.execution, aws_iam_role.task], aws_iam_role.migrate, aws_iam_role.flags_rollback) :
+      role.permissions_boundary == "arn:aws:iam::123456789012:policy/shop-boundary"
+    ])
+    error_message = "every role carries the boundary"
+  }
+  assert {
+    condition = alltrue([
+      for role in [aws_iam_role.execution, aws_iam_role.task, aws_iam_role.migrate[0]] :
+      jsondecode(role.assume_role_policy).Statement[0].Principal == { Service = "ecs-tasks.amazonaws.com" } &&
+      jsondecode(role.assume_role_policy).Statement[0].Condition.StringEquals["aws:SourceAccount"] == "123456789012"
+    ])
+    error_message = "only ECS, for this account, takes the tasks' roles"
+  }
+  assert {
+    condition = (
+      [for statement in jsondecode(aws_iam_role_policy.task.policy).Statement : statement.Resource if statement.Action == "rds-db:connect"] == ["arn:aws:rds-db:eu-west-1:123456789012:dbuser:cluster-ABCDEFGHIJKL/app"] &&
+      jsondecode(aws_iam_role_policy.migrate[0].policy).Statement[*].Action == ["rds-db:connect"] &&
+      jsondecode(aws_iam_role_policy.migrate[0].policy).Statement[*].Resource == ["arn:aws:rds-db:eu-west-1:123456789012:dbuser:cluster-ABCDEFGHIJKL/owner"]
+    )
+    error_message = "the service logs in as app, migrations as owner, both at this cluster and as nobody else"
+  }
+  assert {
+    condition = toset(flatten([
+      for policy in concat([aws_iam_role_policy.execution, aws_iam_role_policy.task], aws_iam_role_policy.migrate, aws_iam_role_policy.flags_rollback) : [
+        for statement in jsondecode(policy.policy).Statement : statement.Action if statement.Resource == "*"
+      ]
+      ])) == toset([
+      "ecr:GetAuthorizationToken",
+      "ssmmessages:CreateControlChannel", "ssmmessages:CreateDataChannel", "ssmmessages:OpenControlChannel", "ssmmessages:OpenDataChannel",
+    ])
+    error_message = "resource * only where AWS has no other"
+  }
+  assert {
+    condition = (
+      [for statement in jsondecode(aws_iam_role_policy.task.policy).Statement : statement.Resource if statement.Sid == "ReadFlags"] ==
+      ["arn:aws:appconfig:eu-west-1:123456789012:application/abcd123/environment/efgh456/configuration/ijkl789"]
+    )
+    error_message = "the service reads its own flags"
+  }
+
+  # Flags.
+  assert {
+    condition = (
+      one(aws_appconfig_configuration_profile.flags).type == "AWS.AppConfig.FeatureFlags" &&
+      one(aws_appconfig_configuration_profile.flags).name == "flags" &&
+      toset([for monitor in one(aws_appconfig_environment.flags).monitor : monitor.alarm_arn]) == toset([
+        "arn:aws:cloudwatch:eu-west-1:123456789012:alarm:errors", "arn:aws:cloudwatch:eu-west-1:123456789012:alarm:latency",
+      ])
+    )
+    error_message = "flags are rolled back on errors and latency"
+  }
+  assert {
+    condition     = jsondecode(one(aws_appconfig_hosted_configuration_version.first).content).version == "1" && can(jsondecode(one(aws_appconfig_hosted_configuration_version.first).content).flags)
+    error_message = "the first version is a document of feature flags"
+  }
+  assert {
+    condition = (
+      one(aws_appconfig_deployment_strategy.gradual).name == "shop-dev" &&
+      one(aws_appconfig_deployment_strategy.gradual).final_bake_time_in_minutes >= aws_cloudwatch_metric_alarm.errors.evaluation_periods &&
+      one(aws_appconfig_deployment_strategy.immediate).deployment_duration_in_minutes == 0
+    )
+    error_message = "the gradual strategy watches for longer than an alarm needs"
+  }
+
+  # Alarms.
+  assert {
+    condition = toset(concat(
+      [aws_cloudwatch_metric_alarm.errors.alarm_name, aws_cloudwatch_metric_alarm.latency.alarm_name],
+      values(aws_cloudwatch_metric_alarm.service)[*].alarm_name, values(aws_cloudwatch_metric_alarm.database)[*].alarm_name,
+      )) == toset([
+      for name in [
+        "errors", "latency", "unhealthy-hosts", "cpu", "memory", "running-tasks", "failed-deployments",
+        "database-capacity", "database-connections", "database-transaction-ids", "role-manager-errors",
+      ] : "shop-dev-${name}"
+    ])
+    error_message = "all eleven alarms are there"
+  }
+  assert {
+    condition = alltrue([
+      for alarm in concat(
+        [aws_cloudwatch_metric_alarm.errors, aws_cloudwatch_metric_alarm.latency],
+        values(aws_cloudwatch_metric_alarm.service), values(aws_cloudwatch_metric_alarm.database),
+      ) : alarm.alarm_actions == toset([aws_sns_topic.alarms.arn]) && alarm.ok_actions == toset([aws_sns_topic.alarms.arn]) && length(alarm.alarm_description) > 60
+    ])
+    error_message = "every alarm tells the topic when it begins and when it is over, and says what to do"
+  }
+  assert {
+    condition = (
+      aws_cloudwatch_metric_alarm.errors.threshold == 7 && aws_cloudwatch_metric_alarm.latency.threshold == 2 &&
+      aws_cloudwatch_metric_alarm.service["cpu"].threshold == 80 && aws_cloudwatch_metric_alarm.service["running-tasks"].threshold == 1
+    )
+    error_message = "thresholds come from project.yaml: the environment's, else the project's, else the default"
+  }
+  assert {
+    condition     = aws_cloudwatch_metric_alarm.database["database-connections"].threshold == 1600
+    error_message = "16 ACU allow 3,360 connections, but 2,000 with a min_capacity of 0; 80 % of that: ${aws_cloudwatch_metric_alarm.database["database-connections"].threshold}"
+  }
+  assert {
+    condition = (
+      { for name, alarm in aws_cloudwatch_metric_alarm.service : name => alarm.treat_missing_data if alarm.treat_missing_data != "notBreaching" } == { running-tasks = "breaching" } &&
+      alltrue([for alarm in aws_cloudwatch_metric_alarm.database : alarm.treat_missing_data == "notBreaching"])
+    )
+    error_message = "silence is no alarm, except of running tasks; a paused database reports nothing"
+  }
+  assert {
+    condition = (
+      jsondecode(aws_cloudwatch_event_rule.failed_deployments.event_pattern).detail.eventName == ["SERVICE_DEPLOYMENT_FAILED"] &&
+      jsondecode(aws_cloudwatch_event_rule.failed_deployments.event_pattern).resources == ["arn:aws:ecs:eu-west-1:123456789012:service/shop-dev/shop-dev"] &&
+      aws_cloudwatch_event_target.failed_deployments.arn == aws_sns_topic.alarms.arn &&
+      aws_cloudwatch_metric_alarm.service["failed-deployments"].dimensions.RuleName == aws_cloudwatch_event_rule.failed_deployments.name
+    )
+    error_message = "a failed deployment of this service reaches the topic"
+  }
+  assert {
+    condition = (
+      aws_sns_topic.alarms.kms_master_key_id == module.key.arn &&
+      { for statement in jsondecode(aws_sns_topic_policy.alarms.policy).Statement : statement.Principal.Service => statement.Action } == {
+        "cloudwatch.amazonaws.com" = "sns:Publish"
+        "events.amazonaws.com"     = "sns:Publish"
+      }
+    )
+    error_message = "the topic is encrypted with the customer key, and alarms and events may publish"
+  }
+  assert {
+    condition     = length(aws_sns_topic_subscription.incident) == 0 && !output.incident_subscribed
+    error_message = "without the parameter there is no subscription yet"
+  }
+
+  # Logs.
+  assert {
+    condition = alltrue([
+      for group in [aws_cloudwatch_log_group.service, aws_cloudwatch_log_group.sessions, aws_cloudwatch_log_group.cluster] :
+      group.kms_key_id == module.key.arn && group.retention_in_days > 0
+    ])
+    error_message = "every log group is encrypted with the customer key and ends"
+  }
+  assert {
+    condition = (
+      aws_s3_bucket.logs.bucket == "shop-dev-logs-123456789012" &&
+      one(one(aws_s3_bucket_server_side_encryption_configuration.logs.rule).apply_server_side_encryption_by_default).sse_algorithm == "AES256" &&
+      one(aws_s3_bucket_lifecycle_configuration.logs.rule).expiration[0].days == 30 &&
+      aws_s3_bucket_public_access_block.logs.block_public_policy && aws_s3_bucket_public_access_block.logs.restrict_public_buckets
+    )
+    error_message = "access logs: the only encryption that ELB can write to, an end, nothing public"
+  }
+  assert {
+    condition = { for statement in jsondecode(aws_s3_bucket_policy.logs.policy).Statement : statement.Sid => [statement.Effect, try(statement.Principal.Service, statement.Principal)] } == {
+      TlsOnly                   = ["Deny", "*"]
+      LoadBalancerWritesItsLogs = ["Allow", "logdelivery.elasticloadbalancing.amazonaws.com"]
+    }
+    error_message = "only the load balancer writes, over TLS"
+  }
+
+  # Off in dev.
+  assert {
+    condition     = length(aws_wafv2_web_acl.service) == 0 && length(aws_cloudwatch_log_group.firewall) == 0
+    error_message = "no web ACL where web_application_firewall is false"
+  }
+  assert {
+    condition     = !aws_lb.service.enable_deletion_protection && aws_s3_bucket.logs.force_destroy
+    error_message = "dev can be taken down"
+  }
+}
+
+run "prod_is_protected" {
+  command = plan
+
+  variables {
+    environment = "prod"
+  }
+
+  assert {
+    condition     = aws_lb.service.enable_deletion_protection && !aws_s3_bucket.logs.force_destroy
+    error_message = "the load balancer and the logs cannot be deleted in one step"
+  }
+  assert {
+    condition     = one(aws_acm_certificate.service).domain_name == "shop.example.com"
+    error_message = "prod answers at the domain itself"
+  }
+  assert {
+    condition     = aws_cloudwatch_log_group.service.retention_in_days == 365 && aws_appautoscaling_target.service.min_capacity == 2
+    error_message = "prod has its own settings"
+  }
+  assert {
+    condition     = aws_cloudwatch_metric_alarm.database["database-connections"].threshold == 1334
+    error_message = "8 ACU allow 1,668 connections (AWS's table: 1,669); 80 % of that"
+  }
+  assert {
+    condition = (
+      toset([for rule in one(aws_wafv2_web_acl.service).rule : rule.name]) == toset(["AWSManagedRulesAmazonIpReputationList", "AWSManagedRulesCommonRuleSet", "AWSManagedRulesKnownBadInputsRuleSet", "rate-limit"]) &&
+      length(aws_wafv2_web_acl_association.service) == 1 && one(aws_wafv2_web_acl_logging_configuration.service).log_destination_configs != null &&
+      one(aws_cloudwatch_log_group.firewall).name == "aws-waf-logs-shop-prod"
+    )
+    error_message = "a web ACL with managed rules and a rate limit, logged, where web_application_firewall is true"
+  }
+}

@@ -1,0 +1,89 @@
+# A Terraform workspace beside dev: a service of its own on dev's network and database, without protections.
+
+mock_provider "aws" {
+  source = "./tests/mocks"
+}
+
+variables {
+  project_file = "./tests/complete.yaml"
+  image_digest = "sha256:aaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaa"
+  workspace    = "pr-12"
+}
+
+run "beside_dev" {
+  variables {
+    environment = "dev"
+  }
+
+  assert {
+    condition = (
+      data.aws_vpc.network.tags == tomap({ Name = "shop-dev" }) && one(data.aws_rds_cluster.database).cluster_identifier == "shop-dev" &&
+      one(data.aws_security_group.database).name == "shop-dev-database" && data.aws_ecr_repository.build.name == "shop"
+    )
+    error_message = "it is on dev's network and database"
+  }
+  assert {
+    condition = alltrue([
+      for name in concat(
+        [
+          aws_lb.service.name, aws_lb_target_group.service.name, aws_ecs_cluster.service.name, aws_ecs_service.service.name,
+          aws_ecs_task_definition.service.family, aws_ecs_task_definition.migrate[0].family,
+          aws_security_group.load_balancer.name, aws_security_group.service.name, aws_s3_bucket.logs.bucket,
+          aws_iam_role.execution.name, aws_iam_role.task.name, aws_iam_role.migrate[0].name, aws_iam_role.flags_rollback[0].name,
+          aws_sns_topic.alarms.name, aws_cloudwatch_event_rule.failed_deployments.name, aws_cloudwatch_dashboard.service.dashboard_name,
+          aws_appconfig_application.flags[0].name, aws_appconfig_deployment_strategy.gradual[0].name, aws_appconfig_deployment_strategy.immediate[0].name,
+          aws_cloudwatch_metric_alarm.errors.alarm_name, aws_cloudwatch_metric_alarm.latency.alarm_name,
+        ],
+        values(aws_cloudwatch_metric_alarm.service)[*].alarm_name,
+      ) : startswith(name, "shop-dev-pr-12")
+    ])
+    error_message = "whatever it makes has a name of its own"
+  }
+  assert {
+    condition = alltrue([
+      for group in [aws_cloudwatch_log_group.service, aws_cloudwatch_log_group.sessions] :
+      startswith(group.name, "/shop/dev/pr-12/") && group.retention_in_days == 7
+    ])
+    error_message = "its logs are its own and short-lived"
+  }
+  assert {
+    condition     = output.url == "https://pr-12.dev.shop.example.com"
+    error_message = "it answers below dev's name"
+  }
+  assert {
+    condition     = length(aws_cloudwatch_metric_alarm.database) == 0 && length(data.aws_ssm_parameters_by_path.incident) == 0 && length(aws_sns_topic_subscription.incident) == 0
+    error_message = "dev watches the database; nobody is called for a temporary environment"
+  }
+  assert {
+    condition     = one(aws_ecs_service.service.alarms).alarm_names == toset(["shop-dev-pr-12-errors", "shop-dev-pr-12-latency"])
+    error_message = "its deployments are rolled back on its own alarms"
+  }
+}
+
+run "beside_prod_it_is_not_protected" {
+  command = plan
+
+  variables {
+    environment = "prod"
+  }
+
+  assert {
+    condition     = !aws_lb.service.enable_deletion_protection && aws_s3_bucket.logs.force_destroy
+    error_message = "it can be taken down at once"
+  }
+}
+
+run "a_name_too_long_for_a_load_balancer_is_refused" {
+  command = plan
+
+  module {
+    source = "../config"
+  }
+
+  variables {
+    environment = "prod"
+    workspace   = "pull-request-of-somebody-1234"
+  }
+
+  expect_failures = [output.project]
+}
