@@ -59,6 +59,10 @@ lock: $(VENV)/.test ## Pin the requirement files again, with hashes
 	$(LOCK) --upgrade --output-file requirements-test.txt requirements-test.in
 	$(LOCK) --upgrade --constraints requirements-test.txt --output-file requirements.txt requirements.in
 
+.PHONY: release
+release: ## Publish the tag TAG on GitHub, with its part of CHANGELOG.md (the workflow Release does this)
+	@$(PYTHON) -m tools.release
+
 .PHONY: clean
 clean: ## Delete the environment and the caches
 	rm -rf $(VENV) .mypy_cache .pytest_cache .ruff_cache .hypothesis
