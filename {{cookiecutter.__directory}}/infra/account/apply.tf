@@ -93,11 +93,12 @@ locals {
             "rds:CreateDBSubnetGroup", "rds:DeleteDB*", "rds:FailoverDBCluster", "rds:ModifyDB*",
             "rds:RebootDBInstance", "rds:RemoveTagsFromResource", "rds:ResetDB*", "rds:RestoreDBCluster*",
           ]
-          Resource = flatten([
+          # The default groups belong to AWS; creating a cluster or an instance names them.
+          Resource = concat(["${local.arn.rds}:og:default*", "${local.arn.rds}:pg:default*"], flatten([
             for owned in local.owned[name] : [
               for kind in ["cluster", "cluster-pg", "cluster-snapshot", "db", "pg", "subgrp"] : "${local.arn.rds}:${kind}:${owned}"
             ]
-          ])
+          ]))
         },
         {
           # Aurora keeps the master password in a secret that it makes in the caller's name.
@@ -202,7 +203,7 @@ locals {
           Sid    = "ActionsWithoutResources"
           Effect = "Allow"
           Action = [
-            "ecs:DeregisterTaskDefinition", "elasticloadbalancing:SetWebAcl", "logs:CreateLogDelivery",
+            "ecs:CreateCluster", "ecs:DeregisterTaskDefinition", "elasticloadbalancing:SetWebAcl", "logs:CreateLogDelivery",
             "logs:DeleteLogDelivery", "logs:DescribeResourcePolicies", "logs:GetLogDelivery", "logs:ListLogDeliveries",
             "logs:PutResourcePolicy", "logs:UpdateLogDelivery",
           ]
