@@ -30,14 +30,12 @@ module "key" {
 }
 
 resource "aws_cloudwatch_log_group" "service" {
-  #checkov:skip=CKV_AWS_338:log_retention_days is a setting of each environment: a year in prod, less where nothing is audited
   name              = local.names.service_log_group
   retention_in_days = local.log_retention_days
   kms_key_id        = module.key.arn
 }
 
 resource "aws_cloudwatch_log_group" "sessions" {
-  #checkov:skip=CKV_AWS_338:log_retention_days is a setting of each environment: a year in prod, less where nothing is audited
   name              = local.names.sessions_log_group
   retention_in_days = local.log_retention_days
   kms_key_id        = module.key.arn
@@ -52,7 +50,6 @@ resource "aws_cloudwatch_log_group" "cluster" {
 }
 
 resource "aws_cloudwatch_log_group" "firewall" {
-  #checkov:skip=CKV_AWS_338:log_retention_days is a setting of each environment: a year in prod, less where nothing is audited
   count = local.firewall ? 1 : 0
 
   name              = local.names.firewall_log_group

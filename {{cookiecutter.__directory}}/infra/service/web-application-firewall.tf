@@ -1,18 +1,11 @@
 # Four rules: five USD a month for the web ACL and one for each.
 
 locals {
-  # AWS's rule groups, in the order in which they are asked.
-  # https://docs.aws.amazon.com/waf/latest/developerguide/aws-managed-rule-groups-list.html
-  firewall_rule_groups = {
-    AWSManagedRulesAmazonIpReputationList = 10
-    AWSManagedRulesKnownBadInputsRuleSet  = 20
-    AWSManagedRulesCommonRuleSet          = 30
-  }
-
   # Requests of one address in five minutes: a person's browser needs far fewer, an office behind one address fits.
   firewall_rate_limit = 2000
 }
 
+# AWS's rule groups: https://docs.aws.amazon.com/waf/latest/developerguide/aws-managed-rule-groups-list.html
 resource "aws_wafv2_web_acl" "service" {
   count = local.firewall ? 1 : 0
 
@@ -22,32 +15,6 @@ resource "aws_wafv2_web_acl" "service" {
 
   default_action {
     allow {}
-  }
-
-  dynamic "rule" {
-    for_each = local.firewall_rule_groups
-
-    content {
-      name     = rule.key
-      priority = rule.value
-
-      override_action {
-        none {}
-      }
-
-      statement {
-        managed_rule_group_statement {
-          vendor_name = "AWS"
-          name        = rule.key
-        }
-      }
-
-      visibility_config {
-        cloudwatch_metrics_enabled = true
-        metric_name                = rule.key
-        sampled_requests_enabled   = true
-      }
-    }
   }
 
   rule {
@@ -72,6 +39,75 @@ resource "aws_wafv2_web_acl" "service" {
     visibility_config {
       cloudwatch_metrics_enabled = true
       metric_name                = "rate-limit"
+      sampled_requests_enabled   = true
+    }
+  }
+
+  # Addresses that AWS knows as bots and attackers.
+  rule {
+    name     = "AWSManagedRulesAmazonIpReputationList"
+    priority = 10
+
+    override_action {
+      none {}
+    }
+
+    statement {
+      managed_rule_group_statement {
+        vendor_name = "AWS"
+        name        = "AWSManagedRulesAmazonIpReputationList"
+      }
+    }
+
+    visibility_config {
+      cloudwatch_metrics_enabled = true
+      metric_name                = "AWSManagedRulesAmazonIpReputationList"
+      sampled_requests_enabled   = true
+    }
+  }
+
+  # Requests that look for known holes, such as Log4j's.
+  rule {
+    name     = "AWSManagedRulesKnownBadInputsRuleSet"
+    priority = 20
+
+    override_action {
+      none {}
+    }
+
+    statement {
+      managed_rule_group_statement {
+        vendor_name = "AWS"
+        name        = "AWSManagedRulesKnownBadInputsRuleSet"
+      }
+    }
+
+    visibility_config {
+      cloudwatch_metrics_enabled = true
+      metric_name                = "AWSManagedRulesKnownBadInputsRuleSet"
+      sampled_requests_enabled   = true
+    }
+  }
+
+  # The usual attacks on web applications.
+  rule {
+    name     = "AWSManagedRulesCommonRuleSet"
+    priority = 30
+
+    override_action {
+      none {}
+    }
+
+    statement {
+      managed_rule_group_statement {
+        vendor_name = "AWS"
+        name        = "AWSManagedRulesCommonRuleSet"
+      }
+    }
+
+    visibility_config {
+      cloudwatch_metrics_enabled = true
+      metric_name                = "AWSManagedRulesCommonRuleSet"
       sampled_requests_enabled   = true
     }
   }
