@@ -1,8 +1,8 @@
 """Checks and tests every Terraform layer and module: `make test-infra`.
 
-Formatting, init, validate and `terraform test` (mocked provider, no account), then checkov, then the controls that
-docs/security.md claims. All of it runs on a copy, so that nothing is left in the layers; a committed
-`.terraform.lock.hcl` is used.
+Formatting, init, validate and `terraform test` (mocked provider, no account), then checkov, then the
+controls that docs/security.md claims. All of it runs on a copy, so that nothing is left in the layers;
+a committed `.terraform.lock.hcl` is used.
 
     python infra/check.py [LAYER…]     everything, or these layers and modules ("service", "modules/key")
     python infra/check.py --skips      the checkov findings that are accepted, with the reason of each
@@ -38,16 +38,31 @@ MIRRORS = (
 )
 PROVIDER = Path("registry.terraform.io") / "hashicorp" / "aws"
 
+PROBE = """
+terraform {
+  required_providers {
+    aws = {
+      source  = "hashicorp/aws"
+      version = ">= 5.100, < 7.0"
+    }
+  }
+}
+"""
+
 SKIP = re.compile(r"#\s*checkov:skip=(?P<check>CKV2?_[A-Z]+_\d+)(?::(?P<reason>.*))?$")
 BLOCK = re.compile(r'^(?:resource|data) "(?P<type>[^"]+)" "(?P<name>[^"]+)"')
 
 
-class CheckFailed(Exception):
+class CheckError(Exception):
     """A check did not pass; the message is for the person who runs it."""
 
 
+class NoTerraformError(Exception):
+    """There is no Terraform or no provider to test with; the message says where to get it."""
+
+
 def run(command: Sequence[str], directory: Path, environment: dict[str, str]) -> str:
-    """Return what the command printed; raise CheckFailed with it if the command failed."""
+    """Return what the command printed; raise CheckError with it if the command failed."""
     finished = subprocess.run(  # noqa: S603 - terraform and checkov with our own arguments
         command,
         cwd=directory,
@@ -58,7 +73,7 @@ def run(command: Sequence[str], directory: Path, environment: dict[str, str]) ->
         check=False,
     )
     if finished.returncode != 0:
-        raise CheckFailed(f"$ {' '.join(command)}\n{finished.stdout.strip()}")
+        raise CheckError(f"$ {' '.join(command)}\n{finished.stdout.strip()}")
     return finished.stdout
 
 
@@ -75,10 +90,15 @@ def roots(infra: Path) -> list[str]:
 def terraform_environment(work: Path) -> dict[str, str]:
     """Return the environment variables under which Terraform finds the provider.
 
-    Tried in this order: a CLI configuration that TF_CLI_CONFIG_FILE names and that exists; the registry; a mirror on
-    this machine. Raises CheckFailed when none has the provider.
+    Tried in this order: a CLI configuration that TF_CLI_CONFIG_FILE names and that exists; the
+    registry; a mirror on this machine. Raises NoTerraformError when none has the provider, or
+    when there is no Terraform.
     """
-    environment = {name: value for name, value in os.environ.items() if name != "TF_CLI_CONFIG_FILE"}
+    if shutil.which("terraform") is None:
+        raise NoTerraformError("https://developer.hashicorp.com/terraform/install")
+    environment = {
+        name: value for name, value in os.environ.items() if name != "TF_CLI_CONFIG_FILE"
+    }
     environment |= {"CHECKPOINT_DISABLE": "1", "TF_IN_AUTOMATION": "1", "TF_INPUT": "0"}
     named = os.environ.get("TF_CLI_CONFIG_FILE", "")
     if named and Path(named).is_file():
@@ -90,13 +110,10 @@ def terraform_environment(work: Path) -> dict[str, str]:
     environment.setdefault("TF_PLUGIN_CACHE_DIR", str(cache))
     probe = work / "probe"
     probe.mkdir()
-    shutil.copy(INFRA / "config" / "versions.tf", probe)
-    versions = "terraform {\n  required_providers {\n    aws = {\n"
-    versions += '      source  = "hashicorp/aws"\n      version = ">= 5.100, < 7.0"\n    }\n  }\n}\n'
-    (probe / "provider.tf").write_text(versions, encoding="utf-8")
+    (probe / "provider.tf").write_text(PROBE, encoding="utf-8")
     try:
         run(["terraform", "init", "-no-color", "-backend=false"], probe, environment)
-    except CheckFailed as error:
+    except CheckError as error:
         for mirror in (*MIRRORS, *sorted(Path("/opt").glob("*"))):
             if (mirror / PROVIDER).is_dir():
                 configuration = work / "terraformrc"
@@ -106,7 +123,9 @@ def terraform_environment(work: Path) -> dict[str, str]:
                 )
                 environment.pop("TF_PLUGIN_CACHE_DIR")
                 return environment | {"TF_CLI_CONFIG_FILE": str(configuration)}
-        raise CheckFailed(f"The aws provider is neither in the registry nor on this machine.\n{error}") from None
+        raise NoTerraformError(
+            f"the aws provider is neither in the registry nor on this machine.\n{error}"
+        ) from None
     return environment
 
 
@@ -115,13 +134,13 @@ def check_root(copy: Path, root: str, environment: dict[str, str]) -> str:
     directory = copy / "infra" / root
     began = time.monotonic()
     run(["terraform", "validate", "-no-color"], directory, environment)
-    done = "valid"
+    done = "valid, no tests"
     if list(directory.glob("tests/*.tftest.hcl")) or list(directory.glob("*.tftest.hcl")):
         printed = run(["terraform", "test", "-no-color"], directory, environment)
         passed = re.search(r"(\d+) passed", printed)
         if passed is None or int(passed.group(1)) == 0:
-            raise CheckFailed(f"terraform test ran nothing:\n{printed}")
-        done += f", {passed.group(1)} tests passed"
+            raise CheckError(f"terraform test ran nothing:\n{printed}")
+        done = f"valid, {passed.group(1)} tests passed"
     return f"{root}: {done} ({time.monotonic() - began:.0f} s)"
 
 
@@ -147,29 +166,39 @@ def skips(infra: Path) -> Iterator[Skip]:
                 resource = f"{block['type']}.{block['name']}"
             if comment := SKIP.search(line):
                 file = path.relative_to(infra.parent).as_posix()
-                yield Skip(file, number, resource, comment["check"], (comment["reason"] or "").strip())
+                yield Skip(
+                    file, number, resource, comment["check"], (comment["reason"] or "").strip()
+                )
 
 
 def checkov(copy: Path, folder: str) -> dict[str, list[dict[str, str]]]:
-    """Return checkov's results for a folder of the copy: failed_checks, skipped_checks and the rest."""
-    command = [str(CHECKOV), "-d", folder, "--framework", "terraform", "--skip-download", "--compact", "--soft-fail"]
+    """Return checkov's results for a folder: passed_checks, failed_checks and so on."""
+    options = ["--framework", "terraform", "--skip-download", "--compact", "--soft-fail"]
     finished = subprocess.run(  # noqa: S603 - our own arguments
-        [*command, "--output", "json"], cwd=copy, text=True, capture_output=True, check=False
+        [str(CHECKOV), "-d", folder, *options, "--output", "json"],
+        cwd=copy,
+        text=True,
+        capture_output=True,
+        check=False,
     )
     try:
         report = json.loads(finished.stdout)
         results: dict[str, list[dict[str, str]]] = report["results"]
     except (ValueError, KeyError, TypeError):
-        raise CheckFailed(f"checkov gave no report:\n{finished.stdout}{finished.stderr}") from None
+        raise CheckError(f"checkov gave no report:\n{finished.stdout}{finished.stderr}") from None
     if results["parsing_errors"]:
-        raise CheckFailed(f"checkov cannot read {results['parsing_errors']}")
+        raise CheckError(f"checkov cannot read {results['parsing_errors']}")
     return results
 
 
 def check_findings(copy: Path) -> str:
     """Fail on a finding that no skip explains, on a skip without a reason, and on a skip of nothing."""
     accepted = list(skips(copy / "infra"))
-    problems = [f"{skip.file}:{skip.line}: {skip.check} without a reason" for skip in accepted if not skip.reason]
+    problems = [
+        f"{skip.file}:{skip.line}: {skip.check} without a reason"
+        for skip in accepted
+        if not skip.reason
+    ]
 
     bare = copy / "without-skips"
     shutil.copytree(copy / "infra", bare / "infra", ignore=shutil.ignore_patterns(".terraform"))
@@ -178,7 +207,9 @@ def check_findings(copy: Path) -> str:
         lines = path.read_text(encoding="utf-8").splitlines()
         path.write_text("\n".join(SKIP.sub("#", line) for line in lines) + "\n", encoding="utf-8")
     with ThreadPoolExecutor(2) as pool:
-        as_is, without = pool.map(lambda folder: checkov(copy, folder), ["infra", "without-skips/infra"])
+        as_is, without = pool.map(
+            lambda folder: checkov(copy, folder), ["infra", "without-skips/infra"]
+        )
 
     problems += [
         f"infra{finding['file_path']}: {finding['check_id']} {finding['check_name']} — {finding['resource']}"
@@ -189,12 +220,17 @@ def check_findings(copy: Path) -> str:
     problems += [
         f"{skip.file}:{skip.line}: {skip.check} skips nothing in {skip.resource}: remove it"
         for skip in accepted
-        if not any(check == skip.check and f".{name}".endswith(f".{skip.resource}") for check, name in failing)
+        if not any(
+            check == skip.check and f".{name}".endswith(f".{skip.resource}")
+            for check, name in failing
+        )
     ]
     if problems:
-        raise CheckFailed("\n".join(problems))
+        raise CheckError("\n".join(problems))
     passed = len(as_is["passed_checks"])
-    return f"checkov: {passed} checks passed, {len(accepted)} findings accepted (make checkov-skips)"
+    return (
+        f"checkov: {passed} checks passed, {len(accepted)} findings accepted (make checkov-skips)"
+    )
 
 
 def blocks(path: Path) -> dict[str, str]:
@@ -210,9 +246,11 @@ def blocks(path: Path) -> dict[str, str]:
 def check_controls(infra: Path, document: Path) -> str:
     """Fail when a row of docs/security.md claims what the Terraform does not say.
 
-    A row is `| control | what it asks | file | resource | text of the resource |`; its text may be empty when the
-    resource itself is the control.
+    A row is `| control | what it asks | file | resource | text of the resource |`; the text may be
+    empty when the resource itself is the control.
     """
+    if not document.is_file():
+        raise CheckError("docs/security.md is missing")
     problems: list[str] = []
     rows = 0
     for number, line in enumerate(document.read_text(encoding="utf-8").splitlines(), start=1):
@@ -231,7 +269,7 @@ def check_controls(infra: Path, document: Path) -> str:
     if rows == 0:
         problems.append("docs/security.md: no controls found")
     if problems:
-        raise CheckFailed("\n".join(problems))
+        raise CheckError("\n".join(problems))
     return f"docs/security.md: {rows} claims are in the Terraform"
 
 
@@ -239,7 +277,8 @@ def list_skips() -> None:
     """Print the accepted findings, file by file."""
     accepted = sorted(skips(INFRA))
     for skip in accepted:
-        sys.stdout.write(f"{skip.file}:{skip.line}  {skip.check}  {skip.resource}\n    {skip.reason}\n")
+        sys.stdout.write(f"{skip.file}:{skip.line}  {skip.check}  {skip.resource}\n")
+        sys.stdout.write(f"    {skip.reason}\n")
     sys.stdout.write(f"{len(accepted)} findings accepted\n")
 
 
@@ -247,11 +286,12 @@ def check(only: Sequence[str]) -> list[str]:
     """Run every check, print a line for each that passed, and return what failed."""
     known = roots(INFRA)
     if unknown := set(only) - set(known):
-        return [f"no layer or module {', '.join(sorted(unknown))}; there are {', '.join(known)}"]
+        sys.stderr.write(f"{', '.join(sorted(unknown))}: not among {', '.join(known)}\n")
+        return sorted(unknown)
     failures: list[str] = []
 
-    def report(outcome: str | CheckFailed) -> None:
-        if isinstance(outcome, CheckFailed):
+    def report(outcome: str | CheckError) -> None:
+        if isinstance(outcome, CheckError):
             failures.append(str(outcome))
             sys.stdout.write(f"FAILED {outcome}\n")
         else:
@@ -261,21 +301,27 @@ def check(only: Sequence[str]) -> list[str]:
     with tempfile.TemporaryDirectory(prefix="test-infra-") as temporary:
         work = Path(temporary)
         copy = work / "repository"
-        ignored = shutil.ignore_patterns(".terraform", ".venv*", ".git", ".ops", ".terraform.d", "__pycache__")
+        ignored = shutil.ignore_patterns(
+            ".terraform", ".venv*", ".git", ".ops", ".terraform.d", "__pycache__"
+        )
         shutil.copytree(ROOT, copy, ignore=ignored, symlinks=True)
         environment = terraform_environment(work)
 
-        def attempt(check: str) -> str | CheckFailed:
+        def attempt(check: str) -> str | CheckError:
             try:
                 if check == "checkov":
                     return check_findings(copy)
                 if check == "controls":
                     return check_controls(INFRA, SECURITY)
                 if check == "fmt":
-                    run(["terraform", "fmt", "-check", "-diff", "-recursive", "infra"], ROOT, environment)
+                    run(
+                        ["terraform", "fmt", "-check", "-diff", "-recursive", "infra"],
+                        ROOT,
+                        environment,
+                    )
                     return "infra: formatted"
                 return check_root(copy, check, environment)
-            except CheckFailed as error:
+            except CheckError as error:
                 return error
 
         report(attempt("fmt"))
@@ -283,9 +329,13 @@ def check(only: Sequence[str]) -> list[str]:
         # One at a time: Terraform's plugin cache is not made for two writers.
         for root in only or known:
             try:
-                run(["terraform", "init", "-no-color", "-backend=false"], copy / "infra" / root, environment)
+                run(
+                    ["terraform", "init", "-no-color", "-backend=false"],
+                    copy / "infra" / root,
+                    environment,
+                )
                 ready.append(root)
-            except CheckFailed as error:
+            except CheckError as error:
                 report(error)
         # Two at a time: each holds a provider of 0.6 GB.
         with ThreadPoolExecutor(2) as pool:
@@ -301,20 +351,18 @@ def main() -> int:
     """Return 0 when everything passed, 1 otherwise."""
     parser = argparse.ArgumentParser(description="Check and test the Terraform of this repository.")
     parser.add_argument("layers", nargs="*", metavar="LAYER", help="only these layers and modules")
-    parser.add_argument("--skips", action="store_true", help="list the checkov findings that are accepted")
+    parser.add_argument(
+        "--skips", action="store_true", help="list the checkov findings that are accepted"
+    )
     arguments = parser.parse_args()
     if arguments.skips:
         list_skips()
         return 0
-    if shutil.which("terraform") is None:
-        message = "Terraform is not installed: the infrastructure was NOT tested. https://developer.hashicorp.com/terraform/install\n"
-        sys.stderr.write(message)
-        return 1 if os.environ.get("REQUIRE_TERRAFORM") == "1" else 0
     try:
         failures = check(arguments.layers)
-    except CheckFailed as error:
-        sys.stderr.write(f"{error}\n")
-        return 1
+    except NoTerraformError as error:
+        sys.stderr.write(f"NOT TESTED: Terraform cannot run here: {error}\n")
+        return 1 if os.environ.get("REQUIRE_TERRAFORM") == "1" else 0
     if failures:
         sys.stderr.write(f"{len(failures)} checks failed\n")
     return 1 if failures else 0
