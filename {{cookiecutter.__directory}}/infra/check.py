@@ -234,12 +234,13 @@ def check_findings(copy: Path) -> str:
 
 
 def blocks(path: Path) -> dict[str, str]:
-    """Return the text of each resource and module of a formatted Terraform file, by its address."""
-    found: dict[str, str] = {}
-    pattern = r'^(?:resource "([^"]+)" "([^"]+)"|module "([^"]+)") \{\n(.*?)^\}'
+    """Return the text of each resource and module of a formatted file by address, and of `locals`."""
+    found = {"locals": ""}
+    pattern = r'^(?:resource "([^"]+)" "([^"]+)"|module "([^"]+)"|locals) \{\n(.*?)^\}'
     for match in re.finditer(pattern, path.read_text(encoding="utf-8"), re.MULTILINE | re.DOTALL):
         kind, name, module, body = match.groups()
-        found[f"module.{module}" if module else f"{kind}.{name}"] = re.sub(r"\s+", " ", body)
+        address = f"module.{module}" if module else f"{kind}.{name}" if kind else "locals"
+        found[address] = found.get(address, "") + re.sub(r"\s+", " ", body)
     return found
 
 
