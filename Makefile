@@ -50,6 +50,10 @@ format: $(VENV)/.test ## Format Python
 docs: $(VENV)/.project ## Write docs/inputs.md and docs/names.md again
 	$(RUN) -m tools.docs
 
+.PHONY: diagram
+diagram: $(VENV)/.project ## Draw docs/system-architecture again, after an edit of the template's docs/diagram
+	$(RUN) -m tools.diagram
+
 .PHONY: bench
 bench: $(VENV)/.test ## Measure how long a render takes
 	$(RUN) -m bench.render

@@ -1,4 +1,4 @@
-"""Removes what was not chosen and what a maintainer's tools left in the template, and says what to do next.
+"""Removes what was not chosen and what a maintainer's tools left, draws the architecture, says what to do next.
 
 No network, no randomness, no dates, no commit: `cruft update` runs this again on every update, and two
 renders with equal answers are byte-identical.
@@ -6,7 +6,9 @@ renders with equal answers are byte-identical.
 
 from __future__ import annotations
 
+import json
 import os
+import runpy
 import shlex
 import shutil
 import sys
@@ -81,15 +83,23 @@ def next_steps(root: Path) -> str:
     return NEXT.format(name=root.name, folder=shlex.quote(str(root)), environment=environment)
 
 
+def draw_architecture(root: Path, answers: dict[str, str]) -> None:
+    """Draw docs/system-architecture.svg and .drawio, as `make diagram` does, with the project's own program."""
+    program = runpy.run_path(str(root / "docs" / "diagram" / "draw.py"), run_name="draw")
+    program["draw"](answers, root / "docs")
+
+
+# {% endraw %}
+
+
 def main() -> None:
     """Finish the project in the current folder."""
     root = Path.cwd()
     remove_absent(root)
+    draw_architecture(root, json.loads(r"""{{ cookiecutter | tojson }}"""))
     remove_junk(root)
     sys.stdout.write(next_steps(root))
 
 
 if __name__ == "__main__":
     main()
-
-# {% endraw %}
