@@ -419,7 +419,7 @@ def test_the_editable_file_has_the_boxes_of_the_picture(bake: Bake, options: Opt
     seen = shapes(parse(project.path / PICTURE))
     root = parse(project.path / EDITABLE)
     assert root.tag == "mxfile"
-    boxes = {name: cell for name, cell in cells(root).items() if not name.endswith("-icon")}
+    boxes = {name: cell for name, cell in cells(root).items() if name != "title" and not name.endswith("-icon")}
     assert {name: cell.box for name, cell in boxes.items()} == seen.cards | seen.groups
     named = parse(project.path / PICTURE).iter(f"{SVG}g")
     assert {name: cell.name for name, cell in boxes.items()} == {

@@ -504,17 +504,21 @@ GROUP_STYLES = {
     "plain": "strokeColor=#7D8998;fontColor=#232F3E;fillColor=#F5F7F9;dashed=1;spacingLeft=8;",
 }
 CONTAINER = "html=1;whiteSpace=wrap;container=1;collapsible=0;recursiveResize=0;align=left;"
-GROUP_STYLE = (
-    f"{CONTAINER}pointerEvents=0;verticalAlign=top;fontSize=13;fontStyle=1;spacingLeft=30;"
-)
+GROUP_STYLE = f"{CONTAINER}pointerEvents=0;verticalAlign=top;spacingTop=1;fontSize=13;fontStyle=1;spacingLeft=30;"
 CARD_STYLE = (
     f"{CONTAINER}rounded=1;absoluteArcSize=1;arcSize=12;verticalAlign=middle;spacingLeft=58;"
     "fontSize=12;fontColor=#4F5966;fillColor=#FFFFFF;strokeColor=#C3CAD2;"
 )
+HEADING_STYLE = (
+    "text;html=1;align=left;verticalAlign=middle;fillColor=none;strokeColor=none;"
+    "fontSize=22;fontStyle=1;fontColor=#16191F;"
+)
+    "text;html=1;align=left;verticalAlign=middle;fontSize=22;fontStyle=1;fontColor=#16191F;"
+)
 ICON_STYLE = "html=1;sketch=0;outlineConnect=0;aspect=fixed;connectable=0;"
 LINE_STYLE = (
     "html=1;edgeStyle=orthogonalEdgeStyle;rounded=0;endArrow=block;endFill=1;"
-    "strokeColor=#37424E;fontSize=12;labelBackgroundColor=none;"
+    "strokeColor=#37424E;fontColor=#16191F;fontSize=12;labelBackgroundColor=none;"
 )
 
 
@@ -528,6 +532,8 @@ def to_drawio(diagram: Diagram) -> str:
     root = ET.SubElement(model, "root")
     ET.SubElement(root, "mxCell", {"id": "0"})
     ET.SubElement(root, "mxCell", {"id": "1", "parent": "0"})
+    heading = {"id": "title", "label": escape(diagram.title), "name": diagram.title}
+    place(ET.SubElement(root, "object", heading), HEADING_STYLE, "1", (12, 16), (width - 28, 40))
     boxes = {box.id: box for box in diagram.boxes}
     for box in diagram.boxes:
         add_box(root, diagram, box, boxes.get(box.parent))
@@ -540,7 +546,7 @@ def to_drawio(diagram: Diagram) -> str:
 def add_box(root: ET.Element, diagram: Diagram, box: Box, parent: Box | None) -> None:
     """Add a box and, for a component, its icon, both with their links."""
     is_component = box.kind == "component"
-    words = ", ".join(filter(None, [escape(box.name), escape(box.note)]))
+    words = escape(box.name)
     if is_component:
         name = "<br>".join(escape(line) for line in box.lines)
         words = f'<b style="font-size: 14px; color: #16191f">{name}</b><br>{escape(box.note)}'
