@@ -504,7 +504,10 @@ GROUP_STYLES = {
     "plain": "strokeColor=#7D8998;fontColor=#232F3E;fillColor=#F5F7F9;dashed=1;spacingLeft=8;",
 }
 CONTAINER = "html=1;whiteSpace=wrap;container=1;collapsible=0;recursiveResize=0;align=left;"
-GROUP_STYLE = f"{CONTAINER}pointerEvents=0;verticalAlign=top;spacingTop=1;fontSize=13;fontStyle=1;spacingLeft=30;"
+GROUP_STYLE = (
+    f"{CONTAINER}pointerEvents=0;verticalAlign=top;spacingTop=1;spacingLeft=30;"
+    "fontSize=13;fontStyle=1;"
+)
 CARD_STYLE = (
     f"{CONTAINER}rounded=1;absoluteArcSize=1;arcSize=12;verticalAlign=middle;spacingLeft=58;"
     "fontSize=12;fontColor=#4F5966;fillColor=#FFFFFF;strokeColor=#C3CAD2;"
@@ -512,8 +515,6 @@ CARD_STYLE = (
 HEADING_STYLE = (
     "text;html=1;align=left;verticalAlign=middle;fillColor=none;strokeColor=none;"
     "fontSize=22;fontStyle=1;fontColor=#16191F;"
-)
-    "text;html=1;align=left;verticalAlign=middle;fontSize=22;fontStyle=1;fontColor=#16191F;"
 )
 ICON_STYLE = "html=1;sketch=0;outlineConnect=0;aspect=fixed;connectable=0;"
 LINE_STYLE = (
