@@ -1,7 +1,7 @@
 locals {
   desired_state = jsonencode(module.config.database_roles)
   # Roles that log in with a token: `check` logs in as each of them.
-  iam_roles = [for name, role in module.config.database_roles.roles : name if role.login == "iam"]
+  iam_roles = [for name, role in try(module.config.database_roles.roles, {}) : name if role.login == "iam"]
 
   function_arn  = "${local.arn}:lambda:${local.region}:${local.account}:function:${local.names.role_manager}"
   master_secret = one(aws_rds_cluster.this.master_user_secret[*].secret_arn)

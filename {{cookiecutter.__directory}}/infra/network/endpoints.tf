@@ -47,15 +47,20 @@ locals {
   )
 }
 
-# Found by name and not composed: in China a service's name begins with cn.com.amazonaws or com.amazonaws.
+# Whether a service has endpoint policies, and in China also how its name begins: AWS knows.
 data "aws_vpc_endpoint_service" "this" {
   for_each = local.endpoints
 
+  service_name = module.config.partition == "aws-cn" ? null : "com.amazonaws.${local.region}.${each.key}"
   service_type = "Interface"
 
-  filter {
-    name   = "service-name"
-    values = ["com.amazonaws.${local.region}.${each.key}", "cn.com.amazonaws.${local.region}.${each.key}"]
+  dynamic "filter" {
+    for_each = module.config.partition == "aws-cn" ? ["service-name"] : []
+
+    content {
+      name   = filter.value
+      values = ["com.amazonaws.${local.region}.${each.key}", "cn.com.amazonaws.${local.region}.${each.key}"]
+    }
   }
 }
 
@@ -113,6 +118,37 @@ resource "aws_vpc_endpoint" "interface" {
   }
 }
 
+locals {
+  s3_statements = [
+    {
+      # https://docs.aws.amazon.com/AmazonECR/latest/userguide/vpc-endpoints.html#ecr-minimum-s3-perms
+      Sid       = "LayersOfImages"
+      Effect    = "Allow"
+      Principal = "*"
+      Action    = "s3:GetObject"
+      Resource  = "${local.arn}:s3:::prod-${local.region}-starport-layer-bucket/*"
+    },
+    {
+      Sid       = "OwnBuckets"
+      Effect    = "Allow"
+      Principal = "*"
+      Action    = "s3:*"
+      Resource  = "*"
+      Condition = { StringEquals = { "aws:PrincipalAccount" = local.account, "aws:ResourceAccount" = local.account } }
+    },
+  ]
+  # The buckets of others are part of the internet that the service may reach.
+  s3_internet_statements = [
+    {
+      Sid       = "EveryBucket"
+      Effect    = "Allow"
+      Principal = "*"
+      Action    = "s3:*"
+      Resource  = "*"
+    },
+  ]
+}
+
 # Costs nothing. ECR keeps the layers of images in S3.
 resource "aws_vpc_endpoint" "s3" {
   vpc_id            = aws_vpc.this.id
@@ -120,28 +156,10 @@ resource "aws_vpc_endpoint" "s3" {
   service_name      = "com.amazonaws.${local.region}.s3"
   route_table_ids   = [for table in aws_route_table.private : table.id]
 
-  # Where the internet is reached anyway, so are the buckets of others: then the endpoint is for every bucket.
-  policy = local.project.internet_egress == "none" ? jsonencode({
-    Version = "2012-10-17"
-    Statement = [
-      {
-        # https://docs.aws.amazon.com/AmazonECR/latest/userguide/vpc-endpoints.html#ecr-minimum-s3-perms
-        Sid       = "LayersOfImages"
-        Effect    = "Allow"
-        Principal = "*"
-        Action    = "s3:GetObject"
-        Resource  = "${local.arn}:s3:::prod-${local.region}-starport-layer-bucket/*"
-      },
-      {
-        Sid       = "OwnBuckets"
-        Effect    = "Allow"
-        Principal = "*"
-        Action    = "s3:*"
-        Resource  = "*"
-        Condition = { StringEquals = { "aws:PrincipalAccount" = local.account, "aws:ResourceAccount" = local.account } }
-      },
-    ]
-  }) : null
+  policy = jsonencode({
+    Version   = "2012-10-17"
+    Statement = concat(local.s3_statements, local.project.internet_egress == "none" ? [] : local.s3_internet_statements)
+  })
 
   tags = {
     Name = "${local.names.network}-s3"
