@@ -8,11 +8,11 @@ locals {
   }
 
   # The default of max_connections follows from the memory of max_capacity: AWS's table gives 189 at 1 ACU, 823 at 4,
-  # 1,669 at 8, 3,360 at 16 and 5,000 from 24 on, and 2,000 at most with a min_capacity of 0 or 0.5. Between the rows of
-  # the table it is a straight line.
+  # 1,669 at 8, 3,360 at 16 and 5,000 from 24 on, and 2,000 at most with a min_capacity of 0 or 0.5. Between the
+  # rows it is a straight line.
   # https://docs.aws.amazon.com/AmazonRDS/latest/AuroraUserGuide/aurora-serverless-v2.setting-capacity.html#aurora-serverless-v2.max-connections
   database_connections_allowed = min(
-    floor(211.4 * local.database_capacity.max - 22.4),
+    floor(211.4 * local.database_capacity.max - 21.9),
     local.database_capacity.min <= 0.5 ? 2000 : 5000,
   )
 

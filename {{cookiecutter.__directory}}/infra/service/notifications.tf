@@ -68,17 +68,22 @@ resource "aws_cloudwatch_event_target" "failed_deployments" {
 # The subscription's endpoint is a credential: whoever knows the URL can raise incidents. It is typed once
 # (`make incident-url`) into an encrypted parameter and in no file. Terraform keeps it in its state, as everything it
 # sets: the state is encrypted with a customer key, and plans show "(sensitive value)". Without the parameter there is
-# no subscription yet, so that a first deployment succeeds.
-data "aws_ssm_parameters_by_path" "incident" {
+# no subscription yet, so that a first deployment succeeds: only the names of the parameters are asked for first.
+data "aws_ssm_parameters_by_path" "environment" {
   count = local.incident ? 1 : 0
 
   path            = dirname(local.names.incident_url_parameter)
-  with_decryption = true
+  with_decryption = false
+}
+
+data "aws_ssm_parameter" "incident" {
+  count = local.incident_known ? 1 : 0
+
+  name = local.names.incident_url_parameter
 }
 
 locals {
-  incident_parameters = local.incident ? data.aws_ssm_parameters_by_path.incident[0].names : []
-  incident_known      = contains(local.incident_parameters, local.names.incident_url_parameter)
+  incident_known = contains(flatten(data.aws_ssm_parameters_by_path.environment[*].names), local.names.incident_url_parameter)
 
   # What the answers of project.yaml mean for SNS. PagerDuty and Splunk On-Call confirm by themselves; a person has to
   # follow the link in the first e-mail.
@@ -95,7 +100,7 @@ resource "aws_sns_topic_subscription" "incident" {
 
   topic_arn              = aws_sns_topic.alarms.arn
   protocol               = local.incident_protocol
-  endpoint               = data.aws_ssm_parameters_by_path.incident[0].values[index(local.incident_parameters, local.names.incident_url_parameter)]
+  endpoint               = data.aws_ssm_parameter.incident[0].value
   endpoint_auto_confirms = local.incident_protocol == "https"
 
   # They understand alarms and nothing else.
@@ -106,7 +111,7 @@ resource "aws_sns_topic_subscription" "incident" {
     precondition {
       condition = nonsensitive(can(regex(
         local.incident_protocol == "https" ? "^https://[^ ]+$" : "^[^@ ]+@[^@ ]+$",
-        data.aws_ssm_parameters_by_path.incident[0].values[index(local.incident_parameters, local.names.incident_url_parameter)],
+        data.aws_ssm_parameter.incident[0].value,
       )))
       error_message = "Parameter ${local.names.incident_url_parameter}: incident_management ${local.project.incident_management} needs ${local.incident_protocol == "https" ? "a URL that begins with https://" : "an e-mail address"}. `make incident-url ENV=${var.environment}` asks for it again."
     }

@@ -33,7 +33,7 @@ run "nothing_optional" {
     error_message = "the service's environment names no database and no flags"
   }
   assert {
-    condition     = length(data.aws_ssm_parameters_by_path.incident) == 0 && length(aws_sns_topic_subscription.incident) == 0
+    condition     = length(data.aws_ssm_parameters_by_path.environment) == 0 && length(aws_sns_topic_subscription.incident) == 0
     error_message = "no incident management, no secret read"
   }
   assert {
@@ -56,11 +56,12 @@ run "china_with_nat_gateways" {
   }
 
   override_data {
-    target = data.aws_ssm_parameters_by_path.incident[0]
-    values = {
-      names  = ["/shop/prod/image", "/shop/prod/incident-url"]
-      values = ["sha256:0", "https://alert.victorops.com/integrations/cloudwatch/20131130/alert/KEY/ROUTING"]
-    }
+    target = data.aws_ssm_parameters_by_path.environment[0]
+    values = { names = ["/shop/prod/image", "/shop/prod/incident-url"] }
+  }
+  override_data {
+    target = data.aws_ssm_parameter.incident[0]
+    values = { value = "https://alert.victorops.com/integrations/cloudwatch/20131130/alert/KEY/ROUTING" }
   }
 
   assert {
@@ -108,8 +109,12 @@ run "government_with_flags_and_email" {
   }
 
   override_data {
-    target = data.aws_ssm_parameters_by_path.incident[0]
-    values = { names = ["/shop/prod/incident-url"], values = ["on-call@example.com"] }
+    target = data.aws_ssm_parameters_by_path.environment[0]
+    values = { names = ["/shop/prod/incident-url"] }
+  }
+  override_data {
+    target = data.aws_ssm_parameter.incident[0]
+    values = { value = "on-call@example.com" }
   }
 
   assert {
@@ -137,8 +142,12 @@ run "pagerduty" {
   }
 
   override_data {
-    target = data.aws_ssm_parameters_by_path.incident[0]
-    values = { names = ["/shop/prod/incident-url"], values = ["https://events.pagerduty.com/integration/KEY/enqueue"] }
+    target = data.aws_ssm_parameters_by_path.environment[0]
+    values = { names = ["/shop/prod/incident-url"] }
+  }
+  override_data {
+    target = data.aws_ssm_parameter.incident[0]
+    values = { value = "https://events.pagerduty.com/integration/KEY/enqueue" }
   }
 
   assert {
@@ -155,8 +164,12 @@ run "an_address_where_a_url_belongs_is_refused" {
   }
 
   override_data {
-    target = data.aws_ssm_parameters_by_path.incident[0]
-    values = { names = ["/shop/prod/incident-url"], values = ["on-call@example.com"] }
+    target = data.aws_ssm_parameters_by_path.environment[0]
+    values = { names = ["/shop/prod/incident-url"] }
+  }
+  override_data {
+    target = data.aws_ssm_parameter.incident[0]
+    values = { value = "on-call@example.com" }
   }
 
   expect_failures = [aws_sns_topic_subscription.incident]

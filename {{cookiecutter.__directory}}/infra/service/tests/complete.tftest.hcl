@@ -372,8 +372,8 @@ run "prod_is_protected" {
     error_message = "prod has its own settings"
   }
   assert {
-    condition     = aws_cloudwatch_metric_alarm.database["database-connections"].threshold == 1334
-    error_message = "8 ACU allow 1,668 connections (AWS's table: 1,669); 80 % of that"
+    condition     = aws_cloudwatch_metric_alarm.database["database-connections"].threshold == 1335
+    error_message = "8 ACU allow 1,669 connections; 80 % of that"
   }
   assert {
     condition = (

@@ -51,7 +51,7 @@ run "beside_dev" {
     error_message = "it answers below dev's name"
   }
   assert {
-    condition     = length(aws_cloudwatch_metric_alarm.database) == 0 && length(data.aws_ssm_parameters_by_path.incident) == 0 && length(aws_sns_topic_subscription.incident) == 0
+    condition     = length(aws_cloudwatch_metric_alarm.database) == 0 && length(data.aws_ssm_parameters_by_path.environment) == 0 && length(aws_sns_topic_subscription.incident) == 0
     error_message = "dev watches the database; nobody is called for a temporary environment"
   }
   assert {

@@ -99,5 +99,5 @@ mock_data "aws_route53_zone" {
   defaults = { zone_id = "Z0123456789" }
 }
 mock_data "aws_ssm_parameters_by_path" {
-  defaults = { names = [], values = [] }
+  defaults = { names = [] }
 }
