@@ -101,6 +101,15 @@ run "broken_settings_are_refused" {
   expect_failures = [output.project]
 }
 
+run "more_endpoint_zones_than_zones_are_refused" {
+  command = plan
+  variables {
+    project_file = "./tests/more-endpoint-zones.yaml"
+    environment  = "prod"
+  }
+  expect_failures = [output.project]
+}
+
 run "unknown_environment_is_refused" {
   command = plan
   variables {
