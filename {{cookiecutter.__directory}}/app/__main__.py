@@ -1,6 +1,7 @@
 """`python -m app`: run the service until SIGTERM.
 
-Exit codes: 0 after SIGTERM or SIGINT, 1 when the environment is not usable, 3 when the start fails.
+Exit codes: 0 after SIGTERM or SIGINT, 1 when the environment is not usable, 3 when the port is
+taken.
 """
 
 from __future__ import annotations

@@ -20,16 +20,16 @@ import time
 from collections.abc import Callable
 from pathlib import Path
 
-import asyncpg
+import asyncpg  # type: ignore[import-untyped]
 from alembic import command
 from alembic.config import Config
 from alembic.util import CommandError
 from sqlalchemy import Connection, text
 from sqlalchemy.exc import DBAPIError
-from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine, create_async_engine
+from sqlalchemy.ext.asyncio import AsyncConnection, create_async_engine
 from sqlalchemy.pool import NullPool
 
-from app.components.database import CONNECTION_ERRORS, DatabaseSettings
+from app.components.database import CONNECTION_ERRORS, CredentialsError, DatabaseSettings
 from app.settings import Environment, SettingsError, read_settings
 from app.telemetry import configure_logging
 
@@ -41,47 +41,49 @@ CONNECT_SECONDS = 60  # A paused cluster needs about 15 to wake.
 WAIT_FOR_OTHER_SECONDS = 600
 # A migration that waits for a table holds up every statement that comes after it: it gives up.
 LOCK_TIMEOUT = "5s"
+# Errors that waiting does not mend.
+REFUSALS = (
+    CredentialsError,
+    asyncpg.InvalidAuthorizationSpecificationError,
+    asyncpg.InvalidCatalogNameError,
+)
 
 
 class MigrationError(Exception):
     """The migrations were not applied; the message says why."""
 
 
-async def connect_patiently(engine: AsyncEngine) -> None:
-    """Return when the database answers. Raises MigrationError."""
+async def connect(settings: DatabaseSettings) -> asyncpg.Connection:
+    """Return a connection as soon as the database gives one. Raises MigrationError."""
     deadline = time.monotonic() + CONNECT_SECONDS
     while True:
         try:
-            async with engine.connect():
-                return
-        except (*CONNECTION_ERRORS, DBAPIError) as error:
-            if time.monotonic() > deadline:
+            return await asyncpg.connect(timeout=CONNECT_SECONDS, **settings.connect_arguments())
+        except CONNECTION_ERRORS as error:
+            if isinstance(error, REFUSALS) or time.monotonic() > deadline:
                 raise MigrationError(f"no connection to the database: {error}") from error
             log.warning("no connection to the database yet: %s", error)
             await asyncio.sleep(2)
 
 
-async def migrate(settings: DatabaseSettings, run: Callable[[Config], None]) -> None:
-    """Run an Alembic command while no other process migrates.
+async def with_connection(
+    settings: DatabaseSettings, work: Callable[[Connection, str], None]
+) -> None:
+    """Call `work` with a connection and the schema's name while no other process migrates.
 
-    `run` gets the Alembic configuration, whose connection has the schema as its search path.
+    The schema is the connection's search path. Raises MigrationError.
     """
-    arguments = settings.connect_arguments()
-
-    async def connect() -> asyncpg.Connection:
-        return await asyncpg.connect(timeout=CONNECT_SECONDS, **arguments)
-
-    engine = create_async_engine("postgresql+asyncpg://", poolclass=NullPool, async_creator=connect)
+    engine = create_async_engine(
+        "postgresql+asyncpg://", poolclass=NullPool, async_creator=lambda: connect(settings)
+    )
     try:
-        await connect_patiently(engine)
-        async with engine.connect() as lock:
+        async with engine.connect() as lock, engine.connect() as connection:
             await lock.execution_options(isolation_level="AUTOCOMMIT")
             await take_lock(lock)
-            async with engine.connect() as connection:
-                await connection.execute(text(f"SET lock_timeout = '{LOCK_TIMEOUT}'"))
-                await connection.commit()
-                await connection.run_sync(_run, settings.schema, run)
-                await connection.commit()
+            await connection.execute(text(f"SET lock_timeout = '{LOCK_TIMEOUT}'"))
+            await connection.commit()
+            await connection.run_sync(work, settings.schema)
+            await connection.commit()
     finally:
         await engine.dispose()
 
@@ -98,14 +100,6 @@ async def take_lock(connection: AsyncConnection) -> None:
             log.info("waiting for another migration to end")
             waiting = True
         await asyncio.sleep(0.5)
-
-
-def _run(connection: Connection, schema: str, run: Callable[[Config], None]) -> None:
-    config = Config()
-    config.set_main_option("script_location", "app:migrations")
-    config.attributes["connection"] = connection
-    config.attributes["schema"] = schema
-    run(config)
 
 
 def parse(arguments: list[str]) -> Callable[[Config], None]:
@@ -139,6 +133,14 @@ def _new(config: Config, message: str) -> None:
 def main(arguments: list[str]) -> int:
     """Run the command; return the exit code."""
     run = parse(arguments)
+
+    def work(connection: Connection, schema: str) -> None:
+        config = Config()
+        config.set_main_option("script_location", str(Path(__file__).with_name("migrations")))
+        config.attributes["connection"] = connection
+        config.attributes["schema"] = schema
+        run(config)
+
     try:
         env = Environment(os.environ)
         service = read_settings(env)
@@ -149,7 +151,7 @@ def main(arguments: list[str]) -> int:
         return 1
     configure_logging(service.log_level)
     try:
-        asyncio.run(migrate(settings, run))
+        asyncio.run(with_connection(settings, work))
     except (MigrationError, CommandError) as error:
         log.error("%s", error)  # noqa: TRY400 - the message is for a person, the trace is not
         return 1

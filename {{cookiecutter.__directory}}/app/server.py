@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
+import socket
 from types import FrameType
 from typing import Any
 
@@ -98,26 +100,46 @@ class Protocol(HttpToolsProtocol):
 class Server(uvicorn.Server):
     """A server that ends with exit code 0 on SIGTERM and SIGINT, after the last answer."""
 
+    def __init__(self, config: uvicorn.Config, listener: socket.socket) -> None:
+        super().__init__(config)
+        # Closing a listener resets the connections that wait in its queue. This second handle of it
+        # keeps the queue alive until they have been accepted.
+        self._queue = listener.dup()
+
     def handle_exit(self, sig: int, frame: FrameType | None) -> None:
         """Begin the shutdown; uvicorn's own would raise the signal again when it is done."""
         self.should_exit = True
 
     async def shutdown(self, sockets: list[Any] | None = None) -> None:
         """Stop accepting, let connections that are open finish, and close them."""
+        # From now on every answer closes its connection.
+        self.server_state.default_headers.append((b"connection", b"close"))
         for server in self.servers:
             server.close()
-        # A request may be on its way on an idle connection: it gets its answer, and every answer
-        # from now on closes its connection.
-        self.server_state.default_headers.append((b"connection", b"close"))
+        await self._accept_the_rest()
+        # A request may be on its way on a connection that is idle now.
         clock = asyncio.get_running_loop().time
         deadline = clock() + DRAIN_SECONDS
         while self.server_state.connections and clock() < deadline:  # noqa: ASYNC110 - uvicorn's set
             await asyncio.sleep(0.02)
         await super().shutdown(sockets)
 
+    async def _accept_the_rest(self) -> None:
+        self._queue.setblocking(False)
+        accepted = []
+        with contextlib.suppress(BlockingIOError):
+            while True:
+                accepted.append(self._queue.accept()[0])
+        self._queue.close()
+        loop = asyncio.get_running_loop()
+        for connection in accepted:
+            await loop.connect_accepted_socket(
+                lambda: Protocol(self.config, self.server_state, self.lifespan.state), connection
+            )
+
 
 def serve(app: Any, port: int, stop_seconds: float) -> None:
-    """Serve `app` on every interface until SIGTERM."""
+    """Serve `app` on every interface until SIGTERM. Exits with 3 when the port is taken."""
     config = uvicorn.Config(
         app,
         host="0.0.0.0",  # noqa: S104 - the container's own network namespace
@@ -133,4 +155,5 @@ def serve(app: Any, port: int, stop_seconds: float) -> None:
         timeout_keep_alive=KEEP_ALIVE_SECONDS,
         timeout_graceful_shutdown=max(1, int(stop_seconds - DRAIN_SECONDS)),
     )
-    Server(config).run()
+    listener = config.bind_socket()
+    Server(config, listener).run(sockets=[listener])

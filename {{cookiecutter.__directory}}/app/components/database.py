@@ -16,8 +16,8 @@ from collections.abc import AsyncIterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeAlias
 
-import asyncpg
-import asyncpg.pool
+import asyncpg  # type: ignore[import-untyped]
+import asyncpg.pool  # type: ignore[import-untyped]
 
 from app.components import Base, NotReady
 from app.problems import Problem
@@ -57,6 +57,10 @@ CONNECTION_ERRORS = (
 )
 
 
+class CredentialsError(OSError):
+    """There are no AWS credentials to sign a token with."""
+
+
 class IamToken:
     """The password of the moment: a presigned request that proves who this task is."""
 
@@ -73,8 +77,7 @@ class IamToken:
     def get(self) -> str:
         """Return a token with at least five minutes to live.
 
-        Blocks while credentials are fetched; signing itself is local. Raises OSError when there are
-        no credentials.
+        Blocks while credentials are fetched; signing itself is local. Raises CredentialsError.
         """
         with self._lock:
             if time.monotonic() - self._made_at > TOKEN_REUSED_SECONDS:
@@ -98,7 +101,7 @@ class IamToken:
                 session = botocore.session.get_session()
                 credentials = session.get_credentials()
                 if credentials is None:
-                    raise OSError("no AWS credentials: the task has no role")
+                    raise CredentialsError("no AWS credentials: the task has no role")
                 self._signer = RequestSigner(
                     ServiceId("RDS"),
                     self._region,
@@ -120,7 +123,7 @@ class IamToken:
                 region_name=self._region,
             )
         except botocore.exceptions.BotoCoreError as error:
-            raise OSError(f"no token for the database: {error}") from error
+            raise CredentialsError(f"no token for the database: {error}") from error
         return url.removeprefix("https://")
 
 

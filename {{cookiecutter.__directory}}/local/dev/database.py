@@ -14,21 +14,19 @@ import yaml
 from local.dev import ROOT
 from local.postgres import LocalPostgres
 
-ROLES = """
-CREATE ROLE migrator LOGIN; GRANT rds_iam TO migrator; CREATE ROLE app LOGIN; GRANT rds_iam TO app;
-CREATE SCHEMA app AUTHORIZATION migrator; GRANT USAGE ON SCHEMA app TO app;
-ALTER DEFAULT PRIVILEGES FOR ROLE migrator GRANT SELECT, INSERT, UPDATE, DELETE ON TABLES TO app;
-ALTER DEFAULT PRIVILEGES FOR ROLE migrator GRANT USAGE, SELECT ON SEQUENCES TO app
-"""
-
 
 def create_roles(server: LocalPostgres) -> None:
-    """Create the roles of project.yaml."""
-    with server.superuser(server.database) as connection:
-        if connection.run("SELECT 1 FROM pg_roles WHERE rolname = 'migrator'"):
-            return
-        for statement in ROLES.split(";"):
-            connection.run(statement)
+    """Have the role manager create the roles of project.yaml."""
+    done = subprocess.run(
+        [sys.executable, "-m", "role_manager", "apply"],
+        cwd=ROOT,
+        env={**os.environ, "DATABASE_URL": server.dsn()},
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    if done.returncode != 0:
+        raise RuntimeError(f"The role manager failed:\n{done.stdout}{done.stderr}")
 
 
 def variables(server: LocalPostgres, user: str = "app") -> dict[str, str]:
@@ -49,11 +47,16 @@ def schema() -> str:
     return str(roles["schemas"][0])
 
 
+def migrate(server: LocalPostgres, environment: dict[str, str]) -> None:
+    """Apply the migrations as the role that owns the schema."""
+    migrator = {**os.environ, **environment, **variables(server, "migrator")}
+    subprocess.run([sys.executable, "-m", "app.migrate"], cwd=ROOT, env=migrator, check=True)
+
+
 @contextlib.contextmanager
 def provide(directory: Path | None, environment: dict[str, str]) -> Iterator[dict[str, str]]:
     """Yield where a database is that is ready for the service."""
     with LocalPostgres(data=directory / "postgres" if directory else None) as server:
         create_roles(server)
-        migrator = {**os.environ, **environment, **variables(server, "migrator")}
-        subprocess.run([sys.executable, "-m", "app.migrate"], cwd=ROOT, env=migrator, check=True)
+        migrate(server, environment)
         yield variables(server)

@@ -1,0 +1,332 @@
+"""The service of a rendered project against a plain Flask + gunicorn + psycopg application.
+
+Both run here, one worker process each, on the same PostgreSQL over verified TLS, and answer the same three
+requests: /health, reading one row, writing one row. wrk keeps 50 connections busy on the loopback
+interface. The peer is given its best: a connection pool, autocommit (one round trip for a statement), and
+of gunicorn's worker classes `sync` and `gthread` the one that does better at each figure. The service
+writes its access log and metrics, the peer writes nothing.
+
+Rounds alternate between the applications, so that a busy moment of the machine meets all; the medians are
+printed, and again as JSON with --json. Exit status 1 when a goal is missed: 3 times the peer's throughput,
+a p99 that is not worse.
+
+Needs wrk (Debian: `apt-get install wrk`) and two processors. PostgreSQL's own TLS is used where a server
+built with OpenSSL is found (a distribution's), else local/postgres.py's front, which slows down both.
+"""
+
+from __future__ import annotations
+
+import argparse
+import contextlib
+import json
+import os
+import re
+import shutil
+import signal
+import statistics
+import subprocess
+import sys
+import tempfile
+import time
+import urllib.error
+import urllib.request
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from tools import template
+
+CONNECTIONS = 50
+PEER_REQUIREMENTS = ["Flask==3.1.3", "gunicorn==27.0.1", "psycopg[binary,pool]==3.3.9"]
+PEER = '''
+import os
+from flask import Flask, abort, jsonify, request
+from psycopg_pool import ConnectionPool
+
+app = Flask(__name__)
+pool = ConnectionPool(os.environ["DSN"], min_size=1, max_size=10, kwargs={"autocommit": True}, open=True)
+COLUMNS = ("id", "name", "description", "created_at")
+
+@app.get("/health")
+def health():
+    return jsonify(status="ok")
+
+@app.get("/items/<int:item_id>")
+def read(item_id):
+    with pool.connection() as connection:
+        row = connection.execute(
+            "SELECT id, name, description, created_at FROM items WHERE id = %s", (item_id,)
+        ).fetchone()
+    if row is None:
+        abort(404)
+    return jsonify(dict(zip(COLUMNS, row)))
+
+@app.post("/items")
+def write():
+    with pool.connection() as connection:
+        row = connection.execute(
+            "INSERT INTO items (name, description) VALUES (%s, '') RETURNING id, name, description, created_at",
+            (request.get_json()["name"],),
+        ).fetchone()
+    return jsonify(dict(zip(COLUMNS, row))), 201
+'''
+POST = '''
+wrk.method = "POST"
+wrk.headers["Content-Type"] = "application/json"
+wrk.body = '{"name": "measured"}'
+'''
+# Runs inside the render's environment: prints what a client needs, then waits for its end.
+DATABASE = '''
+import json, os, sys
+from local.dev import laptop
+from local.dev.database import create_roles, migrate, variables
+from local.postgres import LocalPostgres, StartFailedError, installations
+
+def start():
+    for installation in installations():
+        try:
+            server = LocalPostgres(installation.version, direct_tls=True)
+            server.start()
+            return server, "its own TLS"
+        except StartFailedError:
+            pass
+    server = LocalPostgres()
+    server.start()
+    return server, "the TLS of local/postgres.py"
+
+server, tls = start()
+try:
+    environment = json.loads(sys.argv[1])
+    create_roles(server)
+    migrate(server, environment)
+    token = server.iam_token("app")
+    # The peer opens all its connections within the token's fifteen minutes.
+    dsn = server.dsn("app", token) + "&options=" + "-csearch_path%3Dapp"
+    print(json.dumps({"variables": variables(server), "dsn": dsn, "version": server.version, "tls": tls}), flush=True)
+    sys.stdin.read()
+finally:
+    server.stop()
+'''
+
+
+@dataclass
+class Application:
+    """How to start one of the measured applications."""
+
+    name: str
+    command: list[str]
+    environment: dict[str, str]
+    port: int
+    start_seconds: list[float] = field(default_factory=list)
+    memory_mib: list[float] = field(default_factory=list)
+    rates: dict[str, list[float]] = field(default_factory=dict)
+    p50_ms: dict[str, list[float]] = field(default_factory=dict)
+    p99_ms: dict[str, list[float]] = field(default_factory=dict)
+
+
+def ask(url: str, body: bytes | None = None) -> bytes:
+    """Send one request; return the body of a good answer."""
+    request = urllib.request.Request(url, body, {"Content-Type": "application/json"} if body else {})
+    with urllib.request.urlopen(request, timeout=5) as answer:
+        content: bytes = answer.read()
+        return content
+
+
+@contextlib.contextmanager
+def running(application: Application, folder: Path) -> Iterator[None]:
+    """Run an application; note how long it takes to answer and how much memory it has in the end."""
+    started = time.monotonic()
+    with (folder / f"{application.port}.log").open("wb") as log:
+        process = subprocess.Popen(
+            application.command,
+            cwd=folder,
+            env={"PATH": os.environ["PATH"], **application.environment},
+            stdout=log,
+            stderr=log,
+        )
+    try:
+        while True:
+            with contextlib.suppress(OSError):
+                ask(f"http://127.0.0.1:{application.port}/health")
+                break
+            if process.poll() is not None or time.monotonic() > started + 30:
+                raise SystemExit(f"{application.name} did not start:\n{Path(log.name).read_text()[-2000:]}")
+            time.sleep(0.005)
+        application.start_seconds.append(time.monotonic() - started)
+        yield
+        application.memory_mib.append(memory(process.pid))
+    finally:
+        process.send_signal(signal.SIGTERM)
+        process.wait(timeout=30)
+
+
+def memory(process: int) -> float:
+    """Return the proportional set size of a process and its children, in MiB."""
+    total = 0.0
+    for line in Path(f"/proc/{process}/smaps_rollup").read_text().splitlines():
+        if line.startswith("Pss:"):
+            total += int(line.split()[1]) / 1024
+    children = Path(f"/proc/{process}/task/{process}/children").read_text().split()
+    return total + sum(memory(int(child)) for child in children)
+
+
+def load(url: str, seconds: int, script: Path | None) -> tuple[float, float, float]:
+    """Return requests per second, p50 and p99 in milliseconds. Stops the run when an answer is bad."""
+    command = ["wrk", "-t1", f"-c{CONNECTIONS}", f"-d{seconds}s", "--latency", url]
+    if script:
+        command[1:1] = ["-s", str(script)]
+    output = subprocess.run(command, capture_output=True, text=True, check=True).stdout
+    if bad := re.search(r"Non-2xx.*|Socket errors.*", output):
+        raise SystemExit(f"{url}: {bad.group()}")
+    units = {"us": 0.001, "ms": 1.0, "s": 1000.0}
+
+    def percentile(name: str) -> float:
+        found = re.search(rf"{name}%\s+([\d.]+)(us|ms|s)", output)
+        assert found
+        return float(found.group(1)) * units[found.group(2)]
+
+    rate = re.search(r"Requests/sec:\s+([\d.]+)", output)
+    assert rate
+    return float(rate.group(1)), percentile("50"), percentile("99")
+
+
+def prepare(folder: Path) -> tuple[Path, Path]:
+    """Render a project and install what both applications need; return its root and its Python."""
+    subprocess.run(
+        [sys.executable, "-m", "cookiecutter", "--no-input", "--output-dir", folder]
+        + [template.ROOT, "app_name=measured"],
+        check=True,
+        stdout=subprocess.DEVNULL,
+    )
+    root = folder / "measured"
+    python = folder / "venv" / "bin" / "python"
+    subprocess.run([sys.executable, "-m", "venv", folder / "venv"], check=True)
+    requirements = [
+        *sorted(root.glob("app/requirements*.txt")),
+        root / "role_manager" / "requirements.txt",
+        root / "requirements-dev.txt",
+    ]
+    for arguments in (
+        ["--require-hashes", *(part for file in requirements for part in ("-r", file))],
+        PEER_REQUIREMENTS,
+    ):
+        subprocess.run(
+            [sys.executable, "-m", "uv", "pip", "install", "--quiet", "--python", python, *arguments], check=True
+        )
+    (folder / "peer.py").write_text(PEER)
+    (folder / "post.lua").write_text(POST)
+    return root, python
+
+
+def measure(folder: Path, rounds: int, seconds: int) -> tuple[list[Application], str]:
+    """Measure all applications; return them, and what the database was."""
+    root, python = prepare(folder)
+    base = {
+        "APP_NAME": "measured",
+        "ENVIRONMENT": "laptop",
+        "AWS_REGION": "us-east-1",
+        "AWS_ACCESS_KEY_ID": "measured",
+        "AWS_SECRET_ACCESS_KEY": "measured",
+        "FLAGS_FILE": str(root / "app" / "flags.json"),
+    }
+    database = subprocess.Popen(
+        [python, "-c", DATABASE, json.dumps(base)],
+        cwd=root,
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        text=True,
+    )
+    try:
+        assert database.stdout
+        found: dict[str, object] = {}
+        for line in database.stdout:
+            found = json.loads(line)
+            if "dsn" in found:
+                break
+        variables, dsn = found["variables"], str(found["dsn"])
+        assert isinstance(variables, dict)
+        gunicorn = [str(python), "-m", "gunicorn", "--workers", "1", "peer:app"]
+        peer = {"DSN": dsn}
+        applications = [
+            Application(
+                "service",
+                [str(python), "-m", "app"],
+                {**base, **variables, "PORT": "8301", "PYTHONPATH": str(root)},
+                8301,
+            ),
+            Application("Flask, sync", [*gunicorn, "--bind", "127.0.0.1:8302"], peer, 8302),
+            Application(
+                "Flask, gthread",
+                [*gunicorn, "--threads", "10", "--bind", "127.0.0.1:8303"],
+                peer,
+                8303,
+            ),
+        ]
+        for _ in range(rounds):
+            for application in applications:
+                with running(application, folder):
+                    once(application, folder, seconds)
+        return applications, f"PostgreSQL {found['version']}, {found['tls']}"
+    finally:
+        database.communicate()
+
+
+def once(application: Application, folder: Path, seconds: int) -> None:
+    """Measure the three requests once."""
+    origin = f"http://127.0.0.1:{application.port}"
+    item = json.loads(ask(f"{origin}/items", b'{"name": "measured"}'))["id"]
+    for what, path, script in (
+        ("/health", "/health", None),
+        ("read", f"/items/{item}", None),
+        ("write", "/items", folder / "post.lua"),
+    ):
+        load(origin + path, 1, script)
+        rate, p50, p99 = load(origin + path, seconds, script)
+        application.rates.setdefault(what, []).append(rate)
+        application.p50_ms.setdefault(what, []).append(p50)
+        application.p99_ms.setdefault(what, []).append(p99)
+
+
+def main() -> int:
+    """Measure and print; return the exit status."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--rounds", type=int, default=3)
+    parser.add_argument("--seconds", type=int, default=5, help="of each measurement")
+    parser.add_argument("--json", action="store_true", help="print the figures as JSON as well")
+    options = parser.parse_args()
+    if not shutil.which("wrk"):
+        sys.stderr.write("wrk is not installed. Debian: apt-get install wrk\n")
+        return 2
+    with tempfile.TemporaryDirectory() as temporary:
+        applications, database = measure(Path(temporary), options.rounds, options.seconds)
+
+    def median(values: list[float]) -> float:
+        return statistics.median(values)
+
+    service, *peers = applications
+    print(f"{CONNECTIONS} connections, 1 worker process, {options.rounds} x {options.seconds} s; {database}\n")
+    print(f"{'':16} {'request':8} {'per second':>10} {'p50 ms':>8} {'p99 ms':>8}")
+    for application in applications:
+        for what, rates in application.rates.items():
+            p50, p99 = median(application.p50_ms[what]), median(application.p99_ms[what])
+            print(f"{application.name:16} {what:8} {median(rates):10.0f} {p50:8.1f} {p99:8.1f}")
+    print(f"\n{'':16} {'start s':>8} {'memory MiB':>10}")
+    for application in applications:
+        start, size = median(application.start_seconds), median(application.memory_mib)
+        print(f"{application.name:16} {start:8.2f} {size:10.0f}")
+    print()
+    missed = False
+    for what in service.rates:
+        ratio = median(service.rates[what]) / max(median(peer.rates[what]) for peer in peers)
+        p99, best = median(service.p99_ms[what]), min(median(peer.p99_ms[what]) for peer in peers)
+        good = ratio >= 3 and p99 <= best
+        missed = missed or not good
+        verdict = "goal met" if good else "GOAL MISSED"
+        print(f"{what:8} {ratio:.1f} x the better peer (goal 3), p99 {p99:.1f} ms beside {best:.1f}: {verdict}")
+    if options.json:
+        print(json.dumps([vars(application) | {"environment": {}} for application in applications]))
+    return int(missed)
+
+
+if __name__ == "__main__":
+    sys.exit(main())

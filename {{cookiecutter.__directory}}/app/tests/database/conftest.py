@@ -1,0 +1,24 @@
+"""PostgreSQL servers of a test's own, for what must not be done to the shared one."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+import pytest
+
+from local.dev.database import create_roles, migrate, variables
+from local.postgres import LocalPostgres
+
+
+@pytest.fixture(scope="module")
+def server() -> Iterator[LocalPostgres]:
+    with LocalPostgres() as running:
+        create_roles(running)
+        yield running
+
+
+@pytest.fixture(scope="module")
+def own_environment(environment: dict[str, str], server: LocalPostgres) -> dict[str, str]:
+    """The environment of the service, with this module's server, whose tables exist."""
+    migrate(server, environment)
+    return {**environment, **variables(server)}
