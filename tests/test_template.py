@@ -184,7 +184,9 @@ def test_requirements_are_pinned_by_hash_and_name_no_index(path: Path) -> None:
     assert "--index" not in text
     blocks = re.split(r"\n(?=\S)", text.strip())
     assert [
-        block for block in blocks if not re.search(r"^[\w.-]+(\[\w+\])?==\S+.*--hash=sha256:[0-9a-f]{64}", block, re.DOTALL)
+        block
+        for block in blocks
+        if not re.search(r"^[\w.-]+(\[\w+\])?==\S+.*--hash=sha256:[0-9a-f]{64}", block, re.DOTALL)
     ] == []
 
 
@@ -210,5 +212,7 @@ def test_the_help_of_a_render_lists_every_target(bake: Bake) -> None:
     project = bake()
     phony = set(re.findall(r"^\.PHONY: (.+)$", read(project.path / "Makefile"), re.MULTILINE))
     shown = subprocess.run(["make", "-C", str(project.path), "help"], capture_output=True, text=True, check=True).stdout
-    missing = [target for line in phony for target in line.split() if not re.search(rf"^  {target} +\S", shown, re.MULTILINE)]
+    missing = [
+        target for line in phony for target in line.split() if not re.search(rf"^  {target} +\S", shown, re.MULTILINE)
+    ]
     assert missing == []
