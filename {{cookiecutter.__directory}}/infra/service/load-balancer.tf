@@ -43,7 +43,12 @@ resource "aws_lb_target_group" "service" {
   }
 }
 
-# One listener for both cases, so that giving a domain later changes it in place: two would fight for the port.
+# One listener for both cases: two would fight for the port when a domain is given later. It is made again then, because
+# the provider keeps the old action's settings in a changed one.
+resource "terraform_data" "https" {
+  input = local.https
+}
+
 resource "aws_lb_listener" "http" {
   #checkov:skip=CKV_AWS_2:Redirects to HTTPS; without a domain there is no certificate to serve HTTPS with
   load_balancer_arn = aws_lb.service.arn
@@ -63,6 +68,10 @@ resource "aws_lb_listener" "http" {
         status_code = "HTTP_301"
       }
     }
+  }
+
+  lifecycle {
+    replace_triggered_by = [terraform_data.https]
   }
 }
 
