@@ -1,4 +1,4 @@
-"""Removes what was not chosen and what a maintainer's tools left, draws the architecture, says what to do next.
+"""Removes what was not chosen and what a maintainer's tools left, writes the documents that are computed, says what is next.
 
 No network, no randomness, no dates, no commit: `cruft update` runs this again on every update, and two
 renders with equal answers are byte-identical.
@@ -89,6 +89,11 @@ def draw_architecture(root: Path, answers: dict[str, str]) -> None:
     program["draw"](answers, root / "docs")
 
 
+def write_costs(root: Path) -> None:
+    """Write docs/costs.md, as `make costs` does. It reads project.yaml with PyYAML, which Cookiecutter itself needs."""
+    runpy.run_path(str(root / "infra" / "costs.py"), run_name="costs")["write"](root)
+
+
 # {% endraw %}
 
 
@@ -97,6 +102,7 @@ def main() -> None:
     root = Path.cwd()
     remove_absent(root)
     draw_architecture(root, json.loads(r"""{{ cookiecutter | tojson }}"""))
+    write_costs(root)
     remove_junk(root)
     sys.stdout.write(next_steps(root))
 
