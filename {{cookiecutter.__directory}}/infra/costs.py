@@ -27,9 +27,16 @@ DAYS = 365 / 12
 INSIGHTS_METRICS = 8 + 11 + 6
 
 # Below a tenth of a dollar together, or never reached: not in the tables.
+# Cents, by the setting that brings them; "" for those that are always there.
 NOT_COUNTED = (
-    "functions, SNS messages, AppConfig requests, SSM parameters, the locks table, the state bucket, "
-    "dashboards (three are free), backups up to the size of the database, traffic between zones"
+    ("database", "the role manager's runs"),
+    ("", "SNS messages"),
+    ("feature_flags", "AppConfig requests"),
+    ("", "SSM parameters"),
+    ("", "the state bucket and its locks"),
+    ("", "dashboards (three are free)"),
+    ("database", "backups up to the size of the database"),
+    ("", "traffic between zones"),
 )
 
 
@@ -355,7 +362,7 @@ def document(settings: Mapping[str, Any], infra: Path) -> str:
         f"- **Small load**: {per_second:.0f} request a second all month, answers of {SMALL.kilobytes:g} kB, "
         f"{SMALL.log_gb:g} GB of logs"
         + (", a database that never pauses." if settings["database"] != "none" else "."),
-        f"- **Not counted**, because it is cents: {NOT_COUNTED}.",
+        f"- **Not counted**, because it is cents: {not_counted(settings)}.",
         "- A temporary environment pays for its service, load balancer, metrics, key and logs, and uses the rest of",
         "  the environment it stands beside.",
         "",
@@ -366,6 +373,13 @@ def document(settings: Mapping[str, Any], infra: Path) -> str:
     lines += ["## To pay less", ""]
     lines += levers(settings)
     return "\n".join(lines) + "\n"
+
+
+def not_counted(settings: Mapping[str, Any]) -> str:
+    """What costs cents, of the components that the project has."""
+    return ", ".join(
+        what for setting, what in NOT_COUNTED if not setting or settings[setting] != "none"
+    )
 
 
 def levers(settings: Mapping[str, Any]) -> list[str]:
