@@ -1,4 +1,4 @@
-"""Removes what was not chosen and what a maintainer's tools left, writes the documents that are computed, says what is next.
+"""Removes what was not chosen and what tools left, writes the computed documents, says what to do next.
 
 No network, no randomness, no dates, no commit: `cruft update` runs this again on every update, and two
 renders with equal answers are byte-identical.

@@ -67,6 +67,8 @@ locals {
       "environments.*.database.pause_after_seconds"   = { type = "integer", min = 300, max = 86400, required = local.database }
       "environments.*.database.instances"             = { type = "integer", min = 1, max = 15, required = local.database }
       "environments.*.database.backup_retention_days" = { type = "integer", min = 1, max = 35, required = local.database }
+      # protected decides where it is not said.
+      "environments.*.database.final_snapshot" = { type = "boolean", required = false }
 
       "environments.*.service.cpu"       = { type = "integer", choices = keys(local.fargate_memory), required = true }
       "environments.*.service.memory"    = { type = "integer", min = 512, max = 122880, required = true }

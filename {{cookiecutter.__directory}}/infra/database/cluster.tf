@@ -6,6 +6,9 @@ locals {
   log_kinds = ["postgresql", "iam-db-auth-error"]
 
   database = local.settings.database
+
+  # A setting of its own: a protected environment is unprotected first, and then deleted.
+  final_snapshot = try(local.database.final_snapshot, local.settings.protected)
 }
 
 resource "aws_rds_cluster" "this" {
@@ -37,17 +40,14 @@ resource "aws_rds_cluster" "this" {
   apply_immediately            = !local.settings.protected
   copy_tags_to_snapshot        = true
 
-  deletion_protection       = local.settings.protected
-  skip_final_snapshot       = !local.settings.protected
-  final_snapshot_identifier = local.settings.protected ? "${local.names.database_cluster}-final" : null
-  delete_automated_backups  = !local.settings.protected
+  deletion_protection = local.settings.protected
+  skip_final_snapshot = !local.final_snapshot
+  # Each database has a key of its own, so the next one's snapshot has another name.
+  final_snapshot_identifier = local.final_snapshot ? "${local.names.database_cluster}-final-${substr(basename(module.key.arn), 0, 8)}" : null
+  delete_automated_backups  = !local.final_snapshot
 
   enabled_cloudwatch_logs_exports = local.log_kinds
   database_insights_mode          = "standard"
-  # 7 days: what standard mode has without a charge.
-  performance_insights_enabled          = true
-  performance_insights_kms_key_id       = module.key.arn
-  performance_insights_retention_period = 7
 
   serverlessv2_scaling_configuration {
     min_capacity             = local.database.min_capacity
@@ -62,7 +62,7 @@ resource "aws_rds_cluster" "this" {
     }
     precondition {
       condition     = local.project.database != "none"
-      error_message = "project.yaml: database is none: there is nothing to apply here. A database that is still there is removed with `make destroy LAYER=database ENV=${var.environment}`."
+      error_message = "project.yaml: database is none, so there is nothing to apply here. A database that is still there is deleted with its environment (`make down ENV=${var.environment}`) while project.yaml says aurora-postgresql."
     }
     precondition {
       condition     = length(data.aws_subnets.database.ids) >= 2
@@ -88,8 +88,10 @@ resource "aws_rds_cluster_instance" "this" {
   copy_tags_to_snapshot      = true
   apply_immediately          = !local.settings.protected
 
-  monitoring_interval                   = 60
-  monitoring_role_arn                   = aws_iam_role.monitoring.arn
+  monitoring_interval = 60
+  monitoring_role_arn = aws_iam_role.monitoring.arn
+
+  # 7 days: what Database Insights' standard mode has without a charge.
   performance_insights_enabled          = true
   performance_insights_kms_key_id       = module.key.arn
   performance_insights_retention_period = 7

@@ -38,7 +38,7 @@ module "key" {
   config      = module.config
   alias       = local.names.database_key
   description = "Encrypts the database ${local.names.database_cluster} and its logs"
-  protected   = local.settings.protected
+  protected   = local.settings.protected || local.final_snapshot # a snapshot cannot be read without it
   log_groups  = ["${local.names.database_log_groups}/*", local.names.role_manager_log_group]
 }
 

@@ -61,7 +61,7 @@ run "dev" {
     error_message = "names and backups are what infra/config says"
   }
   assert {
-    condition     = aws_rds_cluster.this.storage_encrypted && aws_rds_cluster.this.kms_key_id == module.key.arn && aws_rds_cluster.this.master_user_secret_kms_key_id == module.key.arn && aws_rds_cluster.this.performance_insights_kms_key_id == module.key.arn && alltrue([for group in aws_cloudwatch_log_group.database : group.kms_key_id == module.key.arn]) && aws_lambda_function.role_manager.kms_key_arn == module.key.arn && aws_cloudwatch_log_group.role_manager.kms_key_id == module.key.arn
+    condition     = aws_rds_cluster.this.storage_encrypted && aws_rds_cluster.this.kms_key_id == module.key.arn && aws_rds_cluster.this.master_user_secret_kms_key_id == module.key.arn && aws_rds_cluster_instance.this[0].performance_insights_kms_key_id == module.key.arn && alltrue([for group in aws_cloudwatch_log_group.database : group.kms_key_id == module.key.arn]) && aws_lambda_function.role_manager.kms_key_arn == module.key.arn && aws_cloudwatch_log_group.role_manager.kms_key_id == module.key.arn
     error_message = "everything is encrypted with the database's key"
   }
   assert {
@@ -188,7 +188,7 @@ run "prod" {
   }
 
   assert {
-    condition     = aws_rds_cluster.this.deletion_protection && !aws_rds_cluster.this.skip_final_snapshot && aws_rds_cluster.this.final_snapshot_identifier == "shop-prod-final" && !aws_rds_cluster.this.delete_automated_backups && !aws_rds_cluster.this.apply_immediately
+    condition     = aws_rds_cluster.this.deletion_protection && !aws_rds_cluster.this.skip_final_snapshot && aws_rds_cluster.this.final_snapshot_identifier == "shop-prod-final-00000000" && !aws_rds_cluster.this.delete_automated_backups && !aws_rds_cluster.this.apply_immediately
     error_message = "a protected database is kept, and changes wait for the maintenance window"
   }
   assert {
@@ -198,6 +198,18 @@ run "prod" {
   assert {
     condition     = aws_rds_cluster_instance.this[*].promotion_tier == [0, 1, 15] && aws_rds_cluster_instance.this[*].identifier == ["shop-prod-1", "shop-prod-2", "shop-prod-3"]
     error_message = "the second instance grows with the first, to take over from it"
+  }
+}
+
+run "unprotected_to_be_deleted" {
+  variables {
+    project_file = "../config/tests/unprotected.yaml"
+    environment  = "prod"
+  }
+
+  assert {
+    condition     = !aws_rds_cluster.this.deletion_protection && !aws_rds_cluster.this.skip_final_snapshot && !aws_rds_cluster.this.delete_automated_backups
+    error_message = "final_snapshot keeps the data when the protection is taken away to delete the database"
   }
 }
 
