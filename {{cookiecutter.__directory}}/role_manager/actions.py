@@ -252,9 +252,10 @@ def _sentence(found: Plan) -> str:
     if found.empty:
         return "Nothing to do."
     parts = []
-    if found.changes:
-        listed = "; ".join(f"{c.object}: {c.reason}" for c in found.changes[:5])
-        parts.append(f"{len(found.changes)} changes to make: {listed}" + _more(found.changes))
+    changes = tuple(change for change in found.changes if not change.temporary)
+    if changes:
+        listed = "; ".join(f"{c.object}: {c.reason}" for c in changes[:5])
+        parts.append(f"{len(changes)} changes to make: {listed}" + _more(changes))
     if found.blocked:
         listed = "; ".join(f"{b.object}: {b.reason} ({b.remedy})" for b in found.blocked[:5])
         parts.append(f"{len(found.blocked)} cannot be made: {listed}" + _more(found.blocked))

@@ -307,7 +307,7 @@ def _objects(subjects: str, retired: str, schemas: str, owner: str) -> str:
 
     def without_privileges(catalog: str, prefix: str) -> str:
         return f"""
-  SELECT 'other', i.type, n.nspname, o.{prefix}owner, NULL::aclitem[], 'x', false, false, false,
+  SELECT 'other', replace(i.type, 'statistics object', 'statistics'), n.nspname, o.{prefix}owner, NULL::aclitem[], 'x', false, false, false,
          i.identity
   FROM {catalog} o JOIN pg_namespace n ON n.oid = o.{prefix}namespace,
        pg_identify_object('{catalog}'::regclass, o.oid, 0) i

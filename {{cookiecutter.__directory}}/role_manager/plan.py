@@ -92,13 +92,15 @@ _T = TypeVar("_T")
 class Change:
     """One step of a plan: what it changes, why, and the SQL.
 
-    `needs` are the roles whose privileges the statement needs; :func:`make_plan` arranges them.
+    `needs` are the roles whose privileges the statement needs; :func:`make_plan` arranges them with
+    changes that are `temporary`: they come and go within the plan.
     """
 
     object: str
     reason: str
     sql: str
     needs: frozenset[str] = frozenset()
+    temporary: bool = False
 
 
 @dataclasses.dataclass(frozen=True)
@@ -428,6 +430,7 @@ class _Planner:
                         f"membership of {self.me.name} in {role}",
                         "needed for the next changes; revoked again below",
                         f"GRANT {identifier(role)} TO {me}{with_options}",
+                        temporary=True,
                     )
                 yield change
 
@@ -456,6 +459,7 @@ class _Planner:
                     f"membership of {self.me.name} in {role}",
                     reason,
                     f"REVOKE {identifier(role)} FROM {me}{by}",
+                    temporary=role in leave,
                 )
             )
         return changes

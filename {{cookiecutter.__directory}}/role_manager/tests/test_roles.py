@@ -1,0 +1,492 @@
+"""What the database is like after apply, and that drift of every kind is named and repaired."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator
+from typing import Any
+
+import pytest
+
+from local.postgres import LocalPostgres
+from role_manager.actions import ActionError
+from role_manager.connection import StatementError
+from role_manager.report import as_dict
+from role_manager.tests.conftest import DESIRED, Database, set_aws_environment
+
+TABLES = (
+    "CREATE TABLE app.orders (id int GENERATED ALWAYS AS IDENTITY, note text)",
+    "CREATE VIEW app.notes AS SELECT note FROM app.orders",
+    "CREATE SEQUENCE app.numbers",
+    "CREATE FUNCTION app.one() RETURNS int LANGUAGE sql AS 'SELECT 1'",
+    "CREATE TYPE app.mood AS ENUM ('good')",
+)
+
+
+def ready(database: Database) -> Database:
+    """Apply, and let the owner make some objects, as migrations do."""
+    database.apply()
+    database.as_role("migrator", *TABLES)
+    return database
+
+
+def test_roles_can_do_their_job_and_no_more(database: Database) -> None:
+    ready(database)
+    for role, statement, allowed in (
+        ("app", "SELECT * FROM app.orders", True),
+        ("app", "INSERT INTO app.orders (note) VALUES ('x')", True),
+        ("app", "UPDATE app.orders SET note = 'y'", True),
+        ("app", "DELETE FROM app.orders", True),
+        ("app", "SELECT nextval('app.numbers'), app.one()", True),
+        ("app", "TRUNCATE app.orders", False),
+        ("app", "ALTER TABLE app.orders ADD COLUMN x int", False),
+        ("app", "DROP TABLE app.orders", False),
+        ("app", "CREATE TABLE app.mine (id int)", False),
+        ("app", "CREATE TABLE public.mine (id int)", False),
+        ("app", "CREATE TEMPORARY TABLE mine (id int)", False),
+        ("app", "CREATE SCHEMA mine", False),
+        ("app", "SET ROLE migrator", False),
+        ("readonly", "SELECT *, app.one() FROM app.orders", True),
+        ("readonly", "SELECT last_value FROM app.numbers", True),
+        ("readonly", "INSERT INTO app.orders (note) VALUES ('x')", False),
+        ("readonly", "UPDATE app.orders SET note = 'y'", False),
+        ("readonly", "DELETE FROM app.orders", False),
+        ("readonly", "SELECT nextval('app.numbers')", False),
+        ("readonly", "CREATE TABLE app.mine (id int)", False),
+        ("migrator", "ALTER TABLE app.orders ADD COLUMN x int", True),
+        ("migrator", "CREATE SCHEMA mine", False),
+        ("migrator", "CREATE ROLE mine", False),
+    ):
+        assert database.can(role, statement) is allowed, f"{role}: {statement}"
+
+
+def test_check_passes_and_says_what_it_proved(database: Database) -> None:
+    report = ready(database).check()
+    assert report.result == "passed"
+    assert {proof.role: proof.method for proof in report.proofs} == dict.fromkeys(
+        ("migrator", "app", "readonly"), "login"
+    )
+    app = next(proof for proof in report.proofs if proof.role == "app")
+    for words in ("log in with an IAM token", "truncate", "alter", "create a table", "insert into"):
+        assert any(words in text for text in app.proven), words
+
+
+def test_settings_arrive_at_the_session(database: Database) -> None:
+    database.apply(DESIRED | {"schemas": ["app", "other Schema"]})
+    rows = database.as_role(
+        "app", "SELECT current_schemas(false)::text, current_setting('statement_timeout')"
+    )
+    assert rows == [['{app,"other Schema"}', "30s"]]
+
+
+@pytest.mark.parametrize("tables", [0, 300])
+def test_nothing_to_do_takes_two_round_trips(database: Database, tables: int) -> None:
+    database.apply()
+    database.as_role(
+        "migrator",
+        *(f"CREATE TABLE app.t{number} (id serial)" for number in range(tables)),
+        "SELECT 1",
+    )
+    front = database.server.front
+    front.sessions.clear()
+    report = database.apply()
+    assert report.result == "nothing to do"
+    assert [session.round_trips for session in front.sessions] == [2]
+    assert report.round_trips == 2
+
+
+def test_the_plan_is_what_apply_runs(database: Database) -> None:
+    planned = database.plan().plan.changes
+    assert planned
+    database.server.front.sessions.clear()
+    applied = database.apply().plan.changes
+    assert applied == planned
+    sent = list(database.server.front.sessions[-1].sql)
+    assert sent[0].startswith("BEGIN")
+    assert sent[1 : len(planned) + 1] == [change.sql for change in planned]
+    assert sent[-1] == "COMMIT"
+    assert database.plan().result == "nothing to do"
+
+
+def test_a_plan_changes_nothing(database: Database) -> None:
+    database.plan()
+    assert database.superuser("SELECT FROM pg_roles WHERE rolname = 'app'") == []
+    assert all(
+        "READ ONLY" in session.sql[0] for session in database.server.front.sessions if session.sql
+    )
+
+
+def test_the_master_keeps_its_password_login(database: Database) -> None:
+    """On RDS a member of a member of rds_iam must log in with a token."""
+    ready(database)
+    usable = "USAGE" if database.server.version < 16 else "SET"
+    assert database.superuser(
+        f"SELECT pg_has_role('master', 'rds_iam', '{usable}'),"
+        " pg_has_role('master', 'migrator', 'USAGE')"
+    ) == [[False, False]]
+
+
+# Each: who runs what, what check must name, and a statement with the role that must not run it after.
+DRIFT: dict[str, tuple[str, tuple[str, ...], tuple[str, ...]]] = {
+    "member of rds_superuser": (
+        "master",
+        ("GRANT rds_superuser TO app",),
+        ("rds_superuser", "app"),
+    ),
+    "member of another managed role": ("master", ("GRANT migrator TO app",), ("migrator", "app")),
+    "another role is a member": (
+        "master",
+        ("CREATE ROLE friend LOGIN", "GRANT app TO friend"),
+        ("friend", "app"),
+    ),
+    "rds_iam with the admin option": (
+        "master",
+        ("GRANT rds_iam TO app WITH ADMIN OPTION",),
+        ("rds_iam", "app"),
+    ),
+    "no longer in rds_iam": ("master", ("REVOKE rds_iam FROM readonly",), ("rds_iam", "readonly")),
+    "create on the schema": ("migrator", ("GRANT CREATE ON SCHEMA app TO app",), ("CREATE", "app")),
+    "create on public": ("superuser", ("GRANT CREATE ON SCHEMA public TO PUBLIC",), ("public",)),
+    "create on the database": ("master", ("GRANT CREATE ON DATABASE app TO app",), ("CREATE",)),
+    "connect for everybody": ("master", ("GRANT CONNECT ON DATABASE app TO PUBLIC",), ("CONNECT",)),
+    "truncate": ("migrator", ("GRANT TRUNCATE ON app.orders TO app",), ("TRUNCATE", "app.orders")),
+    "truncate with grant option, passed on": (
+        "migrator",
+        (
+            "GRANT TRUNCATE ON app.orders TO app WITH GRANT OPTION",
+            "GRANT SELECT ON app.orders TO app WITH GRANT OPTION",
+        ),
+        ("TRUNCATE", "app.orders"),
+    ),
+    "write for the reader": ("migrator", ("GRANT INSERT ON app.notes TO readonly",), ("INSERT",)),
+    "a column": (
+        "migrator",
+        ("GRANT UPDATE (note) ON app.orders TO readonly",),
+        ("note", "UPDATE"),
+    ),
+    "write for everybody": ("migrator", ("GRANT DELETE ON app.orders TO PUBLIC",), ("DELETE",)),
+    "a role nobody declared": (
+        "superuser",
+        ("CREATE ROLE intern", "GRANT SELECT ON app.orders TO intern"),
+        ("intern",),
+    ),
+    "lost privileges": (
+        "migrator",
+        ("REVOKE ALL ON app.orders FROM app, readonly", "REVOKE ALL ON SCHEMA app FROM readonly"),
+        ("USAGE", "SELECT"),
+    ),
+    "setval": ("migrator", ("GRANT UPDATE ON SEQUENCE app.numbers TO app",), ("app.numbers",)),
+    "security definer": (
+        "migrator",
+        ("CREATE FUNCTION app.sudo() RETURNS int SECURITY DEFINER LANGUAGE sql AS 'SELECT 1'",),
+        ("app.sudo()", "readonly"),
+    ),
+    "functions for everybody": (
+        "migrator",
+        ("GRANT EXECUTE ON FUNCTION app.one() TO PUBLIC",),
+        ("app.one()", "PUBLIC"),
+    ),
+    "future tables": (
+        "migrator",
+        ("ALTER DEFAULT PRIVILEGES IN SCHEMA app GRANT TRUNCATE ON TABLES TO app",),
+        ("TRUNCATE", "default privileges"),
+    ),
+    "no future tables": (
+        "migrator",
+        ("ALTER DEFAULT PRIVILEGES IN SCHEMA app REVOKE SELECT ON TABLES FROM readonly",),
+        ("SELECT", "default privileges"),
+    ),
+    "future functions for everybody": (
+        "migrator",
+        ("ALTER DEFAULT PRIVILEGES GRANT EXECUTE ON FUNCTIONS TO PUBLIC",),
+        ("EXECUTE", "default privileges"),
+    ),
+    "attributes": (
+        "master",
+        ("ALTER ROLE app CREATEROLE CREATEDB NOINHERIT CONNECTION LIMIT 3",),
+        ("CREATEROLE", "connection limit"),
+    ),
+    "no login": ("master", ("ALTER ROLE readonly NOLOGIN",), ("readonly", "log in")),
+    "settings": (
+        "master",
+        (
+            "ALTER ROLE app SET search_path = public",
+            "ALTER ROLE app SET statement_timeout = 0",
+            "ALTER ROLE readonly IN DATABASE app SET statement_timeout = 1000",
+        ),
+        ("search_path", "statement_timeout", "in this database"),
+    ),
+    "wrong owner": (
+        "superuser",
+        (
+            "ALTER TABLE app.orders OWNER TO app",
+            "ALTER FUNCTION app.one() OWNER TO readonly",
+            "ALTER TYPE app.mood OWNER TO app",
+        ),
+        ("app.orders", "owned by app", "app.one()"),
+    ),
+    "made by the master": (
+        "superuser",
+        ("CREATE TABLE app.x (id serial)", "ALTER TABLE app.x OWNER TO master"),
+        ("app.x", "owned by master"),
+    ),
+    "schema of another": ("superuser", ("ALTER SCHEMA app OWNER TO app",), ("schema app",)),
+    "owns the database": (
+        "superuser",
+        # The master's right to connect was the owner's.
+        ("ALTER DATABASE app OWNER TO app", "GRANT CONNECT ON DATABASE app TO master"),
+        ("database app",),
+    ),
+    "owns something elsewhere": (
+        "superuser",
+        ("CREATE TABLE public.t (id int)", "ALTER TABLE public.t OWNER TO app"),
+        ("public.t",),
+    ),
+    "privileges elsewhere": (
+        "master",
+        ("CREATE TABLE public.t (id int)", "GRANT INSERT ON public.t TO app, PUBLIC"),
+        ("public.t", "INSERT"),
+    ),
+    "other kinds of objects of others": (
+        "superuser",
+        (
+            "CREATE COLLATION app.c (provider = libc, locale = 'C')",
+            "CREATE TEXT SEARCH CONFIGURATION app.f (COPY = pg_catalog.simple)",
+            "CREATE STATISTICS app.s ON id, note FROM app.orders",
+            "ALTER COLLATION app.c OWNER TO app",
+            "ALTER TEXT SEARCH CONFIGURATION app.f OWNER TO app",
+            "ALTER STATISTICS app.s OWNER TO app",
+        ),
+        ("app.c", "app.f", "app.s"),
+    ),
+}
+
+
+@pytest.fixture(scope="module")
+def steady(server: LocalPostgres) -> Iterator[Database]:
+    """A database for the tests that leave it as it was declared."""
+    found = Database(server)
+    with pytest.MonkeyPatch.context() as patch:
+        set_aws_environment(patch)
+        yield ready(found)
+    found.reset()
+
+
+@pytest.mark.parametrize("name", DRIFT)
+def test_drift_is_named_and_repaired(steady: Database, name: str) -> None:
+    who, statements, words = DRIFT[name]
+    database = steady
+    run = {"master": database.master, "superuser": database.superuser}.get(
+        who, lambda *texts: database.as_role(who, *texts)
+    )
+    run(*statements)
+    report = database.failed_check()
+    assert report.result == "drift"
+    everything = str(as_dict(report))
+    for word in words:
+        assert word in everything, f"{word} is not named in {everything}"
+    assert not report.plan.blocked, report.plan.blocked
+    assert database.apply().result == "applied"
+    assert database.apply().result == "nothing to do"
+    assert database.check().result == "passed"
+
+
+def test_grants_passed_on_end_with_their_source(database: Database) -> None:
+    ready(database)
+    database.as_role("migrator", "GRANT TRUNCATE, SELECT ON app.orders TO app WITH GRANT OPTION")
+    database.as_role("app", "GRANT TRUNCATE, SELECT ON app.orders TO readonly")
+    database.apply()
+    assert database.check().result == "passed"
+    assert not database.can("readonly", "TRUNCATE app.orders")
+    assert database.can("readonly", "SELECT FROM app.orders")
+
+
+def test_roles_without_login_cannot_log_in(database: Database) -> None:
+    desired = DESIRED | {
+        "roles": DESIRED["roles"] | {"batch": {"profile": "read-write", "login": "none"}}
+    }
+    database.apply(desired)
+    report = database.check(desired)
+    batch = next(proof for proof in report.proofs if proof.role == "batch")
+    assert batch.method == "set role"
+    assert "cannot log in" in batch.proven
+    database.master("ALTER ROLE batch LOGIN", "GRANT rds_iam TO batch")
+    batch = next(p for p in database.failed_check(desired).proofs if p.role == "batch")
+    assert "can log in" in batch.problems
+    database.apply(desired)
+    assert database.check(desired).result == "passed"
+
+
+# --- Retirement ---------------------------------------------------------------------------------
+
+RETIRED = DESIRED | {"retired": ["old", "never existed"]}
+
+
+def test_a_retired_role_goes_and_its_objects_stay(database: Database) -> None:
+    ready(database)
+    database.master("CREATE ROLE old LOGIN", "GRANT rds_iam TO old")
+    database.as_role(
+        "migrator", "GRANT USAGE, CREATE ON SCHEMA app TO old", "GRANT SELECT ON app.orders TO old"
+    )
+    database.superuser(
+        "GRANT CONNECT ON DATABASE app TO old",
+        "SET ROLE old",
+        "CREATE TABLE app.theirs (id serial)",
+        "ALTER DEFAULT PRIVILEGES IN SCHEMA app GRANT SELECT ON TABLES TO app",
+        "ALTER DEFAULT PRIVILEGES REVOKE EXECUTE ON FUNCTIONS FROM PUBLIC",
+    )
+    assert database.apply(RETIRED).result == "applied"
+    assert database.apply(RETIRED).result == "nothing to do"
+    assert database.superuser("SELECT FROM pg_roles WHERE rolname = 'old'") == []
+    assert database.superuser(
+        "SELECT relowner::regrole::text FROM pg_class WHERE relname = 'theirs'"
+    ) == [["migrator"]]
+
+
+def test_a_retired_role_that_owns_something_else_is_refused_with_a_list(
+    database: Database,
+) -> None:
+    ready(database)
+    database.superuser(
+        "CREATE ROLE old",
+        "CREATE TABLE public.precious (id int)",
+        "ALTER TABLE public.precious OWNER TO old",
+        "CREATE POLICY p ON app.orders TO old",
+    )
+    with pytest.raises(ActionError) as caught:
+        database.apply(RETIRED)
+    report = caught.value.report
+    assert report.result == "blocked"
+    words = str(report.plan.blocked)
+    assert "precious" in words
+    assert "policy" in words
+    assert database.superuser("SELECT count(*)::int FROM public.precious") == [[0]]
+    assert database.superuser("SELECT count(*)::int FROM pg_roles WHERE rolname = 'old'") == [[1]]
+
+
+def test_a_retired_role_with_objects_in_another_database_is_refused(database: Database) -> None:
+    ready(database)
+    database.superuser("CREATE ROLE old")
+    with database.server.superuser("postgres") as connection:
+        connection.run("CREATE TABLE public.far (id int)")
+        connection.run("ALTER TABLE public.far OWNER TO old")
+    try:
+        with pytest.raises(ActionError) as caught:
+            database.apply(RETIRED)
+        assert "postgres" in str(caught.value.report.plan.blocked)
+    finally:
+        with database.server.superuser("postgres") as connection:
+            connection.run("DROP TABLE public.far")
+
+
+# --- What the master cannot do ------------------------------------------------------------------
+
+
+def test_what_cannot_be_repaired_is_said_and_nothing_is_done(database: Database) -> None:
+    if database.server.version < 16:
+        pytest.skip("before 16 CREATEROLE was enough")
+    database.superuser("CREATE ROLE app LOGIN CREATEDB")  # the master has no ADMIN OPTION on it
+    report = database.plan()
+    assert report.result == "blocked"
+    with pytest.raises(ActionError) as caught:
+        database.apply()
+    blocked = caught.value.report.plan.blocked
+    assert any("ADMIN OPTION" in item.remedy for item in blocked)
+    assert database.superuser("SELECT FROM pg_roles WHERE rolname = 'migrator'") == []
+    remedy = next(i.remedy for i in blocked if "ADMIN OPTION" in i.remedy)
+    database.superuser(remedy.partition("runs: ")[2])
+    assert database.apply().result == "applied"
+    assert database.check().result == "passed"
+
+
+def test_attributes_beyond_the_master_are_said(database: Database) -> None:
+    ready(database)
+    database.superuser("ALTER ROLE app SUPERUSER")
+    report = database.failed_check()
+    assert "SUPERUSER" in str(report.plan.blocked)
+    assert any("is a superuser" in p for proof in report.proofs for p in proof.problems)
+
+
+def test_the_master_may_not_manage_itself(database: Database) -> None:
+    desired = DESIRED | {"roles": {"master": {"profile": "owner"}}}
+    with pytest.raises(ActionError, match="master user cannot be"):
+        database.apply(desired)
+
+
+def test_a_failing_statement_undoes_all(database: Database) -> None:
+    ready(database)
+    database.as_role("migrator", "GRANT TRUNCATE ON app.orders TO app")
+    database.superuser("ALTER TABLE app.orders OWNER TO readonly")
+    with database.server.superuser() as other:
+        other.run("BEGIN; LOCK TABLE app.orders IN ACCESS SHARE MODE")
+        with pytest.raises(ActionError, match="lock timeout"):
+            database.apply(lock=0.2)
+        other.run("ROLLBACK")
+    assert database.superuser(
+        "SELECT relowner::regrole::text FROM pg_class WHERE relname = 'orders'"
+    ) == [["readonly"]]
+    assert database.apply().result == "applied"
+
+
+def test_extensions_are_installed_and_usable(database: Database) -> None:
+    # hstore is trusted, and installed in the first schema; plpgsql has a schema of its own.
+    query = "SELECT FROM pg_available_extensions WHERE name = 'hstore'"
+    name = "hstore" if database.superuser(query) else "plpgsql"
+    database.superuser("DROP EXTENSION plpgsql")
+    desired = DESIRED | {"extensions": [name, "plpgsql"][: 2 if name == "hstore" else 1]}
+    assert database.apply(desired).result == "applied"
+    assert database.apply(desired).result == "nothing to do"
+    assert database.check(desired).result == "passed"
+    if name == "hstore":
+        database.as_role("migrator", "CREATE TABLE with_it (x hstore)")
+        database.as_role("app", "SELECT x -> 'a' FROM with_it")
+
+
+def test_an_unknown_extension_is_said_before_anything_is_done(database: Database) -> None:
+    with pytest.raises(ActionError) as caught:
+        database.apply(DESIRED | {"extensions": ["no_such_thing"]})
+    assert "no_such_thing" in str(caught.value.report.plan.blocked)
+
+
+def test_a_report_fits_with_many_tables(newest_database: Database) -> None:
+    ready(newest_database)
+    newest_database.as_role(
+        "migrator",
+        "DO $$BEGIN FOR i IN 1..3000 LOOP EXECUTE 'CREATE TABLE app.t' || i || ' (id int)';"
+        " END LOOP; END$$",
+        "REVOKE SELECT ON ALL TABLES IN SCHEMA app FROM app, readonly",
+    )
+    report = newest_database.plan()
+    assert len(json.dumps(as_dict(report))) < 1_000_000
+    assert len(report.plan.changes) < 30
+    assert newest_database.apply().result == "applied"
+
+
+def test_reserved_roles_are_left_alone(database: Database) -> None:
+    ready(database)
+    database.superuser("GRANT SELECT ON app.orders TO rds_superuser")
+    assert database.apply().result == "nothing to do"
+
+
+def test_statements_of_others_cannot_reach_the_manager(database: Database) -> None:
+    """A function or operator in a schema of the search_path must not run as the master."""
+    ready(database)
+    database.superuser(
+        "CREATE TABLE public.stolen (who text)",
+        "CREATE FUNCTION public.current_setting(text) RETURNS text LANGUAGE plpgsql AS"
+        " $$BEGIN INSERT INTO public.stolen VALUES (current_user); RETURN '1'; END$$",
+        "ALTER ROLE master SET search_path = public, pg_catalog",
+    )
+    try:
+        database.plan()
+        with pytest.raises(ActionError):
+            database.check(DESIRED | {"schemas": ["missing"]})
+        assert database.superuser("SELECT * FROM public.stolen") == []
+    finally:
+        database.superuser("ALTER ROLE master RESET search_path")
+
+
+def test_errors_carry_the_state(database: Database) -> None:
+    with pytest.raises(StatementError) as caught:
+        database.master("SELECT 1/0")
+    assert caught.value.state == "22012"
