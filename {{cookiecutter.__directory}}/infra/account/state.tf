@@ -39,7 +39,6 @@ resource "aws_s3_bucket" "state" {
 resource "aws_s3_bucket" "state_logs" {
   #checkov:skip=CKV_AWS_144:Access logs are evidence for months, not data to restore
   #checkov:skip=CKV2_AWS_62:Nothing acts on an access log
-  #checkov:skip=CKV_AWS_18:Logging the log bucket into itself would never end
   #checkov:skip=CKV_AWS_145:S3 server access logging cannot write to a bucket that needs a KMS key
   bucket = local.names.state_log_bucket
 
