@@ -19,7 +19,9 @@ from pathlib import Path
 MANIFEST = "absent-paths.txt"
 # Cookiecutter copies whole folders, with whatever is in them.
 JUNK_FOLDERS = frozenset(
-    [".hypothesis", ".mypy_cache", ".pytest_cache", ".ruff_cache", ".terraform", ".venv", "__pycache__"]
+    """
+    .hypothesis .mypy_cache .ops .pytest_cache .ruff_cache .terraform .terraform.d .venv .venv-checkov __pycache__
+    """.split()
 )
 JUNK_FILES = (".pyc", ".tfplan", ".tfstate", ".tfstate.backup")
 JUNK_PATHS = ("role_manager/dist",)

@@ -60,7 +60,7 @@ def test_every_answer_used_in_the_template_is_asked_for(template_files: dict[str
 
 def copied(name: str) -> bool:
     """Whether cookiecutter copies this file as it is."""
-    parents = [name, *(str(parent) for parent in Path(name).parents)]
+    parents = [name, *(str(parent) for parent in Path(name).parents[:-1])]
     return any(
         fnmatch.fnmatch(path, pattern) for path in parents for pattern in template.context()["_copy_without_render"]
     )
@@ -210,9 +210,8 @@ def test_help_lists_every_target() -> None:
 
 def test_the_help_of_a_render_lists_every_target(bake: Bake) -> None:
     project = bake()
-    phony = set(re.findall(r"^\.PHONY: (.+)$", read(project.path / "Makefile"), re.MULTILINE))
+    phony = " ".join(re.findall(r"^\.PHONY: (.+)$", read(project.path / "Makefile"), re.MULTILINE)).split()
     shown = subprocess.run(["make", "-C", str(project.path), "help"], capture_output=True, text=True, check=True).stdout
-    missing = [
-        target for line in phony for target in line.split() if not re.search(rf"^  {target} +\S", shown, re.MULTILINE)
-    ]
+    named = [target for target in phony if "$" not in target]
+    missing = [target for target in named if not re.search(rf"^  {target} +\S", shown, re.MULTILINE)]
     assert missing == []
