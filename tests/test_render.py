@@ -249,12 +249,14 @@ def test_a_maintainers_junk_is_not_in_the_render(template_clone: Path, bake: Bak
     shutil.copytree(template_clone, dirty)
     inside = dirty / template.RENDERED_ROOT.name
     for junk in (
+        ".hypothesis/x",
+        ".mypy_cache/x",
         "app/__pycache__/x.pyc",
         "infra/account/.terraform/providers/x",
         "role_manager/dist/x.zip",
         ".venv/bin/x",
     ):
         (inside / junk).parent.mkdir(parents=True, exist_ok=True)
-        (inside / junk).write_bytes(b"\0junk")
+        (inside / junk).write_bytes(b"\x9ajunk {{ \n")
     rendered = Path(cookiecutter(str(dirty), no_input=True, output_dir=str(tmp_path / "out"), default_config=True))
     assert Project(rendered, {}).files.keys() == bake().files.keys()

@@ -76,9 +76,15 @@ def test_files_without_answers_are_copied_not_rendered(template_files: dict[str,
 
 
 def test_every_pattern_of_copied_files_matches_something(template_files: dict[str, Path]) -> None:
+    """A file of the template, or a maintainer's junk: rendering that could fail before the hook removes it."""
     names = {str(path) for name in template_files for path in (Path(name), *Path(name).parents)}
+    names |= post_gen_project.JUNK_FOLDERS
     patterns = template.context()["_copy_without_render"]
     assert [pattern for pattern in patterns if not fnmatch.filter(names, pattern)] == []
+
+
+def test_a_maintainers_junk_is_copied_before_it_is_removed() -> None:
+    assert [name for name in post_gen_project.JUNK_FOLDERS - {"__pycache__"} if not copied(name)] == []
 
 
 def test_documents_are_what_their_sources_say() -> None:
