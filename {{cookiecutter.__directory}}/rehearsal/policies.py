@@ -143,3 +143,59 @@ def _condition(operator: str, key: str, values: list[Any], context: Mapping[str,
             f"{operator}: a condition operator that rehearsal/policies.py does not know"
         )
     return found is not negated
+
+
+def publish_refusal(
+    topic_arn: str, topic_policy: str, key_policy: str | None, principal: str, source_arn: str
+) -> str | None:
+    """Say why a service's message to an SNS topic would be lost, or None when it is accepted.
+
+    AWS drops it silently: the topic's policy has to admit the service, and so has the policy of the key
+    that encrypts the topic. `key_policy` is None for a topic without a key and empty for the AWS-managed
+    key, which admits no service. https://docs.aws.amazon.com/sns/latest/dg/sns-key-management.html
+    """
+    _, _, _, region, account, _ = topic_arn.split(":", 5)
+    context = {
+        "aws:SecureTransport": "true",
+        "aws:SourceAccount": account,
+        "aws:SourceOwner": account,
+        "aws:SourceArn": source_arn,
+        "kms:ViaService": f"sns.{region}.amazonaws.com",
+    }
+    if decide(topic_policy, Request(principal, "sns:publish", topic_arn, context)) != "allowed":
+        return f"the topic's policy does not let {principal} publish"
+    if key_policy is None:
+        return None
+    if not key_policy:
+        return f"the topic is encrypted with the AWS-managed key, which {principal} cannot use"
+    missing = [
+        action
+        for action in ("kms:GenerateDataKey", "kms:Decrypt")
+        if decide(key_policy, Request(principal, action, "*", context)) != "allowed"
+    ]
+    return f"the topic's key does not give {principal} {', '.join(missing)}" if missing else None
+
+
+# The principal of load balancers' log delivery, in every region:
+# https://docs.aws.amazon.com/elasticloadbalancing/latest/application/enable-access-logging.html
+LOG_DELIVERY = "logdelivery.elasticloadbalancing.amazonaws.com"
+
+
+def log_refusal(
+    bucket_policy: str | None, bucket_arn: str, key: str, balancer_arn: str
+) -> str | None:
+    """Say why a bucket does not take a load balancer's logs, or None when it does."""
+    context = {
+        "aws:SecureTransport": "true",
+        "aws:SourceAccount": balancer_arn.split(":")[4],
+        "aws:SourceArn": balancer_arn,
+    }
+    asked = Request(LOG_DELIVERY, "s3:PutObject", f"{bucket_arn}/{key}", context)
+    if bucket_policy is None or decide(bucket_policy, asked) != "allowed":
+        return f"the bucket's policy does not let {LOG_DELIVERY} put {key}"
+    return None
+
+
+def log_key(prefix: str, account_id: str) -> str:
+    """Return the key under which a load balancer's logs of one prefix begin."""
+    return f"{prefix}/AWSLogs/{account_id}/".lstrip("/")

@@ -1,8 +1,9 @@
 """Serve the simulated AWS until standard input closes: `python -m rehearsal.simulator SETTINGS`.
 
 SETTINGS is a JSON file: `directory` (where the journal, logs and processes' files go), `account_id`,
-`region`, `render` (the rendered repository whose code runs), `port` (0: any free one) and `receiver`
-(the URL that stands in for every host on the internet). Prints `ready PORT` when it answers.
+`region`, `render` (the rendered repository whose code runs), `image` (the manifest of its image), `port`
+(0: any free one) and `receiver` (the URL that stands in for every host on the internet). Prints
+`ready PORT` when it answers.
 """
 
 import json
@@ -30,6 +31,7 @@ def main() -> None:
     os.environ.pop("HTTP_PROXY", None)
 
     from moto.core.config import default_user_config
+    from moto.ec2.models.vpcs import VPCBackend
     from moto.moto_server.werkzeug_app import (
         DomainDispatcherApplication,
         MotoRequestHandler,
@@ -37,8 +39,9 @@ def main() -> None:
     )
     from werkzeug.serving import make_server
 
-    from rehearsal.simulator import aurora, fargate, functions, moto_additions
+    from rehearsal.simulator import aurora, balancer, fargate, functions, moto_additions
     from rehearsal.simulator.journal import Journal
+    from rehearsal.simulator.moto_additions.gaps import GAPS
     from rehearsal.simulator.world import World
 
     default_user_config["lambda"] = {"use_docker": False}
@@ -64,9 +67,17 @@ def main() -> None:
         endpoint=f"http://127.0.0.1:{server.server_port}",
         receiver=settings["receiver"],
     )
-    for part in (moto_additions, aurora, functions, fargate):
+    for part in (moto_additions, aurora, functions):
         part.install(world)
+    balancer.install(world, fargate.install(world, settings["image"]))
+    (directory / "gaps.json").write_text(json.dumps([vars(gap) for gap in GAPS]), encoding="utf-8")
     threading.Thread(target=server.serve_forever, daemon=True).start()
+    # moto collects these on the first call, importing every service it has: seconds in which nobody waits.
+    threading.Thread(
+        target=VPCBackend._collect_default_endpoint_services,
+        args=(settings["account_id"], settings["region"]),
+        daemon=True,
+    ).start()
     print(f"ready {server.server_port}", flush=True)  # noqa: T201 - what the caller waits for
     try:
         # The caller's end of this pipe closes when it ends, however it ends.

@@ -60,6 +60,9 @@ def install(world: World) -> None:
             version=server.version,
             wanted=wanted,
             port=server.port,
+            database=server.database,
+            superuser=postgres.SUPERUSER,
+            superuser_password=server._superuser_password,
             superuser_socket=str(server._socket_path),
         )
 

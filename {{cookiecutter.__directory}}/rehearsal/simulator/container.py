@@ -2,7 +2,7 @@
 
 What a container's engine does with namespaces is done here with patches, so that it works on every laptop:
 names and ports lead to where this machine has them, the file system is read-only but for the declared
-volumes, the user is the declared one (when started by root), and nothing but the image's own packages is
+volumes, the user is the declared one (where `World.user` finds that possible), and nothing but the image's own packages is
 found. The environment is left alone. The specification is JSON: `directory` (the image's working directory),
 `places` ({"host:port": [host, port]}), `published` ({"8000": 41233}), `user` (number or null), `writable`
 (paths, or null for a writable file system) and `packages` (names, or null for every installed one).
@@ -144,7 +144,7 @@ def main() -> None:
         sys.meta_path.insert(0, OnlyPackages(SPECIFICATION["packages"]))
     if SPECIFICATION["writable"] is not None:
         make_read_only(SPECIFICATION["writable"])
-    if SPECIFICATION["user"] is not None and os.geteuid() == 0:
+    if SPECIFICATION["user"] is not None:
         os.setgroups([])
         os.setgid(SPECIFICATION["user"])
         os.setuid(SPECIFICATION["user"])

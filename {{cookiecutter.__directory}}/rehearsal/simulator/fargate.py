@@ -8,6 +8,7 @@ their number of tasks, deploy, roll back when tasks fail, and register their tas
 from __future__ import annotations
 
 import contextlib
+import hashlib
 import http.client
 import json
 import re
@@ -23,7 +24,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from moto.core.responses import ActionResult
-from moto.ecr.models import ecr_backends
+from moto.ecr.models import ECRBackend, ecr_backends
 from moto.ecs.models import EC2ContainerServiceBackend, Service, Task, ecs_backends
 from moto.ecs.responses import EC2ContainerServiceResponse
 from moto.elbv2.models import FakeHealthStatus, FakeTargetGroup, elbv2_backends
@@ -193,7 +194,7 @@ class Fargate:
             "published": {
                 str(p["containerPort"]): running.port for p in container.get("portMappings", [])
             },
-            "user": int(user) if user.isdigit() else None,
+            "user": self.world.user(int(user) if user.isdigit() else None),
             "writable": writable if container.get("readonlyRootFilesystem") else None,
             "packages": None,
         }
@@ -618,11 +619,20 @@ def image_files(render: Path) -> list[Path]:
     ]
 
 
-def install(world: World) -> None:
-    """Put this Fargate behind moto's ECS."""
+def install(world: World, manifest: str) -> Fargate:
+    """Put this Fargate behind moto's ECS, and the image into the build repository when that is made."""
     fargate = Fargate(world)
     world.closers.append(fargate.close)
-    world.fargate = fargate  # type: ignore[attr-defined]
+
+    @gap(
+        "aws_ecr_repository", "no container engine here pushes an image; its manifest stands for it"
+    )
+    @wraps(ECRBackend, "create_repository")
+    def create_repository(original: Any, backend: ECRBackend, *args: Any, **kwargs: Any) -> Any:
+        repository = original(backend, *args, **kwargs)
+        digest = f"sha256:{hashlib.sha256(manifest.encode()).hexdigest()}"
+        backend.put_image(repository.name, manifest, "rehearsal", digest=digest)
+        return repository
 
     # A task's status is what its process is, not moto's sequence of states.
     Task.advance = lambda _task: None  # type: ignore[method-assign, assignment]
@@ -720,3 +730,5 @@ def install(world: World) -> None:
         if target["Id"] in group.targets and group.target_type == "ip":
             status.status, status.reason = fargate.target_health(group, target["Id"])
         return status
+
+    return fargate

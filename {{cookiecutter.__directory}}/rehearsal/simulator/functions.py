@@ -56,6 +56,7 @@ class Invocation(http.server.ThreadingHTTPServer):
 
 class _RuntimeApi(http.server.BaseHTTPRequestHandler):
     server: Invocation
+    protocol_version = "HTTP/1.1"
 
     def do_GET(self) -> None:
         if self.server.taken:
@@ -67,6 +68,9 @@ class _RuntimeApi(http.server.BaseHTTPRequestHandler):
         self.send_header("Lambda-Runtime-Invoked-Function-Arn", self.server.arn)
         deadline = round((time.time() + self.server.seconds) * 1000)
         self.send_header("Lambda-Runtime-Deadline-Ms", str(deadline))
+        # The client crashes without these two.
+        self.send_header("Content-Type", "application/json")
+        self.send_header("Lambda-Runtime-Trace-Id", "Root=1-00000000-000000000000000000000000")
         self.send_header("Content-Length", str(len(self.server.event)))
         self.end_headers()
         self.wfile.write(self.server.event)
@@ -152,7 +156,7 @@ def _run(world: World, function: Any, event: bytes) -> tuple[bool, bytes, bytes]
         "directory": str(directory),
         "places": places,
         "published": {},
-        "user": 993 if (directory.stat().st_mode & 0o005) else None,
+        "user": world.user(993),
         "writable": ["/tmp"],  # noqa: S108 - Lambda's rule
         "packages": RUNTIME_PACKAGES,
     }

@@ -58,7 +58,7 @@ class World:
         """Return a boto3 client of the simulator itself."""
         with self.lock:  # making clients is not safe in several threads
             return boto3.client(
-                service,  # type: ignore[call-overload]
+                service,
                 region_name=self.region,
                 endpoint_url=self.endpoint,
                 aws_access_key_id="AKIAIOSFODNN7EXAMPLE",
@@ -73,6 +73,7 @@ class World:
         """Append a record to one of the run's files."""
         path = self.directory / f"{file}.jsonl"
         with self.lock, path.open("a", encoding="utf-8") as stream:
+            path.chmod(0o600)
             stream.write(json.dumps(record) + "\n")
 
     def network(self, subnets: Sequence[str]) -> Vpc:
@@ -105,6 +106,16 @@ class World:
                     if name in self.databases:
                         found[f"{name}:{cluster['Port']}"] = self.databases[name]
         return found
+
+    def user(self, number: int | None) -> int | None:
+        """Return the user that a container may have here: root can change to one who can read Python."""
+        needed = (Path(sys.base_prefix), Path(sys.prefix).resolve(), self.directory, self.render)
+        readable = all(
+            part.stat().st_mode & 0o001
+            for path in needed
+            for part in (path, *path.resolve().parents)
+        )
+        return number if os.geteuid() == 0 and readable else None
 
     def run(
         self,

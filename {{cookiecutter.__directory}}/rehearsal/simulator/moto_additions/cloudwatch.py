@@ -11,7 +11,7 @@ from moto.core.utils import iso_8601_datetime_with_milliseconds
 from moto.kms.models import kms_backends
 from moto.sns.models import Topic, sns_backends
 
-from rehearsal.policies import Request, decide
+from rehearsal.policies import publish_refusal
 from rehearsal.simulator.moto_additions.gaps import adds, gap, wraps
 
 if TYPE_CHECKING:
@@ -53,34 +53,14 @@ def put_composite_alarm(self: CloudWatchResponse) -> EmptyResult:
     return EmptyResult()
 
 
-def refusal(topic: Topic, principal: str, source_arn: str) -> str | None:
-    """Say why a service's message to a topic would be lost, or None when it is accepted.
-
-    AWS drops it silently: the topic's policy has to admit the service, and so has the policy of the
-    key that encrypts the topic. The AWS-managed key `alias/aws/sns` admits no service.
-    https://docs.aws.amazon.com/sns/latest/dg/sns-key-management.html
-    """
-    account, region = topic.account_id, topic.arn.split(":")[3]
-    context = {
-        "aws:SecureTransport": "true",
-        "aws:SourceAccount": account,
-        "aws:SourceOwner": account,
-        "aws:SourceArn": source_arn,
-        "kms:ViaService": f"sns.{region}.amazonaws.com",
-    }
-    if decide(topic.policy, Request(principal, "sns:publish", topic.arn, context)) != "allowed":
-        return f"the topic's policy does not let {principal} publish"
-    if not topic.kms_master_key_id:
-        return None
-    if "alias/aws/" in topic.kms_master_key_id:
-        return f"the topic is encrypted with the AWS-managed key, which {principal} cannot use"
-    key = kms_backends[account][region].describe_key(topic.kms_master_key_id)
-    missing = [
-        action
-        for action in ("kms:GenerateDataKey", "kms:Decrypt")
-        if decide(key.policy, Request(principal, action, key.arn, context)) != "allowed"
-    ]
-    return f"the topic's key does not give {principal} {', '.join(missing)}" if missing else None
+def refusal(topic: Topic, source_arn: str) -> str | None:
+    """Say why CloudWatch's message to a topic would be lost, or None when it is accepted."""
+    key_policy = None
+    if topic.kms_master_key_id:
+        managed = "alias/aws/" in topic.kms_master_key_id
+        keys = kms_backends[topic.account_id][topic.arn.split(":")[3]]
+        key_policy = "" if managed else keys.describe_key(topic.kms_master_key_id).policy
+    return publish_refusal(topic.arn, topic.policy, key_policy, CLOUDWATCH, source_arn)
 
 
 def install(world: "World") -> None:
@@ -98,7 +78,7 @@ def install(world: "World") -> None:
             topic = sns_backends[backend.account_id][backend.region_name].topics.get(arn)
             if topic is None:
                 world.delivery(arn, f"lost: {alarm.name} names a topic that does not exist")
-            elif reason := refusal(topic, CLOUDWATCH, alarm.alarm_arn):
+            elif reason := refusal(topic, alarm.alarm_arn):
                 world.delivery(arn, f"lost: {alarm.name}: {reason}")
             else:
                 topic.publish(

@@ -94,13 +94,17 @@ def delete_object(
 @gap("aws_s3_bucket_logging", "a target policy with a statement for everyone breaks the call")
 @wraps(FakeBucket, "_log_permissions_enabled_policy")
 def log_permissions_enabled_policy(
-    _original: Any, _bucket: FakeBucket, *, target_bucket: FakeBucket, target_prefix: str | None
+    _original: Any, bucket: FakeBucket, *, target_bucket: FakeBucket, target_prefix: str | None
 ) -> bool:
     asked = Request(
         principal="logging.s3.amazonaws.com",
         action="s3:PutObject",
         resource=f"{target_bucket.arn}/{target_prefix or ''}log",
-        context={"aws:SecureTransport": "true", "aws:SourceAccount": target_bucket.account_id},
+        context={
+            "aws:SecureTransport": "true",
+            "aws:SourceAccount": bucket.account_id,
+            "aws:SourceArn": bucket.arn,
+        },
     )
     return target_bucket.policy is not None and (
         decide(target_bucket.policy.decode(), asked) == "allowed"

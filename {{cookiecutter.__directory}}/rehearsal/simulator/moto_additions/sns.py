@@ -101,6 +101,15 @@ def install(world: "World") -> None:
     ) -> None:
         if subscription.protocol not in PROTOCOLS:
             original(subscription, message, message_id, subject=subject, **more)
+        elif (
+            subscription._filter_policy_matcher is not None
+            and not subscription._filter_policy_matcher.matches(
+                more.get("message_attributes"), message
+            )
+        ):
+            world.delivery(
+                subscription.topic.arn, f"filtered out for {subscription.endpoint} by its policy"
+            )
         elif subscription.attributes["PendingConfirmation"] == "true":
             world.delivery(
                 subscription.topic.arn,

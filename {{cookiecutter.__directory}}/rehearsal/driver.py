@@ -1,0 +1,768 @@
+"""One rehearsal from beginning to end: the commands a person types, and what is proved between them.
+
+Everything runs on a copy of the repository, so that the person's own Terraform folders, plans and states
+stay as they are; the copy differs in nothing but what `change` edits in project.yaml on purpose.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import hashlib
+import http.client
+import json
+import os
+import re
+import shutil
+import signal
+import subprocess
+import sys
+import threading
+import time
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+from rehearsal import machine
+from rehearsal.deployed import Platform, client
+from rehearsal.progress import Bar, Progress
+from rehearsal.proofs import Context, Result, Row, prove, reachable
+from rehearsal.receiver import Mailbox, Receiver
+
+LAYERS = ("account", "network", "build-repository", "database", "service")
+# Where alarms go in the rehearsal: URLs of the form that each service hands out. Nobody there hears of it.
+INCIDENT_URLS = {
+    "pagerduty": "https://events.pagerduty.com/integration/0123456789abcdef0123456789abcdef/enqueue",
+    "splunk-on-call": "https://alert.victorops.com/integrations/cloudwatch/20131130/alert/"
+    "01234567-89ab-cdef-0123-456789abcdef/rehearsal",
+    "email": "on-call@example.com",
+}
+# The proofs that one layer alone can pass.
+PROOFS_OF = {
+    "account": ("GitHub", "Terraform locks", "Least privilege", "Names"),
+    "network": ("VPC network", "Names"),
+    "database": ("Aurora PostgreSQL database", "Database role manager", "Least privilege", "Names"),
+}
+PERCENT, USERS = 30, 400
+# Plan differences that come from the simulator and not from the code: none with moto 5.2.5 and its additions.
+KNOWN_DIFFERENCES: tuple[str, ...] = ()
+
+
+class FailedError(Exception):
+    """A step did not do what it should; the message says what and why."""
+
+
+@dataclass
+class Findings:
+    """What a rehearsal found, for the report."""
+
+    results: list[Result] = field(default_factory=list)
+    rows: list[Row] = field(default_factory=list)
+    notes: list[str] = field(default_factory=list)
+    resources: int = 0
+    peak_memory: int = 0
+    proved_after: float = 0
+    error: str | None = None
+
+
+class Rehearsal:
+    """A simulated AWS, a copy of the repository in it, and the steps.
+
+    Args:
+        render: the rendered repository.
+        environment: name of the environment; None takes the first of project.yaml.
+        progress: where steps are shown.
+
+    """
+
+    def __init__(self, render: Path, environment: str | None, progress: Progress) -> None:
+        self.render = render
+        self.project = yaml.safe_load((render / "project.yaml").read_text(encoding="utf-8"))
+        names = list(self.project["environments"])
+        if environment is not None and environment not in names:
+            raise machine.UnusableError(
+                f"There is no environment {environment}: one of {', '.join(names)}"
+            )
+        self.environment = environment or names[0]
+        self.app = str(self.project["app_name"])
+        self.progress = progress
+        self.findings = Findings()
+        self.receiver: Receiver | None = None
+        self.commands: set[subprocess.Popen[str]] = set()
+        self.simulator: subprocess.Popen[bytes] | None = None
+        self.images = [_manifest(number) for number in range(2)]
+        self._ended = threading.Event()
+        self._evaluated: tuple[str, dict[str, Any]] | None = None
+        self._port: int | None = None
+
+    # The run's own machinery.
+
+    @contextlib.contextmanager
+    def running(self) -> Iterator[None]:
+        """Start everything; stop and remove everything at the end, however it comes."""
+        self.directory: machine.Directory = machine.RunDirectory()
+        self.copy = self.directory.path / self.render.name
+        self.mailbox = Mailbox(self.directory.path / "messages.jsonl")
+        try:
+            with self.progress.step("prepare") as bar:
+                self._prepare()
+                bar.detail = f"simulated AWS at {self.endpoint}"
+            yield
+        finally:
+            self._ended.set()
+            self._stop()
+
+    def _prepare(self) -> None:
+        machine.copy_render(self.render, self.copy)
+        provider = machine.provider_settings(self.directory.path, self.render / ".ops" / "plugins")
+        self.receiver = Receiver(self.mailbox)
+        settings = self.directory.path / "settings.json"
+        settings.write_text(
+            json.dumps(
+                {
+                    "directory": str(self.directory.path),
+                    "account_id": str(self.project["aws_account_id"]),
+                    "region": str(self.project["aws_region"]),
+                    "render": str(self.copy),
+                    "image": self.images[0],
+                    "port": 0,
+                    "receiver": self.receiver.url,
+                }
+            ),
+            encoding="utf-8",
+        )
+        errors = (self.directory.path / "simulator.log").open("w")
+        self.simulator = subprocess.Popen(  # noqa: S603 - ourselves
+            [sys.executable, "-m", "rehearsal.simulator", str(settings)],
+            cwd=self.copy,
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            stderr=errors,
+            start_new_session=True,
+        )
+        self.directory.record(self.simulator.pid)
+        ready = self.simulator.stdout.readline().decode() if self.simulator.stdout else ""
+        if not ready.startswith("ready"):
+            log = (self.directory.path / "simulator.log").read_text(encoding="utf-8")
+            raise FailedError(f"The simulator did not start:\n{log[-3000:]}")
+        self.endpoint = f"http://127.0.0.1:{ready.split()[1]}"
+        self.variables = _environment(self.endpoint, str(self.project["aws_region"])) | provider
+        threading.Thread(target=self._watch, daemon=True).start()
+
+    def _watch(self, attached: bool = False) -> None:
+        """Count calls, measure memory, and stop everything at once when the simulator lacks a call."""
+        journal = self.directory.path / "journal.jsonl"
+        position, measured = journal.stat().st_size if attached else 0, 0.0
+        while not self._ended.wait(0.2):
+            if journal.exists():
+                with journal.open(encoding="utf-8") as file:
+                    file.seek(position)
+                    lines = [line for line in file if line.endswith("\n")]
+                    position += sum(len(line.encode()) for line in lines)
+                self.progress.calls += len(lines)
+                for record in map(json.loads, lines):
+                    if "problem" in record and self.findings.error is None:
+                        self.findings.error = _lack(record)
+                        self._interrupt_commands()
+            if time.monotonic() - measured > 2:
+                used = machine.memory_of(os.getpid())
+                self.findings.peak_memory = max(self.findings.peak_memory, used)
+                measured = time.monotonic()
+
+    def _interrupt_commands(self) -> None:
+        for command in list(self.commands):
+            machine.stop_group(command.pid, signal.SIGINT)
+
+    def _stop(self) -> None:
+        for number, seconds in ((signal.SIGINT, 20), (signal.SIGKILL, 5)):
+            for command in list(self.commands):
+                machine.stop_group(command.pid, number)
+                with contextlib.suppress(subprocess.TimeoutExpired):
+                    command.wait(seconds)
+        if self.simulator is not None and self.simulator.stdin is not None:
+            self.simulator.stdin.close()  # it stops its tasks and databases, and ends
+            with contextlib.suppress(subprocess.TimeoutExpired):
+                self.simulator.wait(20)
+            machine.stop_group(self.simulator.pid, signal.SIGKILL)
+        if self.receiver is not None:
+            self.receiver.stop()
+        self.directory.remove()
+
+    def attach(self, directory: Path, endpoint: str, variables: Mapping[str, str]) -> None:
+        """Work in a rehearsal that another process keeps."""
+        self.directory = machine.Directory(directory)
+        self.copy = directory / self.render.name
+        self.mailbox = Mailbox(directory / "messages.jsonl")
+        self.endpoint = endpoint
+        self.variables = _environment(endpoint, str(self.project["aws_region"])) | dict(variables)
+        threading.Thread(target=self._watch, args=(True,), daemon=True).start()
+
+    def detach(self) -> None:
+        """Leave the kept rehearsal as it is."""
+        self._ended.set()
+
+    def keep_logs(self) -> None:
+        """Copy what was said into the report's folder, for the search after a failure."""
+        target = self.render / "rehearsal" / "report" / "logs"
+        shutil.rmtree(target, ignore_errors=True)
+        target.mkdir(parents=True)
+        for pattern in ("*.log", "journal.jsonl", "tasks.jsonl", "deliveries.jsonl"):
+            for file in self.directory.path.glob(pattern):
+                shutil.copy(file, target)
+
+    def make(self, bar: Bar, *words: str, given: str = "", allowed: Sequence[int] = (0,)) -> str:
+        """Run `make …` in the copy and show its lines; returns its output.
+
+        Raises FailedError with what the command said, or with the call that the simulator lacks.
+        """
+        command = subprocess.Popen(  # noqa: S603 - the targets of this repository
+            [shutil.which("make") or "make", "--no-print-directory", *words],
+            cwd=self.copy,
+            env=self.variables,
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
+            text=True,
+            start_new_session=True,
+        )
+        self.commands.add(command)
+        self.directory.record(command.pid)
+        lines: list[str] = []
+        with (self.directory.path / "commands.log").open("a", encoding="utf-8") as log:
+            log.write(f"$ make {' '.join(words)}\n")
+            if command.stdin is not None:
+                command.stdin.write(given)
+                command.stdin.close()
+            for line in command.stdout or ():
+                log.write(line)
+                lines.append(line)
+                self.progress.line(bar, line)
+        status = command.wait()
+        self.commands.discard(command)
+        output = "".join(lines)
+        if self.findings.error:
+            raise FailedError(self.findings.error)
+        # make itself ends with 2 whatever its recipe ended with, and says which.
+        if status == 2 and (match := re.search(r"make: \*\*\* .* Error (\d+)", output)):
+            status = int(match[1])
+        if status not in allowed:
+            raise FailedError(f"make {' '.join(words)} failed:\n{_said(output)}")
+        return output
+
+    # Steps.
+
+    def bootstrap(self) -> None:
+        """Make the account layer; its command also tries the state's locks."""
+        with self.progress.step("make bootstrap") as bar:
+            output = self.make(bar, "bootstrap", "YES=1")
+            respected = re.search(r"respected: (.*?) \(", output)
+            if respected is None:
+                raise FailedError("make bootstrap did not try the locks of the state.")
+            bar.detail = f"locks respected: {respected[1]}"
+
+    def zone(self) -> None:
+        """Make the Route 53 zone that a project with a domain expects in the account."""
+        if domain := str(self.project.get("domain_name") or ""):
+            route53 = self.client("route53")
+            if not route53.list_hosted_zones_by_name(DNSName=domain, MaxItems="1")["HostedZones"]:
+                route53.create_hosted_zone(Name=domain, CallerReference="rehearsal")
+
+    def incident_url(self) -> None:
+        """Type the incident service's URL."""
+        url = INCIDENT_URLS.get(str(self.project["incident_management"]))
+        if url is not None:
+            with self.progress.step("make incident-url") as bar:
+                self.make(bar, "incident-url", f"ENV={self.environment}", given=f"{url}\n")
+
+    def up(self, image: int = 0) -> None:
+        """Bring the environment up with one of the two images."""
+        with self.progress.step(
+            f"make up ENV={self.environment}" + (" again" if image else "")
+        ) as bar:
+            self.make(
+                bar,
+                "up",
+                f"ENV={self.environment}",
+                f"IMAGE={_digest(self.images[image])}",
+                "YES=1",
+            )
+
+    def apply(self, layer: str) -> None:
+        """Apply one layer."""
+        if layer not in self.layers():
+            raise FailedError(f"This repository has no layer {layer}: {', '.join(self.layers())}")
+        with self.progress.step(f"make apply LAYER={layer}") as bar:
+            if layer == "account":
+                self.make(bar, "bootstrap", "YES=1")
+            elif layer == "build-repository":
+                self.make(bar, "apply", f"LAYER={layer}", "YES=1")
+            elif layer == "service" and not self.platform().service:
+                self.make(
+                    bar,
+                    "up",
+                    f"ENV={self.environment}",
+                    f"IMAGE={_digest(self.images[0])}",
+                    "YES=1",
+                )
+            else:
+                self.make(bar, "apply", f"LAYER={layer}", f"ENV={self.environment}", "YES=1")
+
+    def up_to(self, last: str) -> None:
+        """Apply the layers up to one of them, and prove what that one makes."""
+        if last not in self.layers():
+            raise FailedError(f"ONLY={last}: this repository has {', '.join(self.layers())}")
+        wanted = self.layers()
+        wanted = wanted[: wanted.index(last) + 1]
+        for layer in wanted:
+            # The database needs no repository.
+            if layer != "account" and (layer == last or layer == "network"):
+                self.apply(layer)
+        self.prove(PROOFS_OF.get(last, ()))
+
+    def prove(self, only: Sequence[str] | None = None) -> None:
+        """Check every claim about the components, and compute who can reach what."""
+        with self.progress.step("prove") as bar:
+            platform = self.platform()
+            context = Context(platform, self.mailbox, self.directory.path)
+            self.findings.results = prove(context, only)
+            with contextlib.suppress(Exception):
+                self.findings.rows = reachable(platform)
+            claims = [c for result in self.findings.results for c in result.claims]
+            broken = [
+                f"{result.component}: {claim.text} — {claim.detail}"
+                for result in self.findings.results
+                for claim in result.claims
+                if not claim.holds
+            ]
+            if broken:
+                raise FailedError(
+                    "These do not hold:\n" + "\n".join(f"  {line}" for line in broken)
+                )
+            bar.detail = f"{len(claims)} claims about {len(self.findings.results)} subjects hold"
+
+    def use(self) -> None:
+        """Use the service through its load balancer, as a client does."""
+        with self.progress.step("use the service") as bar:
+            said = [self._healthy()]
+            if self.project["database"] != "none":
+                said.append(self._items())
+            if self.project["feature_flags"] != "none":
+                said.append(self._launch(bar))
+            said.append(self._terminate())
+            bar.detail = "; ".join(word for word in said if word)
+
+    def _healthy(self) -> str:
+        for path in ("/health", "/ready"):
+            status, body = self.http("GET", path)
+            if status != 200:
+                raise FailedError(f"GET {path} answered {status}: {json.dumps(body)}")
+        return "/health and /ready answer 200"
+
+    def _items(self) -> str:
+        """Write and read a row through HTTP, and find it in PostgreSQL."""
+        name = f"rehearsed at {time.time():.3f}"
+        status, item = self.http("POST", "/items", {"name": name})
+        if status == 404:
+            return ""  # the team replaced the example resource
+        if status != 201:
+            raise FailedError(f"POST /items answered {status}: {json.dumps(item)}")
+        status, again = self.http("GET", f"/items/{item['id']}")
+        if status != 200 or again["name"] != name:
+            raise FailedError(f"GET /items/{item['id']} answered {status}: {json.dumps(again)}")
+        rows = self._rows("SELECT count(*) FROM {schema}.items WHERE name = :name", name=name)
+        if rows != [[1]]:
+            raise FailedError(f"The item that was posted is not in PostgreSQL (found {rows}).")
+        return "an item goes through HTTP into PostgreSQL and back"
+
+    def _rows(self, statement: str, **parameters: str) -> list[list[Any]]:
+        """Ask the database as its superuser, past the service."""
+        import pg8000.native
+
+        note = json.loads((self.directory.path / "databases.jsonl").read_text().splitlines()[-1])
+        schema = pg8000.native.identifier(self.project["database_roles"]["schemas"][0])
+        with pg8000.native.Connection(
+            note["superuser"],
+            password=note["superuser_password"],
+            database=note["database"],
+            unix_sock=note["superuser_socket"],
+        ) as connection:
+            found: list[list[Any]] = connection.run(statement.format(schema=schema), **parameters)
+            return found
+
+    def _launch(self, bar: Bar) -> str:
+        """Launch a flag to a part of the users, and count who has it."""
+        file = self.copy / "app" / "flags.json"
+        flags = json.loads(file.read_text(encoding="utf-8"))["flags"] if file.exists() else {}
+        name = next(
+            (n for n, flag in flags.items() if "percent" in flag.get("attributes", {})), None
+        )
+        if name is None:
+            return ""
+        self.make(
+            bar, "flag", f"ENV={self.environment}", f"NAME={name}", "ENABLED=true",
+            f"PERCENT={PERCENT}", "IMMEDIATE=1", "YES=1",
+        )  # fmt: skip
+        deadline = time.monotonic() + 75  # the service asks again at the pace that AppConfig sets
+        share = 0.0
+        while time.monotonic() < deadline:
+            answers = [self.http("GET", f"/features?user=user-{n}")[1] for n in range(USERS)]
+            share = 100 * sum(bool(a.get("features", {}).get(name)) for a in answers) / USERS
+            if share:
+                break
+            time.sleep(2)
+        # Four standard deviations of 400 users at 30 %.
+        if not abs(share - PERCENT) < 9.2:
+            raise FailedError(
+                f"The flag {name} was launched to {PERCENT} % of users, and {share:.0f} % of {USERS} have it."
+            )
+        return f"the flag {name}, launched to {PERCENT} %, is on for {share:.0f} % of {USERS} users"
+
+    def _terminate(self) -> str:
+        """Stop a task: it must end by itself at SIGTERM, and be replaced."""
+        ecs = self.client("ecs")
+        name = self.platform().names["service"]
+        task = ecs.list_tasks(cluster=name, serviceName=name)["taskArns"][0]
+        ecs.stop_task(cluster=name, task=task, reason="rehearsal")
+        deadline = time.monotonic() + 40
+        while time.monotonic() < deadline:
+            found = ecs.describe_tasks(cluster=name, tasks=[task])["tasks"][0]
+            if found["lastStatus"] == "STOPPED":
+                code = found["containers"][0].get("exitCode")
+                if code != 0:
+                    raise FailedError(f"At SIGTERM the service ended with exit code {code}, not 0.")
+                self._wait_for_steady(name)
+                return "SIGTERM ends it with code 0, another task takes its place"
+            time.sleep(0.2)
+        raise FailedError("The service did not end within 40 seconds of SIGTERM.")
+
+    def _wait_for_steady(self, name: str) -> None:
+        deadline = time.monotonic() + 60
+        while time.monotonic() < deadline:
+            service = self.client("ecs").describe_services(cluster=name, services=[name])[
+                "services"
+            ][0]
+            if service["runningCount"] == service["desiredCount"]:
+                with contextlib.suppress(FailedError, OSError):
+                    self._healthy()
+                    return
+            time.sleep(0.3)
+        raise FailedError("The service did not come back after one of its tasks was stopped.")
+
+    def plan_again(self) -> None:
+        """Plan every layer: nothing may be left to change."""
+        with self.progress.step("plan again") as bar:
+            for layer in self.layers():
+                where = (
+                    [] if layer in ("account", "build-repository") else [f"ENV={self.environment}"]
+                )
+                output = self.make(bar, "plan", f"LAYER={layer}", *where, "DRIFT=1", allowed=(0, 5))
+                changed = _changes(output)
+                surprising = [c for c in changed if c not in KNOWN_DIFFERENCES]
+                if surprising:
+                    raise FailedError(
+                        f"A second plan of {layer} is not empty:\n"
+                        + "\n".join(f"  {line}" for line in surprising)
+                    )
+            bar.detail = f"{len(self.layers())} plans are empty"
+
+    def change(self) -> None:
+        """Change something in each layer, and bring it up."""
+        changed = edit(self.copy / "project.yaml", self.environment)
+        self.findings.notes.append("Changed and applied: " + ", ".join([*changed, "another image"]))
+        self.client("ecr").put_image(
+            repositoryName=self.platform().names["build_repository"],
+            imageManifest=self.images[1],
+            imageTag="rehearsal-2",
+            imageDigest=_digest(self.images[1]),
+        )
+        self.up(image=1)
+        with self.progress.step("prove the change"):
+            self._healthy()
+            platform = self.platform()
+            image = platform.task_definition(platform.service["taskDefinition"])[
+                "containerDefinitions"
+            ][0]["image"]
+            if not image.endswith(_digest(self.images[1])):
+                raise FailedError(f"After the second deployment the service runs {image}.")
+
+    def destroy(self) -> None:
+        """Delete the environment, then everything, and see that nothing is left."""
+        if self.project["environments"][self.environment].get("protected"):
+            with self.progress.step("unprotect") as bar:
+                unprotect(self.copy / "project.yaml", self.environment)
+                for layer in [x for x in ("database", "service") if x in self.layers()]:
+                    self.make(bar, "apply", f"LAYER={layer}", f"ENV={self.environment}", "YES=1")
+        with self.progress.step(f"make down ENV={self.environment}") as bar:
+            self.make(bar, "down", f"ENV={self.environment}", f"CONFIRM={self.environment}")
+        with self.progress.step("make destroy") as bar:
+            self.make(bar, "destroy", f"CONFIRM={self.app}")
+        with self.progress.step("nothing is left") as bar:
+            left = left_over(self.client, self.app)
+            if left:
+                raise FailedError("This is left:\n" + "\n".join(f"  {line}" for line in left))
+            bar.detail = "asked by name and by tag"
+
+    # What steps use.
+
+    def layers(self) -> list[str]:
+        """The layers that this repository has."""
+        return [layer for layer in LAYERS if (self.copy / "infra" / layer).is_dir() and (
+            layer != "database" or self.project["database"] != "none")]  # fmt: skip
+
+    def client(self, service: str) -> Any:
+        """Return a boto3 client of the simulator."""
+        return client(service, str(self.project["aws_region"]), self.endpoint)
+
+    def platform(self) -> Platform:
+        """Return the platform as it is now; nothing is remembered from an earlier one."""
+        text = (self.copy / "project.yaml").read_text(encoding="utf-8")
+        if self._evaluated is None or self._evaluated[0] != text:
+            self._evaluated = (text, _config(self.copy, self.environment))
+        config = self._evaluated[1]
+        return Platform(
+            root=self.copy,
+            environment=self.environment,
+            settings=config["project"],
+            environment_settings=config["environment"],
+            names=config["names"],
+            tags=config["tags"],
+            partition=config["partition"],
+            host=config.get("host") or "",
+            endpoint=self.endpoint,
+        )
+
+    def service_port(self) -> int:
+        """Return the port of this machine on which the load balancer listens."""
+        if self._port is None:
+            name = self.platform().names["service"]
+            text = (self.directory.path / "balancers.jsonl").read_text(encoding="utf-8")
+            notes = [json.loads(line) for line in text.splitlines()]
+            self._port = int(next(n["port"] for n in reversed(notes) if n["name"] == name))
+        return self._port
+
+    def http(self, method: str, path: str, body: Any = None) -> tuple[int, Any]:
+        """Send a request through the load balancer; returns the status and the JSON of the answer."""
+        connection = http.client.HTTPConnection("127.0.0.1", self.service_port(), timeout=40)
+        try:
+            headers = {"content-type": "application/json"} if body is not None else {}
+            connection.request(
+                method, path, json.dumps(body) if body is not None else None, headers
+            )
+            answer = connection.getresponse()
+            text = answer.read().decode()
+            return answer.status, json.loads(text) if text else None
+        except (OSError, http.client.HTTPException, ValueError) as error:
+            raise FailedError(f"{method} {path} through the load balancer: {error}") from error
+        finally:
+            connection.close()
+
+
+# Pure helpers.
+
+
+def _environment(endpoint: str, region: str) -> dict[str, str]:
+    """Return the variables that lead Terraform, boto3 and the AWS CLI to the simulator, and nothing of AWS."""
+    prefixes = ("AWS_", "TF_", "MAKE")
+    dropped = {"MFLAGS", "HTTP_PROXY", "http_proxy", "KEEP", "ONLY", "ENV", "SKIP_DESTROY"}
+    kept = {
+        name: value
+        for name, value in os.environ.items()
+        if not name.startswith(prefixes) and name not in dropped
+    }
+    return kept | {
+        "AWS_ENDPOINT_URL": endpoint,
+        "AWS_ACCESS_KEY_ID": "AKIAIOSFODNN7EXAMPLE",
+        "AWS_SECRET_ACCESS_KEY": "simulated",
+        "AWS_REGION": region,
+        "AWS_DEFAULT_REGION": region,
+        "AWS_EC2_METADATA_DISABLED": "true",
+        "AWS_CONFIG_FILE": os.devnull,
+        "AWS_SHARED_CREDENTIALS_FILE": os.devnull,
+        # S3 Control puts the account before the host's name: such a call finds the simulator as a proxy.
+        "HTTP_PROXY": endpoint,
+        "NO_PROXY": "127.0.0.1,localhost",
+    }
+
+
+def _manifest(number: int) -> str:
+    """Return the manifest of an image that has no layers: its files are the repository's."""
+    config = hashlib.sha256(f"rehearsal {number}".encode()).hexdigest()
+    return json.dumps(
+        {
+            "schemaVersion": 2,
+            "mediaType": "application/vnd.oci.image.manifest.v1+json",
+            "config": {
+                "mediaType": "application/vnd.oci.image.config.v1+json",
+                "digest": f"sha256:{config}",
+                "size": 1,
+            },
+            "layers": [],
+        }
+    )
+
+
+def _digest(manifest: str) -> str:
+    return f"sha256:{hashlib.sha256(manifest.encode()).hexdigest()}"
+
+
+def _lack(record: Mapping[str, Any]) -> str:
+    problem = str(record["problem"])
+    if problem == "SimulatorLacksThisCall":
+        return (
+            f"The simulator has no {record['service']} {record['call']}. Add it to "
+            "rehearsal/simulator/moto_additions, or do without it."
+        )
+    return f"The simulator failed at {record['service']} {record['call']}: {problem}"
+
+
+def _said(output: str) -> str:
+    """Return the error in a command's output: from the last line that begins with Error, or its end."""
+    lines = output.rstrip().splitlines()
+    starts = [number for number, line in enumerate(lines) if line.startswith("Error")]
+    return "\n".join(lines[starts[-1] :] if starts else lines[-25:])
+
+
+def _changes(output: str) -> list[str]:
+    """Return the resources that a plan would change, as the plan's output names them."""
+    found = []
+    for line in output.splitlines():
+        match = re.match(r"\s*(?:\[[a-z-]+\]\s+)?(create|update|delete|replace|read)\s+(\S+)", line)
+        if match and match[1] != "read":
+            found.append(f"{match[1]} {match[2]}")
+    return found
+
+
+def _config(root: Path, environment: str) -> dict[str, Any]:
+    """Return the outputs of infra/config: settings and names."""
+    from ops import project
+
+    with contextlib.chdir(root):
+        loaded = project.load(environment)
+    return {
+        "project": loaded.settings,
+        "environment": loaded.environment_settings,
+        "names": loaded.names,
+        "tags": loaded.tags,
+        "partition": loaded.partition,
+        "host": loaded.host,
+    }
+
+
+def edit(file: Path, environment: str) -> list[str]:
+    """Change a setting of each layer in project.yaml, by its text; returns what was changed, in words."""
+    text = file.read_text(encoding="utf-8")
+    start = re.search(rf"(?m)^  {re.escape(environment)}:\n", text)
+    if start is None:
+        raise FailedError(f"project.yaml has no environment {environment}")
+    changed = []
+    for setting, change in (
+        ("endpoint_zones", _more),
+        ("max_capacity", _more),
+        ("max_tasks", _more),
+        ("log_retention_days", lambda _: "60"),
+    ):
+        match = re.compile(rf"(?m)^(      {setting}: )(\S+)").search(text, start.end())
+        if match:
+            new = change(match[2])
+            text = text[: match.start(2)] + new + text[match.end(2) :]
+            changed.append(f"{setting} {match[2]} → {new}")
+    file.write_text(text, encoding="utf-8")
+    return changed
+
+
+def _more(value: str) -> str:
+    return str(int(value) + 1)
+
+
+def unprotect(file: Path, environment: str) -> None:
+    """Set `protected: false` for an environment."""
+    text = file.read_text(encoding="utf-8")
+    pattern = rf"(?ms)^(  {re.escape(environment)}:\n.*?^    protected: )true"
+    file.write_text(re.sub(pattern, r"\1false", text, count=1), encoding="utf-8")
+
+
+def left_over(client: Callable[[str], Any], app: str) -> list[str]:
+    """Return what still exists of a project, by name or by tag."""
+    found: list[str] = []
+
+    def look(kind: str, names: Iterator[str]) -> None:
+        found.extend(f"{kind} {name}" for name in names if app in name)
+
+    look("bucket", (b["Name"] for b in client("s3").list_buckets()["Buckets"]))
+    look("table", iter(client("dynamodb").list_tables()["TableNames"]))
+    look(
+        "role",
+        (
+            r["RoleName"]
+            for p in client("iam").get_paginator("list_roles").paginate()
+            for r in p["Roles"]
+        ),
+    )
+    look(
+        "policy", (p["PolicyName"] for p in client("iam").list_policies(Scope="Local")["Policies"])
+    )
+    look(
+        "repository",
+        (r["repositoryName"] for r in client("ecr").describe_repositories()["repositories"]),
+    )
+    look(
+        "cluster",
+        (c["DBClusterIdentifier"] for c in client("rds").describe_db_clusters()["DBClusters"]),
+    )
+    look(
+        "instance",
+        (i["DBInstanceIdentifier"] for i in client("rds").describe_db_instances()["DBInstances"]),
+    )
+    look("function", (f["FunctionName"] for f in client("lambda").list_functions()["Functions"]))
+    look(
+        "log group",
+        (
+            g["logGroupName"]
+            for p in client("logs").get_paginator("describe_log_groups").paginate()
+            for g in p["logGroups"]
+        ),
+    )
+    look("topic", (t["TopicArn"] for t in client("sns").list_topics()["Topics"]))
+    look("alarm", (a["AlarmName"] for a in client("cloudwatch").describe_alarms()["MetricAlarms"]))
+    look(
+        "load balancer",
+        (b["LoadBalancerName"] for b in client("elbv2").describe_load_balancers()["LoadBalancers"]),
+    )
+    look(
+        "target group",
+        (g["TargetGroupName"] for g in client("elbv2").describe_target_groups()["TargetGroups"]),
+    )
+    look("ECS cluster", iter(client("ecs").list_clusters()["clusterArns"]))
+    look(
+        "task definition",
+        iter(client("ecs").list_task_definitions(status="ACTIVE")["taskDefinitionArns"]),
+    )
+    look("parameter", (p["Name"] for p in client("ssm").describe_parameters()["Parameters"]))
+    look("secret", (s["Name"] for s in client("secretsmanager").list_secrets()["SecretList"]))
+    look("rule", (r["Name"] for r in client("events").list_rules()["Rules"]))
+    look("flags", (a["Name"] for a in client("appconfig").list_applications()["Items"]))
+    look("alias", (a["AliasName"] for a in client("kms").list_aliases()["Aliases"]))
+    ec2 = client("ec2")
+    tagged = [{"Name": "tag:application", "Values": [app]}]
+    for kind, key, identifier in (
+        ("vpcs", "Vpcs", "VpcId"),
+        ("subnets", "Subnets", "SubnetId"),
+        ("security_groups", "SecurityGroups", "GroupId"),
+        ("vpc_endpoints", "VpcEndpoints", "VpcEndpointId"),
+        ("route_tables", "RouteTables", "RouteTableId"),
+        ("internet_gateways", "InternetGateways", "InternetGatewayId"),
+    ):
+        found += [
+            f"{kind} {item[identifier]}"
+            for item in getattr(ec2, f"describe_{kind}")(Filters=tagged)[key]
+            if str(item.get("State", "")).lower() != "deleted"
+        ]
+    keys = client("kms")
+    for key in keys.list_keys()["Keys"]:
+        metadata = keys.describe_key(KeyId=key["KeyId"])["KeyMetadata"]
+        tags = keys.list_resource_tags(KeyId=key["KeyId"])["Tags"]
+        if {"TagKey": "application", "TagValue": app} in tags and metadata["KeyState"] == "Enabled":
+            found.append(f"key {key['KeyId']}")
+    return found
