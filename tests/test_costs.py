@@ -1,0 +1,106 @@
+"""docs/costs.md says what this render costs: its sums are right, and it follows project.yaml and the Terraform."""
+
+from __future__ import annotations
+
+import re
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from tests.bakes import Bake, Project
+from tests.options import EVERY, MAIN, Options, label
+
+Table = dict[str, tuple[str, float, float]]
+"""Component: what, USD idle, USD under load."""
+
+
+def tables(document: str) -> dict[str, Table]:
+    """The tables of the document by their heading."""
+    found: dict[str, Table] = {}
+    for section in document.split("\n## ")[1:]:
+        rows = re.findall(r"^\| ([^*|]+) \| (.*) \| ([\d,.]+) \| ([\d,.]+) \|$", section, re.MULTILINE)
+        table = {name: (what, money(idle), money(small)) for name, what, idle, small in rows}
+        if table:
+            found[section.splitlines()[0]] = table
+    return found
+
+
+def money(text: str) -> float:
+    return float(text.replace(",", ""))
+
+
+def costs(project: Project) -> str:
+    return (project.path / "docs/costs.md").read_text(encoding="utf-8")
+
+
+def run(root: Path) -> subprocess.CompletedProcess[str]:
+    """`make costs`, without its .venv."""
+    return subprocess.run([sys.executable, "infra/costs.py"], cwd=root, capture_output=True, text=True, check=False)
+
+
+@pytest.mark.parametrize("options", EVERY, ids=label)
+def test_every_environment_has_a_bill_of_what_was_chosen(bake: Bake, options: Options) -> None:
+    project = bake(**options)
+    settings = project.settings
+    per_name = tables(costs(project))
+    assert list(per_name) == [*settings["environments"], "All environments together use"]
+    nat = settings["internet_egress"] == "nat-gateway"
+    database = settings["database"] != "none"
+    # infra/network/tests says the same of the Terraform.
+    endpoints = (0 if nat else 5 + (settings["feature_flags"] != "none")) + database
+    for name, environment in settings["environments"].items():
+        bill = per_name[name]
+        assert ("NAT gateways" in bill) == nat
+        assert ("Database: capacity" in bill) == database
+        assert ("Web application firewall" in bill) == environment["service"]["web_application_firewall"]
+        assert bill.get("VPC endpoints", ("0 ",))[0].startswith(f"{endpoints} ")
+        assert bill["Metrics and alarms"][0].endswith(f"{13 if database else 9} metrics in alarms")
+        assert bill["Encryption keys"][0] == f"{3 if database else 2} keys"
+        assert all(0 <= idle <= small for _, idle, small in bill.values())
+
+
+@pytest.mark.parametrize("options", MAIN, ids=label)
+def test_sums_are_sums(bake: Bake, options: Options) -> None:
+    document = costs(bake(**options))
+    together = [money(value) for value in re.findall(r"\*\*Together\*\*(?: \|)? \| \*\*([\d,]+)\*\*", document)]
+    whole, *parts = together
+    bills = [sum(idle for _, idle, _ in table.values()) for table in tables(document).values()]
+    assert parts == pytest.approx(bills, abs=0.6)
+    assert whole == pytest.approx(sum(bills), abs=0.6)
+
+
+def test_the_price_of_known_parts(bake: Bake) -> None:
+    dev = tables(costs(bake()))["dev"]
+    # 730 hours of 0.25 vCPU at 0.03238 and 0.5 GB at 0.00356; 7 endpoints at 0.01; 0.0225 and two addresses at 0.005.
+    assert dev["Service"][1] == pytest.approx(7.21, abs=0.01)
+    assert dev["VPC endpoints"][1] == pytest.approx(51.10)
+    assert dev["Load balancer"][1] == pytest.approx(23.73, abs=0.01)
+
+
+def test_it_follows_project_yaml(bake: Bake, tmp_path: Path) -> None:
+    project = bake.copy(tmp_path / "copy")
+    before = costs(project)
+    assert run(project.path).returncode == 0
+    assert costs(project) == before
+
+    path = project.path / "project.yaml"
+    path.write_text(path.read_text(encoding="utf-8").replace("min_tasks: 1", "min_tasks: 2"), encoding="utf-8")
+    done = run(project.path)
+    assert "wrote docs/costs.md" in done.stdout
+    assert tables(costs(project))["dev"]["Service"][1] == pytest.approx(
+        2 * tables(before)["dev"]["Service"][1], abs=0.01
+    )
+
+
+def test_a_broken_project_yaml_is_said_in_words(bake: Bake, tmp_path: Path) -> None:
+    project = bake.copy(tmp_path / "copy")
+    path = project.path / "project.yaml"
+    path.write_text(path.read_text(encoding="utf-8").replace("min_tasks: 1", "tasks: 1"), encoding="utf-8")
+    before = costs(project)
+    done = run(project.path)
+    assert done.returncode == 1
+    assert done.stderr.startswith("project.yaml: a setting is missing")
+    assert "min_tasks" in done.stderr
+    assert costs(project) == before
