@@ -425,7 +425,9 @@ def main() -> None:
     except CountError as error:
         sys.exit(str(error))
     except (KeyError, TypeError, AttributeError) as error:
-        sys.exit(f"project.yaml: a setting is missing or of the wrong kind ({error}): `make doctor` says which")
+        sys.exit(
+            f"project.yaml: a setting is missing or of the wrong kind ({error}): `make doctor` says which"
+        )
     sys.stdout.write(f"{'USD a month':12} {'idle':>8} {'small load':>11}\n")
     for name, items in per_name.items():
         idle, small = total(items)
