@@ -4,7 +4,8 @@ Both run here, one worker process each, on the same PostgreSQL over verified TLS
 requests: /health, reading one row, writing one row. wrk keeps 50 connections busy on the loopback
 interface. The peer is given its best: a connection pool, autocommit (one round trip for a statement), and
 of gunicorn's worker classes `sync` and `gthread` the one that does better at each figure. The service
-writes its access log and metrics, the peer writes nothing.
+writes its access log and metrics, the peer writes nothing. CPU is the application's processor time for a
+request, the figure that a busy machine disturbs least.
 
 Rounds alternate between the applications, so that a busy moment of the machine meets all; the medians are
 printed, and again as JSON with --json. Exit status 1 when a goal is missed: 3 times the peer's throughput,
@@ -122,6 +123,7 @@ class Application:
     rates: dict[str, list[float]] = field(default_factory=dict)
     p50_ms: dict[str, list[float]] = field(default_factory=dict)
     p99_ms: dict[str, list[float]] = field(default_factory=dict)
+    cpu_us: dict[str, list[float]] = field(default_factory=dict)
 
 
 def ask(url: str, body: bytes | None = None) -> bytes:
@@ -133,7 +135,7 @@ def ask(url: str, body: bytes | None = None) -> bytes:
 
 
 @contextlib.contextmanager
-def running(application: Application, folder: Path) -> Iterator[None]:
+def running(application: Application, folder: Path) -> Iterator[int]:
     """Run an application; note how long it takes to answer and how much memory it has in the end."""
     started = time.monotonic()
     with (folder / f"{application.port}.log").open("wb") as log:
@@ -153,7 +155,7 @@ def running(application: Application, folder: Path) -> Iterator[None]:
                 raise SystemExit(f"{application.name} did not start:\n{Path(log.name).read_text()[-2000:]}")
             time.sleep(0.005)
         application.start_seconds.append(time.monotonic() - started)
-        yield
+        yield process.pid
         application.memory_mib.append(memory(process.pid))
     finally:
         process.send_signal(signal.SIGTERM)
@@ -170,8 +172,19 @@ def memory(process: int) -> float:
     return total + sum(memory(int(child)) for child in children)
 
 
-def load(url: str, seconds: int, script: Path | None) -> tuple[float, float, float]:
-    """Return requests per second, p50 and p99 in milliseconds. Stops the run when an answer is bad."""
+def cpu_seconds(process: int) -> float:
+    """Return the processor time of a process and its children."""
+    fields = Path(f"/proc/{process}/stat").read_text().rpartition(")")[2].split()
+    children = Path(f"/proc/{process}/task/{process}/children").read_text().split()
+    own = (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
+    return own + sum(cpu_seconds(int(child)) for child in children)
+
+
+def load(url: str, seconds: int, script: Path | None) -> tuple[float, float, float, int]:
+    """Return requests per second, p50 and p99 in milliseconds, and the number of requests.
+
+    Stops the run when an answer is bad.
+    """
     command = ["wrk", "-t1", f"-c{CONNECTIONS}", f"-d{seconds}s", "--latency", url]
     if script:
         command[1:1] = ["-s", str(script)]
@@ -187,7 +200,9 @@ def load(url: str, seconds: int, script: Path | None) -> tuple[float, float, flo
 
     rate = re.search(r"Requests/sec:\s+([\d.]+)", output)
     assert rate
-    return float(rate.group(1)), percentile("50"), percentile("99")
+    number = re.search(r"(\d+) requests in", output)
+    assert number
+    return float(rate.group(1)), percentile("50"), percentile("99"), int(number.group(1))
 
 
 def prepare(folder: Path) -> tuple[Path, Path]:
@@ -264,14 +279,14 @@ def measure(folder: Path, rounds: int, seconds: int) -> tuple[list[Application],
         ]
         for _ in range(rounds):
             for application in applications:
-                with running(application, folder):
-                    once(application, folder, seconds)
+                with running(application, folder) as process:
+                    once(application, process, folder, seconds)
         return applications, f"PostgreSQL {found['version']}, {found['tls']}"
     finally:
         database.communicate()
 
 
-def once(application: Application, folder: Path, seconds: int) -> None:
+def once(application: Application, process: int, folder: Path, seconds: int) -> None:
     """Measure the three requests once."""
     origin = f"http://127.0.0.1:{application.port}"
     item = json.loads(ask(f"{origin}/items", b'{"name": "measured"}'))["id"]
@@ -281,7 +296,10 @@ def once(application: Application, folder: Path, seconds: int) -> None:
         ("write", "/items", folder / "post.lua"),
     ):
         load(origin + path, 1, script)
-        rate, p50, p99 = load(origin + path, seconds, script)
+        before = cpu_seconds(process)
+        rate, p50, p99, number = load(origin + path, seconds, script)
+        cpu = (cpu_seconds(process) - before) / number * 1e6
+        application.cpu_us.setdefault(what, []).append(cpu)
         application.rates.setdefault(what, []).append(rate)
         application.p50_ms.setdefault(what, []).append(p50)
         application.p99_ms.setdefault(what, []).append(p99)
@@ -305,11 +323,12 @@ def main() -> int:
 
     service, *peers = applications
     print(f"{CONNECTIONS} connections, 1 worker process, {options.rounds} x {options.seconds} s; {database}\n")
-    print(f"{'':16} {'request':8} {'per second':>10} {'p50 ms':>8} {'p99 ms':>8}")
+    print(f"{'':16} {'request':8} {'per second':>10} {'p50 ms':>8} {'p99 ms':>8} {'CPU us':>8}")
     for application in applications:
         for what, rates in application.rates.items():
             p50, p99 = median(application.p50_ms[what]), median(application.p99_ms[what])
-            print(f"{application.name:16} {what:8} {median(rates):10.0f} {p50:8.1f} {p99:8.1f}")
+            cpu = median(application.cpu_us[what])
+            print(f"{application.name:16} {what:8} {median(rates):10.0f} {p50:8.1f} {p99:8.1f} {cpu:8.0f}")
     print(f"\n{'':16} {'start s':>8} {'memory MiB':>10}")
     for application in applications:
         start, size = median(application.start_seconds), median(application.memory_mib)

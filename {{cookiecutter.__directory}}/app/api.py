@@ -21,6 +21,7 @@ import msgspec
 from starlette.requests import Request
 from starlette.responses import Response
 from starlette.routing import Route
+from starlette.types import Receive, Scope, Send
 
 from app.problems import Problem
 
@@ -47,40 +48,50 @@ class Operation:
 
     def route(self) -> Route:
         """Return the route that validates, calls the handler and encodes."""
-        decode_body: Callable[[bytes], Any] | None = None
-        if self.body is not None:
-            decode_body = msgspec.json.Decoder(self.body).decode
-        handler, status, query_type = self.handler, self.status, self.query
-        path_parameters = self.path_parameters
+        return Route(self.path, _Endpoint(self), methods=[self.method], name=self.handler.__name__)
 
-        async def endpoint(request: Request) -> Response:
-            arguments: dict[str, Any] = {}
-            where = ""
-            try:
-                for name, kind in path_parameters.items():
-                    where = f"path parameter {name}: "
-                    value = request.path_params[name]
-                    arguments[name] = msgspec.convert(value, kind, strict=False)
-                if query_type is not None:
-                    where = "query string: "
-                    arguments["query"] = msgspec.convert(
-                        dict(request.query_params), query_type, strict=False
-                    )
-                if decode_body is not None:
-                    where = "body: "
-                    require_json(request)
-                    arguments["body"] = decode_body(await request.body())
-            except msgspec.ValidationError as error:
-                raise Problem(422, f"{where}{error}") from None
-            except (msgspec.DecodeError, UnicodeDecodeError) as error:
-                raise Problem(400, f"The body is not JSON: {error}") from None
-            result = await handler(request, **arguments)
-            if isinstance(result, Response):
-                return result
-            content = b"" if result is None else _encode(result)
-            return Response(content, status, media_type=JSON if content else None)
 
-        return Route(self.path, endpoint, methods=[self.method], name=handler.__name__)
+class _Endpoint:
+    """The ASGI application of one operation."""
+
+    def __init__(self, operation: Operation) -> None:
+        self._operation = operation
+        self._decode_body: Callable[[bytes], Any] | None = None
+        if operation.body is not None:
+            self._decode_body = msgspec.json.Decoder(operation.body).decode
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        request = Request(scope, receive, send)
+        arguments = await self._arguments(request)
+        result = await self._operation.handler(request, **arguments)
+        if result is None:
+            response = Response(status_code=self._operation.status)
+        else:
+            response = Response(_encode(result), self._operation.status, media_type=JSON)
+        await response(scope, receive, send)
+
+    async def _arguments(self, request: Request) -> dict[str, Any]:
+        operation = self._operation
+        arguments: dict[str, Any] = {}
+        where = ""
+        try:
+            for name, kind in operation.path_parameters.items():
+                where = f"path parameter {name}: "
+                value = request.path_params[name]
+                arguments[name] = msgspec.convert(value, kind, strict=False)
+            if operation.query is not None:
+                where = "query string: "
+                values = dict(request.query_params)
+                arguments["query"] = msgspec.convert(values, operation.query, strict=False)
+            if self._decode_body is not None:
+                where = "body: "
+                require_json(request)
+                arguments["body"] = self._decode_body(await request.body())
+        except msgspec.ValidationError as error:
+            raise Problem(422, f"{where}{error}") from None
+        except (msgspec.DecodeError, UnicodeDecodeError) as error:
+            raise Problem(400, f"The body is not JSON: {error}") from None
+        return arguments
 
 
 def require_json(request: Request) -> None:

@@ -4,16 +4,16 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import random
 import re
 import time
-import uuid
 from datetime import UTC, datetime
 
 from starlette.requests import ClientDisconnect
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from app.problems import MEDIA_TYPE, Problem, problem_body
-from app.telemetry import Metrics, request_id, write_line
+from app.telemetry import LineBuffer, Metrics, request_id
 
 log = logging.getLogger(__name__)
 
@@ -40,7 +40,6 @@ class Gateway:
         metrics: Metrics,
         request_seconds: float,
         request_bytes: int,
-        access_log: bool = True,
     ) -> None:
         self._app = app
         self._metrics = metrics
@@ -48,7 +47,7 @@ class Gateway:
         metrics.count("ClientErrors", 0)
         self._request_seconds = request_seconds
         self._request_bytes = request_bytes
-        self._access_log = access_log
+        self._access_log = LineBuffer()
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Answer a request; pass on everything else."""
@@ -83,7 +82,9 @@ class _Exchange:
         self._headers = dict(self._scope["headers"])
         given = self._headers.get(b"x-request-id", b"")
         self._request_id = (
-            given.decode() if ACCEPTED_REQUEST_ID.fullmatch(given) else uuid.uuid4().hex
+            given.decode()
+            if ACCEPTED_REQUEST_ID.fullmatch(given)
+            else f"{random.getrandbits(128):032x}"
         )
         request_id.set(
             self._request_id
@@ -184,8 +185,6 @@ class _Exchange:
         metrics.observe("RequestLatency", milliseconds)
         if status >= 400:
             metrics.count("ServerErrors" if status >= 500 else "ClientErrors")
-        if not gateway._access_log:
-            return
         line = {
             "time": datetime.now(UTC),
             "level": "info",
@@ -204,4 +203,4 @@ class _Exchange:
         ):
             if value := self._headers.get(name):
                 line[key] = value[:512].decode("latin-1")
-        write_line(line)
+        gateway._access_log.write(line)

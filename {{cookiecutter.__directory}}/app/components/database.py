@@ -292,13 +292,10 @@ class Component(Base):
     @contextlib.asynccontextmanager
     async def connection(self) -> AsyncIterator[_PooledConnection]:
         """Lend a connection that works. Raises Unavailable, also when it breaks in the block."""
-        assert self._pool is not None, "start() was not called"  # noqa: S101
-        pool, started = self._pool, time.monotonic()
-        try:
-            async with asyncio.timeout(self._wait_seconds):
-                await self._turns.acquire()
-        except TimeoutError as error:
-            raise self._unavailable(f"all {self._size} connections are busy", error) from error
+        pool = self._pool
+        assert pool is not None, "start() was not called"  # noqa: S101
+        started = time.monotonic()
+        await self._take_turn()
         try:
             connection = await self._acquire(pool, started + self._wait_seconds)
             self._metrics.observe("DatabaseWait", round((time.monotonic() - started) * 1000, 3))
@@ -321,8 +318,19 @@ class Component(Base):
         finally:
             self._turns.release()
 
+    async def _take_turn(self) -> None:
+        """Wait until fewer than DB_POOL_SIZE requests have a connection, first come, first served."""
+        if not self._turns.locked():
+            await self._turns.acquire()
+            return
+        try:
+            async with asyncio.timeout(self._wait_seconds):
+                await self._turns.acquire()
+        except TimeoutError as error:
+            raise self._unavailable(f"all {self._size} connections are busy", error) from error
+
     async def _acquire(self, pool: asyncpg.Pool[Any], deadline: float) -> _PooledConnection:
-        """Return a connection that works, before the deadline.
+        """Return a connection that works, about until the deadline.
 
         A failover takes seconds, so attempts go on until then; when attempts have failed for longer
         than DB_WAIT_SECONDS already, the first failure is the answer.
@@ -330,7 +338,7 @@ class Component(Base):
         pause = FIRST_PAUSE_SECONDS
         while True:
             try:
-                connection = await pool.acquire(timeout=max(0.01, deadline - time.monotonic()))
+                connection = await pool.acquire()
                 if connection.idle_seconds() > CHECK_AFTER_SECONDS:
                     await self._check(pool, connection)
             except CONNECTION_ERRORS as error:

@@ -110,7 +110,7 @@ def wait_until(condition: Callable[[], object], seconds: float = 20) -> None:
 
 
 @contextlib.contextmanager
-def running(environment: dict[str, str]) -> Iterator[Service]:
+def running(environment: dict[str, str], root: Path = ROOT) -> Iterator[Service]:
     """Run `python -m app` with nothing but this environment."""
     port = free_port()
     with tempfile.TemporaryDirectory() as directory:
@@ -118,7 +118,7 @@ def running(environment: dict[str, str]) -> Iterator[Service]:
         with output.open("wb") as stdout:
             process = subprocess.Popen(
                 [sys.executable, "-m", "app"],
-                cwd=ROOT,
+                cwd=root,
                 env={"PATH": os.environ["PATH"], **environment, "PORT": str(port)},
                 stdout=stdout,
             )

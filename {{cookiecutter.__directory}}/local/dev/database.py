@@ -1,9 +1,13 @@
-"""PostgreSQL with the roles that the role manager makes and the tables that the migrations make."""
+"""PostgreSQL with the roles that the role manager makes and the tables that the migrations make.
+
+`python -m local.dev.database` runs the server with its roles by itself: the database of compose.yaml.
+"""
 
 from __future__ import annotations
 
 import contextlib
 import os
+import signal
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -60,3 +64,25 @@ def provide(directory: Path | None, environment: dict[str, str]) -> Iterator[dic
         create_roles(server)
         migrate(server, environment)
         yield variables(server)
+
+
+def main() -> int:
+    """Serve at the name and port of compose.yaml, with the state in /data, until SIGTERM."""
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(0))
+    ready = Path("/tmp/ready")  # noqa: S108 - compose.yaml's health check looks for it
+    ready.unlink(missing_ok=True)
+    names = (os.environ.get("NAME") or "database", "localhost")
+    with LocalPostgres(
+        data=Path(os.environ.get("DATA") or "/data"),
+        host="0.0.0.0",  # noqa: S104 - other containers come to it
+        port=5432,
+        names=names,
+    ) as server:
+        create_roles(server)
+        ready.touch()
+        signal.pause()
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

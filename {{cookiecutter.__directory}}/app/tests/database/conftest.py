@@ -1,4 +1,4 @@
-"""PostgreSQL servers of a test's own, for what must not be done to the shared one."""
+"""A second PostgreSQL, for what must not be done to the one that the shared service uses."""
 
 from __future__ import annotations
 
@@ -10,15 +10,15 @@ from local.dev.database import create_roles, migrate, variables
 from local.postgres import LocalPostgres
 
 
-@pytest.fixture(scope="module")
+@pytest.fixture(scope="session")
 def server() -> Iterator[LocalPostgres]:
     with LocalPostgres() as running:
         create_roles(running)
         yield running
 
 
-@pytest.fixture(scope="module")
+@pytest.fixture(scope="session")
 def own_environment(environment: dict[str, str], server: LocalPostgres) -> dict[str, str]:
-    """The environment of the service, with this module's server, whose tables exist."""
+    """The environment of the service, with the second server, whose tables exist."""
     migrate(server, environment)
     return {**environment, **variables(server)}

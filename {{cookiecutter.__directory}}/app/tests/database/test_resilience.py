@@ -160,15 +160,14 @@ def test_pool_that_is_used_up(own_environment: dict[str, str], server: LocalPost
     small = {**own_environment, "DB_POOL_SIZE": "1", "DB_WAIT_SECONDS": "1"}
     with running(small) as service:
         assert write(service).status == 201
-        server.front.faults.append(
-            Fault(at="FROM items WHERE id >", action="delay", seconds=3, times=1)
-        )
+        fault = Fault(at="FROM items WHERE id >", action="delay", seconds=6)
+        server.front.faults.append(fault)
         slow = threading.Thread(target=lambda: service.ask("GET", "/items"))
         slow.start()
-        time.sleep(0.3)
+        wait_until(lambda: fault.times < 1)
         answer = write(service)
         assert_unavailable(answer)
-        assert answer.seconds < 2
+        assert answer.seconds < 4
         slow.join()
         assert write(service).status == 201
 
