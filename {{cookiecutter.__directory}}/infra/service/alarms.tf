@@ -88,19 +88,20 @@ resource "aws_cloudwatch_metric_alarm" "errors" {
   alarm_actions       = [aws_sns_topic.alarms.arn]
   ok_actions          = [aws_sns_topic.alarms.arn]
 
-  # RequestCount leaves out what the load balancer answered for want of a task, so those are added.
+  # RequestCount leaves out what the load balancer answered for want of a task, so those are added. SUM over a list passes
+  # over a counter that has counted nothing yet and so does not exist; a + b would have no value then.
   metric_query {
     id          = "percent"
     label       = "5XX answers, percent"
-    expression  = "IF(requests + balancer >= ${local.errors_minimum_requests}, 100 * (service + balancer) / (requests + balancer), 0)"
+    expression  = "IF(SUM([requests, balancer]) >= ${local.errors_minimum_requests}, 100 * SUM([service, balancer]) / SUM([requests, balancer]), 0)"
     return_data = true
   }
 
   dynamic "metric_query" {
     for_each = {
-      service_raw  = { metric = "HTTPCode_Target_5XX_Count", dimensions = local.load_balancer_dimensions }
-      balancer_raw = { metric = "HTTPCode_ELB_5XX_Count", dimensions = local.load_balancer_dimensions }
-      requests_raw = { metric = "RequestCount", dimensions = local.load_balancer_dimensions }
+      requests = "RequestCount"
+      service  = "HTTPCode_Target_5XX_Count"
+      balancer = "HTTPCode_ELB_5XX_Count"
     }
 
     content {
@@ -109,22 +110,11 @@ resource "aws_cloudwatch_metric_alarm" "errors" {
 
       metric {
         namespace   = "AWS/ApplicationELB"
-        metric_name = metric_query.value.metric
-        dimensions  = metric_query.value.dimensions
+        metric_name = metric_query.value
+        dimensions  = local.load_balancer_dimensions
         stat        = "Sum"
         period      = 60
       }
-    }
-  }
-
-  # A counter that has nothing to count reports nothing.
-  dynamic "metric_query" {
-    for_each = toset(["service", "balancer", "requests"])
-
-    content {
-      id          = metric_query.key
-      expression  = "FILL(${metric_query.key}_raw, 0)"
-      return_data = false
     }
   }
 }

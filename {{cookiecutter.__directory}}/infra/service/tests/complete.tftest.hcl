@@ -282,6 +282,16 @@ run "dev" {
     error_message = "thresholds come from project.yaml: the environment's, else the project's, else the default"
   }
   assert {
+    condition = (
+      { for query in aws_cloudwatch_metric_alarm.errors.metric_query : query.id => one(query.metric).metric_name if length(query.metric) > 0 } == {
+        requests = "RequestCount", service = "HTTPCode_Target_5XX_Count", balancer = "HTTPCode_ELB_5XX_Count"
+      } &&
+      [for query in aws_cloudwatch_metric_alarm.errors.metric_query : query.expression if query.return_data] ==
+      ["IF(SUM([requests, balancer]) >= 10, 100 * SUM([service, balancer]) / SUM([requests, balancer]), 0)"]
+    )
+    error_message = "the share of 5XX answers among all, from ten requests a minute on"
+  }
+  assert {
     condition     = aws_cloudwatch_metric_alarm.database["database-connections"].threshold == 1600
     error_message = "16 ACU allow 3,360 connections, but 2,000 with a min_capacity of 0; 80 % of that: ${aws_cloudwatch_metric_alarm.database["database-connections"].threshold}"
   }
