@@ -42,7 +42,7 @@ locals {
   endpoint_zones = slice(local.zones, 0, min(try(local.settings.network.endpoint_zones, local.settings.network.zones), length(local.zones)))
 
   security_group_ids = merge(
-    { for name in keys(local.service_endpoints) : name => one(aws_security_group.endpoints[*].id) },
+    { for name in keys(local.service_endpoints) : name => aws_security_group.endpoints.id },
     { for name in keys(local.secrets_endpoint) : name => one(aws_security_group.secrets_endpoint[*].id) },
   )
 }
@@ -64,10 +64,9 @@ data "aws_vpc_endpoint_service" "this" {
   }
 }
 
-# Without rules: each service's layer adds the one that admits its own group, and takes it away again.
+# Without rules: each service's layer adds the one that admits its own group, and takes it away again. It is here without
+# endpoints too: a service that still refers to it would keep AWS from deleting it when internet_egress changes.
 resource "aws_security_group" "endpoints" {
-  count = length(local.service_endpoints) > 0 ? 1 : 0
-
   name        = local.names.endpoints_security_group
   description = "VPC endpoints: admits the services that call AWS"
   vpc_id      = aws_vpc.this.id

@@ -58,6 +58,20 @@ resource "aws_vpc" "this" {
       condition     = length(data.aws_availability_zones.usable.names) >= local.settings.network.zones
       error_message = "project.yaml: environments.${var.environment}.network.zones: ${local.settings.network.zones} is more than this account can use in ${local.region}: ${join(", ", data.aws_availability_zones.usable.names)}."
     }
+    precondition {
+      condition     = length(flatten(data.aws_security_groups.database[*].ids)) == 0
+      error_message = "project.yaml: database is none, but ${local.names.database_cluster} still has its database, whose role manager needs this network. Delete the environment (`make down ENV=${var.environment}`) while project.yaml says aurora-postgresql, then turn the database off."
+    }
+  }
+}
+
+# A database that was turned off in project.yaml and not deleted.
+data "aws_security_groups" "database" {
+  count = local.project.database == "none" ? 1 : 0
+
+  filter {
+    name   = "group-name"
+    values = [local.names.database_security_group]
   }
 }
 

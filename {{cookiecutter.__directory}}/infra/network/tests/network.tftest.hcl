@@ -2,6 +2,9 @@ mock_provider "aws" {
   mock_data "aws_availability_zones" {
     defaults = { names = ["zone-a", "zone-b", "zone-c", "zone-d", "zone-e"] }
   }
+  mock_data "aws_security_groups" {
+    defaults = { ids = [] }
+  }
   mock_data "aws_vpc_endpoint_service" {
     defaults = { service_name = "mocked", vpc_endpoint_policy_supported = true }
   }
@@ -53,11 +56,11 @@ run "dev" {
 
   # Who reaches the endpoints.
   assert {
-    condition     = alltrue([for name, endpoint in aws_vpc_endpoint.interface : endpoint.security_group_ids == toset([name == "secretsmanager" ? aws_security_group.secrets_endpoint[0].id : aws_security_group.endpoints[0].id])])
+    condition     = alltrue([for name, endpoint in aws_vpc_endpoint.interface : endpoint.security_group_ids == toset([name == "secretsmanager" ? aws_security_group.secrets_endpoint[0].id : aws_security_group.endpoints.id])])
     error_message = "the role manager's endpoint has a security group of its own"
   }
   assert {
-    condition     = length(aws_security_group.endpoints[0].ingress) == 0 && length(aws_security_group.secrets_endpoint[0].ingress) == 0 && length(aws_default_security_group.closed.ingress) == 0 && length(aws_default_security_group.closed.egress) == 0
+    condition     = length(aws_security_group.endpoints.ingress) == 0 && length(aws_security_group.secrets_endpoint[0].ingress) == 0 && length(aws_default_security_group.closed.ingress) == 0 && length(aws_default_security_group.closed.egress) == 0
     error_message = "the security groups of the endpoints admit nobody until a layer adds its rule; the default group stays closed"
   }
   assert {
@@ -134,7 +137,7 @@ run "internet_through_nat_gateways" {
     error_message = "database subnets have no route out with NAT gateways either"
   }
   assert {
-    condition     = output.endpoints == tolist(["secretsmanager"]) && length(aws_security_group.endpoints) == 0 && jsondecode(aws_vpc_endpoint.s3.policy).Statement[2].Sid == "EveryBucket"
+    condition     = output.endpoints == tolist(["secretsmanager"]) && aws_security_group.endpoints.name == "shop-prod-endpoints" && jsondecode(aws_vpc_endpoint.s3.policy).Statement[2].Sid == "EveryBucket"
     error_message = "with NAT only the role manager needs an interface endpoint"
   }
   assert {
@@ -202,6 +205,20 @@ run "more_zones_than_the_region_has" {
   override_data {
     target = data.aws_availability_zones.usable
     values = { names = ["zone-a", "zone-b"] }
+  }
+
+  expect_failures = [aws_vpc.this]
+}
+
+run "database_turned_off_but_still_there" {
+  command = plan
+  variables {
+    project_file = "../config/tests/minimal.yaml"
+    environment  = "prod"
+  }
+  override_data {
+    target = data.aws_security_groups.database
+    values = { ids = ["sg-database"] }
   }
 
   expect_failures = [aws_vpc.this]
