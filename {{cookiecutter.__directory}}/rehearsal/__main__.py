@@ -1,38 +1,39 @@
 """`make rehearse`: deploy this repository to a simulated AWS on this machine, and prove that it works.
 
-Settings come from the environment, as `make` passes them: KEEP=1 leaves everything running until Ctrl-C,
-ONLY=<layer> applies and proves one layer in a kept rehearsal (with KEEP=1 running in another terminal) or,
-without one, rehearses up to that layer, ENV=<name> takes another environment than the first,
-SKIP_DESTROY=1 ends after the proofs. Exit codes: 0 it works, 1 it does not, 2 this machine cannot rehearse,
-130 interrupted.
+--keep leaves everything running until Ctrl-C. --only takes a layer: it is applied and everything proved again
+in a rehearsal that is kept in another terminal; without one, the layers up to it are rehearsed. Exit codes: 0 it
+works, 1 it does not, 2 this machine cannot rehearse or the options are wrong, 130 interrupted.
 """
 
 from __future__ import annotations
 
-import os
+import argparse
 import signal
 import sys
 from pathlib import Path
 from types import FrameType
 
 from rehearsal import kept, machine, report
-from rehearsal.driver import FailedError, Rehearsal
+from rehearsal.driver import PROOFS_OF, FailedError, Rehearsal
 from rehearsal.progress import Progress, clock
 
 
 def main() -> int:
     """Rehearse; return the exit code."""
+    parser = argparse.ArgumentParser(prog="make rehearse", description=__doc__)
+    parser.add_argument("--keep", action="store_true")
+    parser.add_argument("--only", choices=kept.PARTS)
+    parser.add_argument("--env", help="environment; the first of project.yaml when left out")
+    options = parser.parse_args()
     signal.signal(signal.SIGTERM, _interrupt)
     progress = Progress()
     render = Path.cwd()
-    only = os.environ.get("ONLY") or None
-    keep = os.environ.get("KEEP") in ("1", "true", "yes")
     try:
         machine.check()
-        if only is not None and (running := kept.find(render)) is not None:
-            return kept.repeat(running, render, only, progress)
-        rehearsal = Rehearsal(render, os.environ.get("ENV") or None, progress)
-        return _rehearse(rehearsal, progress, only=only, keep=keep)
+        if options.only is not None and (running := kept.find(render)) is not None:
+            return kept.repeat(running, render, options.only, progress)
+        rehearsal = Rehearsal(render, options.env, progress)
+        return _rehearse(rehearsal, progress, only=options.only, keep=options.keep)
     except machine.UnusableError as problem:
         progress.close()
         sys.stderr.write(f"This machine cannot rehearse:\n{problem}\n")
@@ -53,9 +54,10 @@ def _rehearse(rehearsal: Rehearsal, progress: Progress, *, only: str | None, kee
         try:
             rehearsal.bootstrap()
             rehearsal.zone()
-            if only is not None and only != "service":
+            if only in PROOFS_OF:
                 rehearsal.up_to(only)
-                return 0
+                code = 0
+                return code
             rehearsal.incident_url()
             rehearsal.up()
             rehearsal.prove()
@@ -63,12 +65,11 @@ def _rehearse(rehearsal: Rehearsal, progress: Progress, *, only: str | None, kee
             rehearsal.findings.proved_after = progress.elapsed
             progress.say(f"{clock(progress.elapsed)}  ✓ applied and proved")
             if keep:
+                report.write(rehearsal, progress, worked=True)
                 kept.wait(rehearsal, progress)
-                return 0
             rehearsal.plan_again()
             rehearsal.change()
-            if os.environ.get("SKIP_DESTROY") not in ("1", "true", "yes"):
-                rehearsal.destroy()
+            rehearsal.destroy()
             code = 0
         except FailedError as error:
             rehearsal.findings.error = str(error)

@@ -132,7 +132,7 @@ class Platform:
 
     def role(self, name_or_arn: str) -> Role:
         """Return an IAM role."""
-        return Role.read(self.client("iam"), name_or_arn)
+        return Role.read(self.client("iam"), name_or_arn, self.region)
 
     def key_policy(self, key: str) -> str:
         """Return the policy of a KMS key, by its id, ARN or alias."""

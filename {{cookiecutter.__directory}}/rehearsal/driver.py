@@ -565,7 +565,7 @@ class Rehearsal:
 def _environment(endpoint: str, region: str) -> dict[str, str]:
     """Return the variables that lead Terraform, boto3 and the AWS CLI to the simulator, and nothing of AWS."""
     prefixes = ("AWS_", "TF_", "MAKE")
-    dropped = {"MFLAGS", "HTTP_PROXY", "http_proxy", "KEEP", "ONLY", "ENV", "SKIP_DESTROY"}
+    dropped = {"MFLAGS", "HTTP_PROXY", "http_proxy"}
     kept = {
         name: value
         for name, value in os.environ.items()

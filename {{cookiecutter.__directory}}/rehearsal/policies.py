@@ -30,7 +30,7 @@ class Request:
 def statements(document: str | Mapping[str, Any]) -> list[dict[str, Any]]:
     """Return the statements of a policy, whether it has one or a list of them."""
     policy = json.loads(document) if isinstance(document, str) else document
-    return list(_list(policy.get("Statement", [])))
+    return list(as_list(policy.get("Statement", [])))
 
 
 def decide(document: str | Mapping[str, Any], request: Request) -> Decision:
@@ -56,12 +56,13 @@ def everything_on_everything(document: str | Mapping[str, Any]) -> list[str]:
         for number, statement in enumerate(statements(document), 1)
         if statement["Effect"] == "Allow"
         and not statement.get("Condition")
-        and ("NotAction" in statement or "*" in _list(statement.get("Action", [])))
-        and ("NotResource" in statement or "*" in _list(statement.get("Resource", [])))
+        and ("NotAction" in statement or "*" in as_list(statement.get("Action", [])))
+        and ("NotResource" in statement or "*" in as_list(statement.get("Resource", [])))
     ]
 
 
-def _list(value: Any) -> list[Any]:
+def as_list(value: Any) -> list[Any]:
+    """Return what may be one thing or a list of them, as a list."""
     return value if isinstance(value, list) else [value]
 
 
@@ -76,7 +77,7 @@ def _matches(statement: Mapping[str, Any], request: Request) -> bool:
         and _element(statement, "Action", request.action, lower=True)
         and _element(statement, "Resource", request.resource, lower=False)
         and all(
-            _condition(operator, key, _list(values), request.context)
+            _condition(operator, key, as_list(values), request.context)
             for operator, keys in statement.get("Condition", {}).items()
             for key, values in keys.items()
         )
@@ -91,7 +92,7 @@ def _principal(statement: Mapping[str, Any], principal: str) -> bool:
     declared = statement["Principal"]
     if declared == "*":
         return True
-    names = [name for group in declared.values() for name in _list(group)]
+    names = [name for group in declared.values() for name in as_list(group)]
     account = principal.split(":")[4] if principal.startswith("arn:") else None
     return any(
         name in ("*", principal)
@@ -103,7 +104,7 @@ def _principal(statement: Mapping[str, Any], principal: str) -> bool:
 
 def _element(statement: Mapping[str, Any], name: str, value: str, *, lower: bool) -> bool:
     negated = f"Not{name}" in statement
-    patterns = [str(p) for p in _list(statement.get(f"Not{name}" if negated else name, []))]
+    patterns = [str(p) for p in as_list(statement.get(f"Not{name}" if negated else name, []))]
     if not patterns:
         return name == "Resource"  # trust policies have no resource
     if lower:

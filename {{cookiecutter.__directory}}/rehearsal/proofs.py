@@ -16,6 +16,7 @@ from typing import Any
 from rehearsal.deployed import Platform
 from rehearsal.policies import (
     Request,
+    as_list,
     decide,
     everything_on_everything,
     log_key,
@@ -25,6 +26,7 @@ from rehearsal.policies import (
 )
 from rehearsal.reachability import Place, Verdict
 from rehearsal.receiver import Mailbox
+from rehearsal.roles import Role
 
 DELIVERY_SECONDS = 10
 
@@ -877,6 +879,9 @@ def least_privilege(context: Context, result: Result) -> None:
         if role["RoleName"].startswith(f"{app}-")
     ]
     result.claim("the project has roles", roles, len(roles))
+    # Roles of the environment's layers, which apply roles make: IAM lets them make no others.
+    github = {platform.names[key] for key in ("plan_role", "build_role")}
+    own = [n for n in roles if n not in github and not n.startswith(f"{app}-github-apply-")]
     for name in roles:
         role = platform.role(name)
         wide = [
@@ -885,10 +890,34 @@ def least_privilege(context: Context, result: Result) -> None:
             for sid in everything_on_everything(text)
         ]
         result.claim(f"{name} has no * on *", not wide, "; ".join(wide))
+        if name in own:
+            _bounded(result, role)
         trusts_all = [
             s for s in statements(role.trust) if s.get("Principal") in ("*", {"AWS": "*"})
         ]
         result.claim(f"{name} does not trust everybody", not trusts_all)
+
+
+def _bounded(result: Result, role: Role) -> None:
+    """What the boundary does not have, a role's policy gives in vain."""
+    boundary = role.boundary
+    result.claim(f"{role.name} carries the permissions boundary", boundary is not None)
+    if boundary is None:
+        return
+    lacking = sorted(
+        {
+            f"{action} on {resource}"
+            for policy in role.policies.values()
+            for statement in statements(policy)
+            if statement["Effect"] == "Allow"
+            for action in as_list(statement.get("Action", []))
+            for resource in as_list(statement.get("Resource", []))
+            if decide(boundary, role.request(action, resource)) != "allowed"
+        }
+    )
+    result.claim(
+        f"the boundary lets {role.name} do what its policies say", not lacking, "; ".join(lacking)
+    )
 
 
 # AWS's limits on names, from each service's documentation of its Create call.

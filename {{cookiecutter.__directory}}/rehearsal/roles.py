@@ -18,10 +18,14 @@ class Role:
     trust: Mapping[str, Any]
     policies: Mapping[str, Mapping[str, Any]]
     boundary: Mapping[str, Any] | None
+    region: str
 
     @classmethod
-    def read(cls, iam: Any, name_or_arn: str) -> Role:
-        """Read a role, its inline and attached policies and its boundary with a boto3 IAM client."""
+    def read(cls, iam: Any, name_or_arn: str, region: str) -> Role:
+        """Read a role, its inline and attached policies and its boundary with a boto3 IAM client.
+
+        `region` is where the role's calls go.
+        """
         name = name_or_arn.rpartition("/")[2]
         role = iam.get_role(RoleName=name)["Role"]
         policies = {
@@ -37,11 +41,23 @@ class Role:
             trust=role["AssumeRolePolicyDocument"],
             policies=policies,
             boundary=document(iam, boundary) if boundary else None,
+            region=region,
         )
 
-    def may(self, action: str, resource: str, **context: str) -> bool:
+    def request(self, action: str, resource: str) -> Request:
+        """Return what the role asks when it calls an action on a resource of its own account."""
+        account = self.arn.split(":")[4]
+        context = {
+            "aws:SecureTransport": "true",
+            "aws:RequestedRegion": self.region,
+            "aws:PrincipalAccount": account,
+            "aws:ResourceAccount": account,
+        }
+        return Request(self.arn, action, resource, context)
+
+    def may(self, action: str, resource: str) -> bool:
         """Tell whether the role's own policies, within its boundary, allow an action."""
-        asked = Request(self.arn, action, resource, {"aws:SecureTransport": "true", **context})
+        asked = self.request(action, resource)
         if decide_all(self.policies.values(), asked) != "allowed":
             return False
         return self.boundary is None or decide(self.boundary, asked) == "allowed"

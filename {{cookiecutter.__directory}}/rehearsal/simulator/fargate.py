@@ -159,7 +159,7 @@ class Fargate:
             public=network.get("assignPublicIp") == "ENABLED",
         )
         vpc = self.world.network(place.subnets)
-        role = Role.read(self.world.client("iam"), definition.execution_role_arn)
+        role = Role.read(self.world.client("iam"), definition.execution_role_arn, self.world.region)
         image = self._pull(container["image"], role, vpc, place)
         secrets = self._secrets(container, role, vpc, place)
         overrides: dict[str, Any] = next(
@@ -650,6 +650,11 @@ def install(world: World, manifest: str) -> Fargate:
         for task in tasks:
             fargate.start(task, backend.describe_task_definition(task.task_definition_arn))
         return tasks
+
+    @gap("RunTask", "a container without memory of its own, as Fargate's may be, breaks the call")
+    @wraps(EC2ContainerServiceBackend, "_calculate_task_resource_requirements")
+    def resource_requirements(_original: Any, *_: Any) -> dict[str, Any]:
+        return {}  # what instances have to offer, and there are none
 
     @wraps(EC2ContainerServiceBackend, "stop_task")
     def stop_task(
