@@ -12,6 +12,7 @@ limit, and only the given environment variables are there.
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
 import http.server
 import json
@@ -235,14 +236,14 @@ def _handler_class(function: LambdaFunction) -> type[http.server.BaseHTTPRequest
     class Handler(http.server.BaseHTTPRequestHandler):
         protocol_version = "HTTP/1.1"
 
-        def do_GET(self) -> None:  # noqa: N802 - the name http.server calls
+        def do_GET(self) -> None:
             if self.path != f"{_API}/invocation/next":
                 self._reply(404, b"{}")
                 return
             while (request := function.next_request()) is None:
                 if self.connection.fileno() < 0:
                     return
-            try:
+            with contextlib.suppress(OSError):  # the process is gone; invoke() sees that
                 self._reply(
                     200,
                     request.body,
@@ -253,10 +254,8 @@ def _handler_class(function: LambdaFunction) -> type[http.server.BaseHTTPRequest
                         "Lambda-Runtime-Trace-Id": "Root=1-00000000-000000000000000000000000",
                     },
                 )
-            except OSError:
-                pass  # the process is gone; invoke() sees that
 
-        def do_POST(self) -> None:  # noqa: N802
+        def do_POST(self) -> None:
             body = self.rfile.read(int(self.headers.get("Content-Length", "0")))
             parts = self.path.removeprefix(f"{_API}/").split("/")
             if parts == ["init", "error"]:

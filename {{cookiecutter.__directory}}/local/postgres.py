@@ -71,6 +71,7 @@ import trustme
 
 SUPERUSER = "rdsadmin"
 _TEMPORARY_PREFIX = "local-postgres-"
+_INITDB = ("--auth=scram-sha-256", "--encoding=UTF8", "--locale=C", "--no-sync")
 _SOCKET_NAME = ".s.PGSQL.5432"
 # Request codes of the startup packet:
 # https://www.postgresql.org/docs/current/protocol-message-formats.html
@@ -143,6 +144,7 @@ def find_installation(version: int | None = None) -> Installation:
 
     Raises:
         ServerNotFoundError: with the versions that were found instead.
+
     """
     found = installations()
     for installation in found:
@@ -171,6 +173,7 @@ class Fault:
         seconds: how long ``delay`` waits.
         user: only sessions of this role.
         times: how often it happens.
+
     """
 
     at: int | str
@@ -180,6 +183,7 @@ class Fault:
     times: int = 1
 
     def matches(self, session: Session, sql: str) -> bool:
+        """Say whether this request of a session is the one."""
         if self.times < 1 or self.user not in (None, session.user):
             return False
         if isinstance(self.at, int):
@@ -199,6 +203,7 @@ class Session:
         password_received: the client sent any password, token or proof of one.
         round_trips: requests that wait for the server's answer (simple queries and Syncs), after login.
         sql: the last 1000 SQL texts.
+
     """
 
     user: str = ""
@@ -210,7 +215,7 @@ class Session:
     sql: deque[str] = dataclasses.field(default_factory=lambda: deque(maxlen=1000))
 
 
-class _Refused(Exception):
+class _Refused(Exception):  # noqa: N818 - a signal inside this module
     """A login the front refuses: PostgreSQL's SQLSTATE and message."""
 
     def __init__(self, state: str, message: str) -> None:
@@ -238,6 +243,7 @@ def check_token(
 
     Returns:
         What is wrong with it, or None.
+
     """
     endpoint, separator, query = token.partition("/?")
     if not separator:
@@ -263,14 +269,13 @@ def check_token(
     if region is not None and credential[2] != region:
         return f"it was made for the region {credential[2]}, not {region}"
     try:
-        made = datetime.datetime.strptime(value.get("X-Amz-Date", ""), "%Y%m%dT%H%M%SZ")
-        made = made.replace(tzinfo=datetime.timezone.utc)
+        made = datetime.datetime.strptime(value.get("X-Amz-Date", ""), "%Y%m%dT%H%M%S%z")
         seconds = int(value.get("X-Amz-Expires", ""))
     except ValueError:
         return "it has no date or no expiry"
-    if not made.strftime("%Y%m%d") == credential[1] or not 0 < seconds <= _TOKEN_SECONDS:
+    if made.strftime("%Y%m%d") != credential[1] or not 0 < seconds <= _TOKEN_SECONDS:
         return "its date or expiry is not what RDS accepts"
-    age = (now or datetime.datetime.now(datetime.timezone.utc)) - made
+    age = (now or datetime.datetime.now(datetime.UTC)) - made
     if not datetime.timedelta(minutes=-5) <= age <= datetime.timedelta(seconds=seconds):
         return "it has expired"
     return None
@@ -284,6 +289,7 @@ class Front:
         faults: what shall go wrong.
         certificate: which certificate clients see: ``good``, ``self-signed`` (not of our CA),
             ``wrong-name`` (of our CA, for another host) or ``none`` (the server refuses TLS).
+
     """
 
     def __init__(
@@ -299,7 +305,7 @@ class Front:
         self.sessions: deque[Session] = deque(maxlen=1000)
         self.faults: list[Fault] = []
         self.certificate = "good"
-        self._socket_path = socket_path
+        self.socket_path = socket_path
         self._names = tuple(names)
         self._region = region
         self._contexts = {
@@ -389,7 +395,7 @@ class Front:
                 await writer.drain()
             else:
                 break
-        backend_reader, backend_writer = await asyncio.open_unix_connection(str(self._socket_path))
+        backend_reader, backend_writer = await asyncio.open_unix_connection(str(self.socket_path))
         try:
             backend_writer.write(struct.pack("!ii", length, code) + body)
             await backend_writer.drain()
@@ -397,7 +403,7 @@ class Front:
                 await backend_reader.read()
                 return
             names = [part.decode(errors="replace") for part in body.split(b"\0")]
-            parameters = dict(zip(names[::2], names[1::2]))
+            parameters = dict(zip(names[::2], names[1::2], strict=False))
             session.user = parameters.get("user", "")
             session.database = parameters.get("database", session.user)
             if not session.encrypted:
@@ -549,6 +555,7 @@ class LocalPostgres:
     Raises:
         ServerNotFoundError: there is no such server on this machine.
         StartFailedError: it did not start.
+
     """
 
     def __init__(
@@ -639,9 +646,9 @@ class LocalPostgres:
         """A connection of the bootstrap superuser (on RDS nobody outside AWS has one), past the front."""
         with pg8000.native.Connection(
             SUPERUSER,
-            password=self._superuser_password,
+            password=self.superuser_password,
             database=database or self.database,
-            unix_sock=str(self._socket_path),
+            unix_sock=str(self.socket_path),
         ) as connection:
             yield connection
 
@@ -686,21 +693,23 @@ class LocalPostgres:
     def start(self) -> None:
         """Start server and front; returns when clients can connect."""
         _remove_leftovers()
+        self._account = account = _unprivileged_account()
         if self._wanted_data is None:
             self.directory = Path(tempfile.mkdtemp(prefix=_TEMPORARY_PREFIX))
             (self.directory / "owner").write_text(str(os.getpid()))
         else:
             self.directory = _reachable_data(self._wanted_data)
-            self.directory.mkdir(parents=True, exist_ok=True)
+            self.directory.mkdir(parents=True, exist_ok=True, mode=0o700)
+            if self.directory.stat().st_uid not in {os.geteuid(), account.get("user")}:
+                raise StartFailedError(f"{self.directory} belongs to somebody else")
             self._lock_data()
         self._bin = _reachable_programs(self.installation)
-        self._account = _unprivileged_account()
         # The path of a Unix socket has at most 107 bytes, hence not below the data directory.
-        self._socket_directory = Path(tempfile.mkdtemp(prefix=_TEMPORARY_PREFIX))
-        self._socket_path = self._socket_directory / _SOCKET_NAME
-        (self._socket_directory / "owner").write_text(str(os.getpid()))
+        self.socket_directory = Path(tempfile.mkdtemp(prefix=_TEMPORARY_PREFIX))
+        self.socket_path = self.socket_directory / _SOCKET_NAME
+        (self.socket_directory / "owner").write_text(str(os.getpid()))
         try:
-            for directory in (self.directory, self._socket_directory):
+            for directory in (self.directory, self.socket_directory):
                 self._give_away(directory)
             self._start_server()
         except BaseException:
@@ -720,7 +729,7 @@ class LocalPostgres:
                     self._process.wait(seconds)
                     break
             self._process = None
-        shutil.rmtree(self._socket_directory, ignore_errors=True)
+        shutil.rmtree(self.socket_directory, ignore_errors=True)
         if self._wanted_data is None:
             shutil.rmtree(self.directory, ignore_errors=True)
         if self._lock is not None:
@@ -767,10 +776,10 @@ class LocalPostgres:
         secrets_file = self.directory / "passwords.json"
         if not secrets_file.exists():
             shutil.rmtree(data, ignore_errors=True)  # an initialization that did not finish
-            self._superuser_password = secrets.token_urlsafe(24)
+            self.superuser_password = secrets.token_urlsafe(24)
             self.master_password = secrets.token_urlsafe(24)
             self._initialize(data)
-            passwords = {"superuser": self._superuser_password, self.master: self.master_password}
+            passwords = {"superuser": self.superuser_password, self.master: self.master_password}
             partial = secrets_file.with_suffix(".partial")
             partial.touch(mode=0o600)
             partial.write_text(json.dumps(passwords))
@@ -783,13 +792,13 @@ class LocalPostgres:
                     f"{self.directory} was made for another master user than {self.master}: "
                     "give another data directory or remove this one"
                 )
-            self._superuser_password = passwords["superuser"]
+            self.superuser_password = passwords["superuser"]
             self.master_password = passwords[self.master]
         authority = trustme.CA()
         authority.cert_pem.write_to_path(self.ca_file)
         self.ca_file.chmod(0o644)
         settings = {
-            "unix_socket_directories": str(self._socket_directory),
+            "unix_socket_directories": str(self.socket_directory),
             "unix_socket_permissions": "0700",
             "listen_addresses": "",
             "max_connections": str(self._max_connections),
@@ -809,7 +818,7 @@ class LocalPostgres:
         self._ensure_database()
         if not self._direct_tls:
             self._front = Front(
-                socket_path=self._socket_path,
+                socket_path=self.socket_path,
                 authority=authority,
                 host=self.host,
                 port=self.port,
@@ -836,12 +845,11 @@ class LocalPostgres:
     def _initialize(self, data: Path) -> None:
         password_file = self.directory / "initial-password"
         password_file.touch(mode=0o600)
-        password_file.write_text(self._superuser_password)
+        password_file.write_text(self.superuser_password)
         self._give_away(password_file)
         try:
             self._run_program(
-                ["initdb", "-D", data, "-U", SUPERUSER, "--pwfile", password_file]
-                + ["--auth=scram-sha-256", "--encoding=UTF8", "--locale=C", "--no-sync"]
+                ["initdb", "-D", data, "-U", SUPERUSER, "--pwfile", password_file, *_INITDB]
             )
         finally:
             password_file.unlink()
@@ -860,7 +868,7 @@ class LocalPostgres:
         # Single-user mode needs no client program and no open port.
         self._run_program(
             ["postgres", "--single", "-j", "-D", data, "postgres"],
-            input="".join(f"{statement};\n\n" for statement in statements if statement).encode(),
+            stdin="".join(f"{statement};\n\n" for statement in statements if statement).encode(),
         )
         lines = [
             f"local all {_hba_name(SUPERUSER)} scram-sha-256",
@@ -881,7 +889,9 @@ class LocalPostgres:
         chain.write_bytes(b"".join(blob.bytes() for blob in certificate.cert_chain_pems))
         hba = self.directory / "direct_hba.conf"
         local = (self.directory / "data" / "pg_hba.conf").read_text()
-        remote = re.sub(r"^local all (.*) (\S+)$", r"hostssl all \1 all \2", local, flags=re.M)
+        remote = re.sub(
+            r"^local all (.*) (\S+)$", r"hostssl all \1 all \2", local, flags=re.MULTILINE
+        )
         hba.write_text(local + remote)
         for file in (chain, key, hba):
             self._give_away(file)
@@ -903,7 +913,7 @@ class LocalPostgres:
     def _wait_until_ready(self, log_file: Path) -> None:
         assert self._process is not None
         if self._direct_tls:
-            self._socket_path = self._socket_directory / f".s.PGSQL.{self.port}"
+            self.socket_path = self.socket_directory / f".s.PGSQL.{self.port}"
         deadline = time.monotonic() + 60
         while time.monotonic() < deadline and self._process.poll() is None:
             try:
@@ -914,11 +924,10 @@ class LocalPostgres:
         log = log_file.read_text(errors="replace")[-3000:]
         raise StartFailedError(f"PostgreSQL {self.version} did not start. Its log:\n{log}")
 
-    def _run_program(self, command: Sequence[str | Path], input: bytes | None = None) -> None:
+    def _run_program(self, command: Sequence[str | Path], stdin: bytes | None = None) -> None:
         answer = subprocess.run(
             [self._bin / command[0], *command[1:]],
-            input=input,
-            stdin=None if input is not None else subprocess.DEVNULL,
+            input=b"" if stdin is None else stdin,
             stdout=subprocess.PIPE,
             stderr=subprocess.STDOUT,
             cwd="/",
@@ -994,7 +1003,7 @@ def _reachable_data(directory: Path) -> Path:
     if os.geteuid() != 0 or _others_can_reach(directory):
         return directory
     name = hashlib.sha256(str(directory).encode()).hexdigest()[:16]
-    return Path("/var/tmp") / f"kept-postgres-{name}"
+    return Path("/var/tmp") / f"kept-postgres-{name}"  # noqa: S108 - kept over a reboot
 
 
 def _reachable_programs(installation: Installation) -> Path:

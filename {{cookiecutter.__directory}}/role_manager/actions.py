@@ -18,7 +18,8 @@ from role_manager.connection import (
     connect,
 )
 from role_manager.desired import DesiredState
-from role_manager.plan import Change, Plan, make_plan
+from role_manager.plan import Plan, make_plan
+from role_manager.privileges import Change
 
 ACTIONS = ("plan", "apply", "check")
 

@@ -104,6 +104,7 @@ class Objects:
         extension: they belong to an extension.
         linked: their owner follows that of a table (sequences of columns).
         names: quoted, ready for SQL.
+
     """
 
     kind: str
@@ -213,7 +214,15 @@ def parse(rows: list[list[Any]]) -> Catalog:
         available_extensions={item["name"]: item for item in facts["available"] or ()},
         objects=tuple(
             Objects(
-                row[0], row[1], row[2], role(row[3]), *row[4:7], acl(row[7]), tuple(sorted(row[8]))
+                kind=row[0],
+                detail=row[1],
+                schema=row[2],
+                owner=role(row[3]),
+                definer=row[4],
+                extension=row[5],
+                linked=row[6],
+                acl=acl(row[7]),
+                names=tuple(sorted(row[8])),
             )
             for row in rows[1:]
         ),

@@ -70,6 +70,7 @@ class Server:
         database: name of the database.
         ca_bundle: PEM file of the certificate authorities to trust.
         encrypted: False only for a server on this machine (see :func:`parse_dsn`).
+
     """
 
     host: str
@@ -186,9 +187,6 @@ def _open(
             application_name="role-manager",
             startup_params=dict(settings),
         )
-        # The server ends a long statement itself; this is for a server that is gone.
-        connection._usock.settimeout(timeouts.statement + 10)
-        return connection
     except BaseException as error:
         if raw is not None:
             raw.close()
@@ -213,6 +211,9 @@ def _open(
                 ) from None
             raise _NotNow(f"{where} closed the connection: {_reason(error)}") from None
         raise
+    # The server ends a long statement itself; this is for a server that is gone.
+    connection._usock.settimeout(timeouts.statement + 10)
+    return connection
 
 
 def _socket(server: Server, timeouts: Timeouts) -> socket.socket:

@@ -42,6 +42,7 @@ class Role:
         login: `iam` (a member of rds_iam, logs in with a token) or `none`.
         connection_limit: sessions at a time; -1 is no limit.
         statement_timeout_seconds: 0 is no limit.
+
     """
 
     name: str
@@ -60,6 +61,7 @@ class DesiredState:
         roles: the managed roles, by name. Exactly one has the profile owner.
         extensions: extensions that must be there. Others are left alone.
         retired: roles that must be gone.
+
     """
 
     schemas: tuple[str, ...]
@@ -86,6 +88,7 @@ def parse(data: Any) -> DesiredState:
 
     Raises:
         InvalidDesiredStateError: with every problem there is.
+
     """
     problems: list[str] = []
     if not isinstance(data, Mapping):
@@ -94,9 +97,11 @@ def parse(data: Any) -> DesiredState:
     schemas = _names(data.get("schemas"), "schemas", problems)
     extensions = _names(data.get("extensions") or [], "extensions", problems)
     retired = _names(data.get("retired") or [], "retired", problems)
-    for name in schemas:
-        if _RESERVED_SCHEMA.fullmatch(name):
-            problems.append(f"database_roles.schemas: {name!r} is reserved by PostgreSQL")
+    problems += [
+        f"database_roles.schemas: {name!r} is reserved by PostgreSQL"
+        for name in schemas
+        if _RESERVED_SCHEMA.fullmatch(name)
+    ]
     if not schemas:
         problems.append("database_roles.schemas: at least one schema is needed")
 

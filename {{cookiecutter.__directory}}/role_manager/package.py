@@ -21,7 +21,7 @@ import subprocess
 import sys
 import tempfile
 import zipfile
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 import yaml
@@ -93,16 +93,10 @@ def build(output: Path, architecture: str) -> str:
 
 
 def _install(root: Path, architecture: str) -> None:
-    beside = Path(sys.executable).parent / "uv"
-    uv = str(beside) if beside.exists() else shutil.which("uv")
-    if uv is None:
-        raise PackageError("uv was not found: run `make setup` first")
-    _run(
-        [uv, "pip", "install", "--quiet", "--target", str(root), "--no-deps", "--require-hashes"]
-        + ["--python-version", _RUNTIME, "--python-platform", _PLATFORMS[architecture]]
-        + ["--only-binary", ":all:", "--link-mode", "copy", "--no-compile-bytecode"]
-        + ["--requirement", str(_HERE / "requirements.txt")]
-    )
+    command = f"""pip install --quiet --no-deps --require-hashes --only-binary :all: --link-mode copy
+        --no-compile-bytecode --python-version {_RUNTIME} --python-platform {_PLATFORMS[architecture]}"""
+    requirements = str(_HERE / "requirements.txt")
+    _run([_uv(), *command.split(), "--target", str(root), "--requirement", requirements])
     for path in sorted(root.rglob("*")):
         # Records of the installation differ between machines; pg8000 reads METADATA for its version.
         if path.parent.name.endswith(".dist-info") and path.is_file():
@@ -112,6 +106,14 @@ def _install(root: Path, architecture: str) -> None:
             shutil.rmtree(path)
     for name in (".lock", "CACHEDIR.TAG"):
         (root / name).unlink(missing_ok=True)
+
+
+def _uv() -> str:
+    beside = Path(sys.executable).parent / "uv"  # in .venv
+    found = str(beside) if beside.exists() else shutil.which("uv")
+    if found is None:
+        raise PackageError("uv was not found: run `make setup` first")
+    return found
 
 
 def _compile(root: Path) -> str | None:
@@ -130,20 +132,18 @@ def _compile(root: Path) -> str | None:
     return None
 
 
-def _candidates() -> list[str]:
-    names = (sys.executable, shutil.which(f"python{_RUNTIME}"))
-    managed = (
-        subprocess.run(
-            [str(Path(sys.executable).parent / "uv"), "python", "find", "--no-python-downloads"]
-            + [_RUNTIME],
-            capture_output=True,
-            text=True,
-            check=False,
-        ).stdout.strip()
-        if (Path(sys.executable).parent / "uv").exists()
-        else ""
+def _candidates() -> Iterator[str]:
+    yield sys.executable
+    if found := shutil.which(f"python{_RUNTIME}"):
+        yield found
+    answer = subprocess.run(
+        [_uv(), "python", "find", "--no-python-downloads", _RUNTIME],
+        capture_output=True,
+        text=True,
+        check=False,
     )
-    return [name for name in (*names, managed) if name]
+    if answer.returncode == 0:
+        yield answer.stdout.strip()
 
 
 def _write(root: Path, output: Path) -> int:
@@ -178,7 +178,7 @@ def missing_authority(region: str, bundle: Path) -> str | None:
         value
         for certificate in context.get_ca_certs()
         for part in certificate.get("subject", ())
-        for key, value in part
+        for key, value in (part if isinstance(part, tuple) else ())
         if key == "commonName"
     }
     if any(re.match(rf"Amazon RDS {re.escape(region)} Root CA ", name) for name in names):

@@ -11,96 +11,35 @@ what belongs to extensions are left as they are.
 from __future__ import annotations
 
 import dataclasses
-import json
 import re
 from collections import defaultdict
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from typing import TypeVar
+from collections.abc import Callable, Iterator, Sequence
 
 from role_manager.catalog import PUBLIC, Catalog, Entry, Objects
-from role_manager.desired import OWNER, READ_ONLY, READ_WRITE, DesiredState, Role, is_reserved
+from role_manager.desired import OWNER, READ_ONLY, DesiredState, Role, is_reserved
+from role_manager.privileges import (
+    DEFAULT_KINDS,
+    OWNER_PRIVILEGES,
+    PRIVILEGES,
+    PUBLIC_ELSEWHERE,
+    Change,
+    Statements,
+    Target,
+    after_new_owner,
+    by_grantee,
+    compare,
+    grantee_list,
+    label_of,
+    parts,
+    privilege_list,
+    reason_for,
+    same_privileges,
+    to_or_from,
+    who,
+)
 from role_manager.sql import identifier, split_identifiers
 
 IAM_GROUP = "rds_iam"
-
-# What each profile may do with what is in the managed schemas, by kind of object. The owner needs no
-# entry: owning is enough. Sequences: USAGE is nextval, SELECT is reading the last value.
-PRIVILEGES: Mapping[str, Mapping[str, frozenset[str]]] = {
-    READ_WRITE: {
-        "schema": frozenset({"USAGE"}),
-        "table": frozenset({"SELECT", "INSERT", "UPDATE", "DELETE"}),
-        "sequence": frozenset({"USAGE", "SELECT"}),
-        "routine": frozenset({"EXECUTE"}),
-    },
-    READ_ONLY: {
-        "schema": frozenset({"USAGE"}),
-        "table": frozenset({"SELECT"}),
-        "sequence": frozenset({"SELECT"}),
-        # Queries and views call functions. Not those that run with their owner's privileges
-        # (SECURITY DEFINER): through them a reader could write.
-        "routine": frozenset({"EXECUTE"}),
-    },
-    OWNER: {},
-}
-# What PUBLIC may have outside of the managed schemas: PostgreSQL's defaults, and reading.
-_PUBLIC_ELSEWHERE = {
-    "schema": frozenset({"USAGE"}),
-    "table": frozenset({"SELECT"}),
-    "column": frozenset({"SELECT"}),
-    "sequence": frozenset({"SELECT"}),
-    "routine": frozenset({"EXECUTE"}),
-    "type": frozenset({"USAGE"}),
-}
-_OWNER_PRIVILEGES = {
-    "schema": frozenset({"USAGE", "CREATE"}),
-    "table": frozenset(
-        {"SELECT", "INSERT", "UPDATE", "DELETE", "TRUNCATE", "REFERENCES", "TRIGGER"}
-    ),
-    "sequence": frozenset({"USAGE", "SELECT", "UPDATE"}),
-    "routine": frozenset({"EXECUTE"}),
-    "type": frozenset({"USAGE"}),
-}
-_KEYWORDS = {
-    "table": "TABLE",
-    "sequence": "SEQUENCE",
-    "routine": "ROUTINE",
-    "type": "TYPE",
-    "schema": "SCHEMA",
-    "database": "DATABASE",
-    "large object": "LARGE OBJECT",
-    "language": "LANGUAGE",
-    "foreign data wrapper": "FOREIGN DATA WRAPPER",
-    "foreign server": "FOREIGN SERVER",
-    "tablespace": "TABLESPACE",
-    "parameter": "PARAMETER",
-}
-# Letters of pg_default_acl: https://www.postgresql.org/docs/current/catalog-pg-default-acl.html
-_DEFAULT_KINDS = {
-    "r": ("table", "TABLES"),
-    "S": ("sequence", "SEQUENCES"),
-    "f": ("routine", "ROUTINES"),
-    "T": ("type", "TYPES"),
-    "n": ("schema", "SCHEMAS"),
-    "L": ("large object", "LARGE OBJECTS"),
-}
-_NAMES_PER_STATEMENT = 1000
-
-_T = TypeVar("_T")
-
-
-@dataclasses.dataclass(frozen=True)
-class Change:
-    """One step of a plan: what it changes, why, and the SQL.
-
-    `needs` are the roles whose privileges the statement needs; :func:`make_plan` arranges them with
-    changes that are `temporary`: they come and go within the plan.
-    """
-
-    object: str
-    reason: str
-    sql: str
-    needs: frozenset[str] = frozenset()
-    temporary: bool = False
 
 
 @dataclasses.dataclass(frozen=True)
@@ -583,14 +522,14 @@ class _Planner:
         for (schema, owner), names in wrong.items():
             if not self.can_use(owner):
                 self.block(
-                    _label(names, schema),
+                    label_of(names, schema),
                     f"owned by {owner}, whose objects {self.me.name} may not give away",
                     f"{owner} or a superuser runs ALTER … OWNER TO {identifier(self.owner)}",
                 )
                 continue
-            for part in _parts(names):
+            for part in parts(names):
                 yield Change(
-                    _label(part, schema),
+                    label_of(part, schema),
                     f"owned by {owner}",
                     ";\n".join(
                         f"ALTER {keyword} {name} OWNER TO {identifier(self.owner)}"
@@ -602,11 +541,11 @@ class _Planner:
     # --- Privileges -----------------------------------------------------------------------------
 
     def privileges(self) -> Iterator[Change]:
-        granting = _Statements()
-        revoking = _Statements()
+        granting = Statements()
+        revoking = Statements()
         everything = [*self.database_and_schemas(), *self.groups()]
         for target in everything:
-            cascade, excess, missing = _compare(target)
+            cascade, excess, missing = compare(target)
             for verb, found, into in (
                 ("REVOKE GRANT OPTION FOR", cascade, revoking),
                 ("REVOKE", excess, revoking),
@@ -618,8 +557,8 @@ class _Planner:
                             continue  # the platform's own objects
                         self.block(
                             target.label,
-                            f"{_who(grantee)} {'lacks' if verb == 'GRANT' else 'has'} "
-                            f"{_list(privileges)}, and it is owned by {target.owner}",
+                            f"{who(grantee)} {'lacks' if verb == 'GRANT' else 'has'} "
+                            f"{privilege_list(privileges)}, and it is owned by {target.owner}",
                             f"{target.owner} or a superuser corrects it",
                         )
                         continue
@@ -637,24 +576,24 @@ class _Planner:
         return {name: privileges for name, privileges in found.items() if privileges}
 
     def owner_privileges(self, kind: str) -> frozenset[str]:
-        privileges = _OWNER_PRIVILEGES.get(kind, frozenset())
+        privileges = OWNER_PRIVILEGES.get(kind, frozenset())
         if kind == "table" and self.catalog.version >= 170000:
             privileges |= {"MAINTAIN"}
         return privileges
 
-    def database_and_schemas(self) -> Iterator[_Target]:
+    def database_and_schemas(self) -> Iterator[Target]:
         catalog = self.catalog
         connect = frozenset({"CONNECT"})
         wanted = dict.fromkeys(self.managed, connect)
         wanted[self.owner] = frozenset({"CONNECT", "TEMPORARY"})
         owner = catalog.database_owner
         new_owner = self.me.name if owner in self.managed or owner in self.retired else owner
-        yield _Target(
+        yield Target(
             "database",
             "",
             (identifier(catalog.database),),
             new_owner,
-            _after_new_owner(catalog.database_acl, owner, new_owner),
+            after_new_owner(catalog.database_acl, owner, new_owner),
             required=wanted,
             allowed=wanted,
             watched=self.is_answerable,
@@ -665,12 +604,12 @@ class _Planner:
             found = catalog.schemas.get(name)
             entries = found.acl if found else ()
             allowed = self.allowed("schema")
-            yield _Target(
+            yield Target(
                 "schema",
                 "",
                 (identifier(name),),
                 self.owner,
-                _after_new_owner(entries, found.owner if found else self.owner, self.owner),
+                after_new_owner(entries, found.owner if found else self.owner, self.owner),
                 required=allowed | ({self.owner: self.owner_privileges("schema")} if found else {}),
                 allowed=allowed,
                 watched=self.is_answerable,
@@ -680,13 +619,13 @@ class _Planner:
         for name, schema in catalog.schemas.items():
             if name not in self.desired.schemas:
                 new_owner = self.me.name if schema.owner in self.managed else schema.owner
-                yield _Target(
+                yield Target(
                     "schema",
                     "",
                     (identifier(name),),
                     new_owner,
-                    _after_new_owner(schema.acl, schema.owner, new_owner),
-                    allowed={PUBLIC: _PUBLIC_ELSEWHERE["schema"]},
+                    after_new_owner(schema.acl, schema.owner, new_owner),
+                    allowed={PUBLIC: PUBLIC_ELSEWHERE["schema"]},
                     watched=self.is_subject_or_public,
                     label=f"schema {name}",
                 )
@@ -697,7 +636,7 @@ class _Planner:
     def is_subject(self, grantee: str) -> bool:
         return grantee in self.managed or grantee in self.retired
 
-    def groups(self) -> Iterator[_Target]:
+    def groups(self) -> Iterator[Target]:
         for group in self.catalog.objects:
             if group.kind in {"other", "owned", "reference"}:
                 continue
@@ -709,12 +648,12 @@ class _Planner:
                     required[self.owner] = own
                 if group.kind == "type":
                     allowed[PUBLIC] = frozenset({"USAGE"})  # PostgreSQL's default, and harmless
-                yield _Target(
+                yield Target(
                     group.kind,
                     group.schema,
                     group.names,
                     self.owner,
-                    _after_new_owner(group.acl, group.owner, self.owner),
+                    after_new_owner(group.acl, group.owner, self.owner),
                     required=required,
                     allowed=allowed,
                     watched=self.is_answerable,
@@ -726,13 +665,13 @@ class _Planner:
                 judged = self.is_subject_or_public if ours else self.is_subject
                 given = group.owner in self.managed and group.owner != self.owner and group.schema
                 new_owner = self.me.name if given and not group.extension else group.owner
-                public = _PUBLIC_ELSEWHERE.get(group.kind, frozenset())
-                yield _Target(
+                public = PUBLIC_ELSEWHERE.get(group.kind, frozenset())
+                yield Target(
                     group.kind,
                     group.schema,
                     group.names,
                     new_owner,
-                    _after_new_owner(group.acl, group.owner, new_owner),
+                    after_new_owner(group.acl, group.owner, new_owner),
                     allowed={PUBLIC: public},
                     watched=judged,
                     label=label,
@@ -746,11 +685,11 @@ class _Planner:
         # Newly made functions are PUBLIC's unless the creator's global defaults say otherwise.
         for key in dict.fromkeys([*keys, *found]):
             role, schema, kind = key
-            if schema == "" or kind not in _DEFAULT_KINDS:
+            if schema == "" or kind not in DEFAULT_KINDS:
                 continue  # a schema of the server itself
             item = found.get(key)
             if item:
-                builtin = _by_grantee(item.builtin) if schema is None else {}
+                builtin = by_grantee(item.builtin) if schema is None else {}
                 entries = item.acl
             else:
                 execute = frozenset({"EXECUTE"})
@@ -766,7 +705,7 @@ class _Planner:
         entries: tuple[Entry, ...],
         builtin: dict[str, frozenset[str]],
     ) -> Iterator[Change]:
-        object_kind, keyword = _DEFAULT_KINDS[kind]
+        object_kind, keyword = DEFAULT_KINDS[kind]
         allowed, required = dict(builtin), {}
         watched: Callable[[str], bool] = self.is_answerable
         if role in self.retired:
@@ -782,7 +721,7 @@ class _Planner:
                 return
             if schema not in self.desired.schemas:
                 watched = self.is_subject
-        target = _Target(
+        target = Target(
             object_kind,
             "",
             (),
@@ -793,7 +732,7 @@ class _Planner:
             watched=watched,
             label="",
         )
-        cascade, excess, missing = _compare(target, own=role in self.retired and schema is not None)
+        cascade, excess, missing = compare(target, own=role in self.retired and schema is not None)
         where = f" IN SCHEMA {identifier(schema)}" if schema is not None else ""
         what = f"default privileges of {role} on {keyword.lower()}" + (
             f" in schema {schema}" if schema is not None else ""
@@ -803,19 +742,19 @@ class _Planner:
             ("REVOKE", excess),
             ("GRANT", missing),
         ):
-            for privileges, grantees in _same_privileges(found):
+            for privileges, grantees in same_privileges(found):
                 if not self.can_use(role):
                     self.block(
                         what,
-                        f"{_verb_reason(verb, grantees, privileges)} and only {role} can change it",
+                        f"{reason_for(verb, grantees, privileges)} and only {role} can change it",
                         self.admin_remedy(role),
                     )
                     continue
                 yield Change(
                     what,
-                    f"{_verb_reason(verb, grantees, privileges)} on objects that {role} will create",
+                    f"{reason_for(verb, grantees, privileges)} on objects that {role} will create",
                     f"ALTER DEFAULT PRIVILEGES FOR ROLE {identifier(role)}{where} {verb} "
-                    f"{_list(privileges)} ON {keyword} {_to(verb)} {_grantees(grantees)}"
+                    f"{privilege_list(privileges)} ON {keyword} {to_or_from(verb)} {grantee_list(grantees)}"
                     + ("" if verb == "GRANT" else " CASCADE"),
                     self.need(role),
                 )
@@ -854,208 +793,6 @@ class _Planner:
                 )
                 continue
             yield Change(f"role {name}", "it is retired", f"DROP ROLE {identifier(name)}")
-
-
-@dataclasses.dataclass(frozen=True)
-class _Target:
-    """Objects of one kind with equal privileges, and which privileges they should have.
-
-    `required` must be there, `allowed` may be; privileges of grantees that are not `watched` are not
-    judged. `inside`: they are in the managed schemas.
-    """
-
-    kind: str
-    schema: str
-    names: tuple[str, ...]
-    owner: str
-    entries: tuple[Entry, ...]
-    watched: Callable[[str], bool]
-    label: str
-    required: Mapping[str, frozenset[str]] = dataclasses.field(default_factory=dict)
-    allowed: Mapping[str, frozenset[str]] = dataclasses.field(default_factory=dict)
-    inside: bool = False
-
-
-_Found = dict[str, frozenset[str]]
-
-
-def _compare(target: _Target, *, own: bool = False) -> tuple[_Found, _Found, _Found]:
-    """Return per grantee: grant options to revoke, privileges to revoke, privileges to grant.
-
-    A grant can only be revoked by its grantor. All chains of grants begin with the owner, and revoking
-    a grant option with CASCADE ends what was granted on: so everything is repaired as the owner. With
-    `own`, the owner's own entries are judged as well.
-    """
-    options: dict[str, set[str]] = defaultdict(set)
-    has: dict[str, set[str]] = defaultdict(set)
-    by_grantee = defaultdict(list)
-    for entry in target.entries:
-        by_grantee[entry.grantee, entry.privilege].append(entry)
-    for entry in target.entries:
-        if entry.grantee == target.owner and not own:
-            has[entry.grantee].add(entry.privilege)
-            continue
-        if not target.watched(entry.grantee):
-            continue
-        if entry.grantor == target.owner:
-            has[entry.grantee].add(entry.privilege)
-            if entry.grantable:
-                options[entry.grantee].add(entry.privilege)
-        elif (root := _root(entry, target.owner, by_grantee)) is not None:
-            options[root].add(entry.privilege)
-    excess = {
-        grantee: frozenset(privileges - target.allowed.get(grantee, frozenset()))
-        for grantee, privileges in has.items()
-        if grantee != target.owner or own
-    }
-    cascade = {
-        grantee: frozenset(privileges - excess.get(grantee, frozenset()))
-        for grantee, privileges in options.items()
-    }
-    missing = {
-        grantee: frozenset(privileges - has.get(grantee, set()))
-        for grantee, privileges in target.required.items()
-    }
-    return _present(cascade), _present(excess), _present(missing)
-
-
-def _root(
-    entry: Entry, owner: str, by_grantee: Mapping[tuple[str, str], Sequence[Entry]]
-) -> str | None:
-    """Who got from the owner the grant option that led to an entry."""
-    seen = set()
-    grantor = entry.grantor
-    while grantor not in seen:
-        seen.add(grantor)
-        options = [e for e in by_grantee.get((grantor, entry.privilege), ()) if e.grantable]
-        if any(e.grantor == owner for e in options):
-            return grantor
-        if not options:
-            return None
-        grantor = options[0].grantor
-    return None
-
-
-def _present(found: _Found) -> _Found:
-    return {grantee: privileges for grantee, privileges in found.items() if privileges}
-
-
-def _by_grantee(entries: Iterable[Entry]) -> dict[str, frozenset[str]]:
-    found: dict[str, set[str]] = defaultdict(set)
-    for entry in entries:
-        found[entry.grantee].add(entry.privilege)
-    return {grantee: frozenset(privileges) for grantee, privileges in found.items()}
-
-
-def _after_new_owner(entries: tuple[Entry, ...], old: str, new: str) -> tuple[Entry, ...]:
-    """Return the privileges after a change of owner: PostgreSQL puts the new one for the old one."""
-    if old == new:
-        return entries
-    swap = {old: new}
-    return tuple(
-        dataclasses.replace(
-            entry,
-            grantee=swap.get(entry.grantee, entry.grantee),
-            grantor=swap.get(entry.grantor, entry.grantor),
-        )
-        for entry in entries
-    )
-
-
-class _Statements:
-    """Collects grants and revokes, and writes few statements for many objects and roles alike."""
-
-    def __init__(self) -> None:
-        self._keys: dict[tuple[str, str, str, str, frozenset[str]], dict[str, list[str]]] = {}
-        self._labels: dict[tuple[str, str], str] = {}
-
-    def add(self, verb: str, target: _Target, grantee: str, privileges: frozenset[str]) -> None:
-        key = (verb, target.kind, target.schema, target.owner, privileges)
-        self._keys.setdefault(key, {}).setdefault(grantee, []).extend(target.names)
-        if target.kind in {"database", "schema"}:
-            self._labels[target.kind, target.names[0]] = target.label
-
-    def changes(self, need: Callable[[str], frozenset[str]]) -> Iterator[Change]:
-        for (verb, kind, schema, owner, privileges), found in self._keys.items():
-            together: dict[tuple[str, ...], list[str]] = defaultdict(list)
-            for grantee, names in found.items():
-                together[tuple(names)].append(grantee)
-            for same, grantees in together.items():
-                for part in _parts(same):
-                    yield Change(
-                        self._labels.get((kind, part[0]))
-                        or _label([(kind, name) for name in part], schema),
-                        _verb_reason(verb, grantees, privileges),
-                        _privilege_sql(verb, kind, part, privileges, grantees),
-                        need(owner),
-                    )
-
-
-def _privilege_sql(
-    verb: str,
-    kind: str,
-    names: Sequence[str],
-    privileges: frozenset[str],
-    grantees: Sequence[str],
-) -> str:
-    end = f"{_to(verb)} {_grantees(grantees)}" + ("" if verb == "GRANT" else " CASCADE")
-    if kind != "column":
-        return f"{verb} {_list(privileges)} ON {_KEYWORDS[kind]} {', '.join(names)} {end}"
-    statements = []
-    for name in names:
-        column, table = json.loads(name)
-        words = ", ".join(f"{privilege} ({column})" for privilege in sorted(privileges))
-        statements.append(f"{verb} {words} ON TABLE {table} {end}")
-    return ";\n".join(statements)
-
-
-def _same_privileges(found: _Found) -> list[tuple[frozenset[str], list[str]]]:
-    together: dict[frozenset[str], list[str]] = defaultdict(list)
-    for grantee, privileges in found.items():
-        together[privileges].append(grantee)
-    return list(together.items())
-
-
-def _parts(items: Sequence[_T]) -> Iterator[Sequence[_T]]:
-    for start in range(0, len(items), _NAMES_PER_STATEMENT):
-        yield items[start : start + _NAMES_PER_STATEMENT]
-
-
-def _label(items: Sequence[tuple[str, str]], schema: str) -> str:
-    kind, name = items[0]
-    if kind == "column":
-        column, table = json.loads(name)
-        name = f"{column} of {table}"
-    if len(items) == 1:
-        return f"{kind.lower()} {name}"
-    return f"{len(items)} objects in schema {schema}: {kind.lower()} {name} and others"
-
-
-def _verb_reason(verb: str, grantees: Sequence[str], privileges: frozenset[str]) -> str:
-    who = ", ".join(_who(grantee) for grantee in grantees[:10])
-    if len(grantees) > 10:
-        who += f" and {len(grantees) - 10} more"
-    if verb == "GRANT":
-        return f"{who} must have {_list(privileges)}"
-    if verb == "REVOKE":
-        return f"{who} may not have {_list(privileges)}"
-    return f"{who} may not grant {_list(privileges)} to others"
-
-
-def _who(grantee: str) -> str:
-    return grantee or "PUBLIC"
-
-
-def _to(verb: str) -> str:
-    return "TO" if verb == "GRANT" else "FROM"
-
-
-def _grantees(grantees: Iterable[str]) -> str:
-    return ", ".join(identifier(grantee) if grantee else "PUBLIC" for grantee in grantees)
-
-
-def _list(privileges: Iterable[str]) -> str:
-    return ", ".join(sorted(privileges))
 
 
 def _login(role: Role) -> str:

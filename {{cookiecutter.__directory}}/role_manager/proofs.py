@@ -27,7 +27,8 @@ from role_manager.connection import (
     connect,
 )
 from role_manager.desired import OWNER, READ_WRITE, DesiredState, Role
-from role_manager.plan import IAM_GROUP, PRIVILEGES
+from role_manager.plan import IAM_GROUP
+from role_manager.privileges import PRIVILEGES
 from role_manager.sql import identifier, literal, text_array
 
 if TYPE_CHECKING:
@@ -149,7 +150,7 @@ def _prove_privileges(session: Session, desired: DesiredState, role: Role, proof
     facts = session.run(_effective(desired, role))[0][0]
     _judge_facts(facts, desired, role, proof)
     for schema in desired.schemas:
-        for attempt in _attempts(role, schema, facts["samples"].get(schema), desired):
+        for attempt in _attempts(role, schema, facts["samples"].get(schema), desired, proof.method):
             attempt.run(session, proof)
     if role.profile == OWNER:
         _prove_future_objects(session, desired, proof)
@@ -276,7 +277,7 @@ class _Attempt:
 
 
 def _attempts(
-    role: Role, schema: str, sample: dict[str, Any] | None, desired: DesiredState
+    role: Role, schema: str, sample: dict[str, Any] | None, desired: DesiredState, method: str
 ) -> Iterator[_Attempt]:
     quoted = identifier(schema)
     probe = f"{quoted}.{identifier('role_manager_check_' + secrets.token_hex(4))}"
@@ -287,6 +288,7 @@ def _attempts(
         yield _Attempt("create a role", f"CREATE ROLE {name}", False)
         if not owner:
             yield _Attempt("create a temporary table", "CREATE TEMPORARY TABLE t (id int)", False)
+        if not owner and method == "login":  # SET ROLE asks who logged in
             become = f"SET LOCAL ROLE {identifier(desired.owner.name)}"
             yield _Attempt(f"act as {desired.owner.name}", become, False)
     if sample is None or owner:

@@ -8,6 +8,7 @@ from contextlib import contextmanager
 from typing import Any
 
 import pytest
+from hypothesis import settings
 
 from local.postgres import SUPERUSER, LocalPostgres, ServerNotFoundError
 from role_manager.actions import ActionError, Manager, Report, apply, check, plan
@@ -15,6 +16,11 @@ from role_manager.connection import AuthenticationFailedError, Server, Timeouts,
 from role_manager.desired import parse
 
 VERSIONS = (15, 16, 18)
+
+# Each example of the properties takes about a second on a server.
+settings.register_profile("quick", max_examples=6)
+settings.register_profile("thorough", max_examples=150)
+settings.load_profile("quick")
 
 DESIRED: dict[str, Any] = {
     "schemas": ["app"],
@@ -120,6 +126,22 @@ class Database:
             if gone:
                 connection.run(f"DROP ROLE {', '.join(map(quote, gone))}")
         self.server.create_database(name)
+
+
+TABLES = (
+    "CREATE TABLE app.orders (id int GENERATED ALWAYS AS IDENTITY, note text)",
+    "CREATE VIEW app.notes AS SELECT note FROM app.orders",
+    "CREATE SEQUENCE app.numbers",
+    "CREATE FUNCTION app.one() RETURNS int LANGUAGE sql AS 'SELECT 1'",
+    "CREATE TYPE app.mood AS ENUM ('good')",
+)
+
+
+def ready(database: Database) -> Database:
+    """Apply, and let the owner make some objects, as migrations do."""
+    database.apply()
+    database.as_role("migrator", *TABLES)
+    return database
 
 
 @contextmanager

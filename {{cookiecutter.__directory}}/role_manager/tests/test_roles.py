@@ -3,31 +3,13 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator
-from typing import Any
 
 import pytest
 
-from local.postgres import LocalPostgres
 from role_manager.actions import ActionError
 from role_manager.connection import StatementError
 from role_manager.report import as_dict
-from role_manager.tests.conftest import DESIRED, Database, set_aws_environment
-
-TABLES = (
-    "CREATE TABLE app.orders (id int GENERATED ALWAYS AS IDENTITY, note text)",
-    "CREATE VIEW app.notes AS SELECT note FROM app.orders",
-    "CREATE SEQUENCE app.numbers",
-    "CREATE FUNCTION app.one() RETURNS int LANGUAGE sql AS 'SELECT 1'",
-    "CREATE TYPE app.mood AS ENUM ('good')",
-)
-
-
-def ready(database: Database) -> Database:
-    """Apply, and let the owner make some objects, as migrations do."""
-    database.apply()
-    database.as_role("migrator", *TABLES)
-    return database
+from role_manager.tests.conftest import DESIRED, Database, ready
 
 
 def test_roles_can_do_their_job_and_no_more(database: Database) -> None:
@@ -124,171 +106,6 @@ def test_the_master_keeps_its_password_login(database: Database) -> None:
         f"SELECT pg_has_role('master', 'rds_iam', '{usable}'),"
         " pg_has_role('master', 'migrator', 'USAGE')"
     ) == [[False, False]]
-
-
-# Each: who runs what, what check must name, and a statement with the role that must not run it after.
-DRIFT: dict[str, tuple[str, tuple[str, ...], tuple[str, ...]]] = {
-    "member of rds_superuser": (
-        "master",
-        ("GRANT rds_superuser TO app",),
-        ("rds_superuser", "app"),
-    ),
-    "member of another managed role": ("master", ("GRANT migrator TO app",), ("migrator", "app")),
-    "another role is a member": (
-        "master",
-        ("CREATE ROLE friend LOGIN", "GRANT app TO friend"),
-        ("friend", "app"),
-    ),
-    "rds_iam with the admin option": (
-        "master",
-        ("GRANT rds_iam TO app WITH ADMIN OPTION",),
-        ("rds_iam", "app"),
-    ),
-    "no longer in rds_iam": ("master", ("REVOKE rds_iam FROM readonly",), ("rds_iam", "readonly")),
-    "create on the schema": ("migrator", ("GRANT CREATE ON SCHEMA app TO app",), ("CREATE", "app")),
-    "create on public": ("superuser", ("GRANT CREATE ON SCHEMA public TO PUBLIC",), ("public",)),
-    "create on the database": ("master", ("GRANT CREATE ON DATABASE app TO app",), ("CREATE",)),
-    "connect for everybody": ("master", ("GRANT CONNECT ON DATABASE app TO PUBLIC",), ("CONNECT",)),
-    "truncate": ("migrator", ("GRANT TRUNCATE ON app.orders TO app",), ("TRUNCATE", "app.orders")),
-    "truncate with grant option, passed on": (
-        "migrator",
-        (
-            "GRANT TRUNCATE ON app.orders TO app WITH GRANT OPTION",
-            "GRANT SELECT ON app.orders TO app WITH GRANT OPTION",
-        ),
-        ("TRUNCATE", "app.orders"),
-    ),
-    "write for the reader": ("migrator", ("GRANT INSERT ON app.notes TO readonly",), ("INSERT",)),
-    "a column": (
-        "migrator",
-        ("GRANT UPDATE (note) ON app.orders TO readonly",),
-        ("note", "UPDATE"),
-    ),
-    "write for everybody": ("migrator", ("GRANT DELETE ON app.orders TO PUBLIC",), ("DELETE",)),
-    "a role nobody declared": (
-        "superuser",
-        ("CREATE ROLE intern", "GRANT SELECT ON app.orders TO intern"),
-        ("intern",),
-    ),
-    "lost privileges": (
-        "migrator",
-        ("REVOKE ALL ON app.orders FROM app, readonly", "REVOKE ALL ON SCHEMA app FROM readonly"),
-        ("USAGE", "SELECT"),
-    ),
-    "setval": ("migrator", ("GRANT UPDATE ON SEQUENCE app.numbers TO app",), ("app.numbers",)),
-    "security definer": (
-        "migrator",
-        ("CREATE FUNCTION app.sudo() RETURNS int SECURITY DEFINER LANGUAGE sql AS 'SELECT 1'",),
-        ("app.sudo()", "readonly"),
-    ),
-    "functions for everybody": (
-        "migrator",
-        ("GRANT EXECUTE ON FUNCTION app.one() TO PUBLIC",),
-        ("app.one()", "PUBLIC"),
-    ),
-    "future tables": (
-        "migrator",
-        ("ALTER DEFAULT PRIVILEGES IN SCHEMA app GRANT TRUNCATE ON TABLES TO app",),
-        ("TRUNCATE", "default privileges"),
-    ),
-    "no future tables": (
-        "migrator",
-        ("ALTER DEFAULT PRIVILEGES IN SCHEMA app REVOKE SELECT ON TABLES FROM readonly",),
-        ("SELECT", "default privileges"),
-    ),
-    "future functions for everybody": (
-        "migrator",
-        ("ALTER DEFAULT PRIVILEGES GRANT EXECUTE ON FUNCTIONS TO PUBLIC",),
-        ("EXECUTE", "default privileges"),
-    ),
-    "attributes": (
-        "master",
-        ("ALTER ROLE app CREATEROLE CREATEDB NOINHERIT CONNECTION LIMIT 3",),
-        ("CREATEROLE", "connection limit"),
-    ),
-    "no login": ("master", ("ALTER ROLE readonly NOLOGIN",), ("readonly", "log in")),
-    "settings": (
-        "master",
-        (
-            "ALTER ROLE app SET search_path = public",
-            "ALTER ROLE app SET statement_timeout = 0",
-            "ALTER ROLE readonly IN DATABASE app SET statement_timeout = 1000",
-        ),
-        ("search_path", "statement_timeout", "in this database"),
-    ),
-    "wrong owner": (
-        "superuser",
-        (
-            "ALTER TABLE app.orders OWNER TO app",
-            "ALTER FUNCTION app.one() OWNER TO readonly",
-            "ALTER TYPE app.mood OWNER TO app",
-        ),
-        ("app.orders", "owned by app", "app.one()"),
-    ),
-    "made by the master": (
-        "superuser",
-        ("CREATE TABLE app.x (id serial)", "ALTER TABLE app.x OWNER TO master"),
-        ("app.x", "owned by master"),
-    ),
-    "schema of another": ("superuser", ("ALTER SCHEMA app OWNER TO app",), ("schema app",)),
-    "owns the database": (
-        "superuser",
-        # The master's right to connect was the owner's.
-        ("ALTER DATABASE app OWNER TO app", "GRANT CONNECT ON DATABASE app TO master"),
-        ("database app",),
-    ),
-    "owns something elsewhere": (
-        "superuser",
-        ("CREATE TABLE public.t (id int)", "ALTER TABLE public.t OWNER TO app"),
-        ("public.t",),
-    ),
-    "privileges elsewhere": (
-        "master",
-        ("CREATE TABLE public.t (id int)", "GRANT INSERT ON public.t TO app, PUBLIC"),
-        ("public.t", "INSERT"),
-    ),
-    "other kinds of objects of others": (
-        "superuser",
-        (
-            "CREATE COLLATION app.c (provider = libc, locale = 'C')",
-            "CREATE TEXT SEARCH CONFIGURATION app.f (COPY = pg_catalog.simple)",
-            "CREATE STATISTICS app.s ON id, note FROM app.orders",
-            "ALTER COLLATION app.c OWNER TO app",
-            "ALTER TEXT SEARCH CONFIGURATION app.f OWNER TO app",
-            "ALTER STATISTICS app.s OWNER TO app",
-        ),
-        ("app.c", "app.f", "app.s"),
-    ),
-}
-
-
-@pytest.fixture(scope="module")
-def steady(server: LocalPostgres) -> Iterator[Database]:
-    """A database for the tests that leave it as it was declared."""
-    found = Database(server)
-    with pytest.MonkeyPatch.context() as patch:
-        set_aws_environment(patch)
-        yield ready(found)
-    found.reset()
-
-
-@pytest.mark.parametrize("name", DRIFT)
-def test_drift_is_named_and_repaired(steady: Database, name: str) -> None:
-    who, statements, words = DRIFT[name]
-    database = steady
-    run = {"master": database.master, "superuser": database.superuser}.get(
-        who, lambda *texts: database.as_role(who, *texts)
-    )
-    run(*statements)
-    report = database.failed_check()
-    assert report.result == "drift"
-    everything = str(as_dict(report))
-    for word in words:
-        assert word in everything, f"{word} is not named in {everything}"
-    assert not report.plan.blocked, report.plan.blocked
-    assert database.apply().result == "applied"
-    assert database.apply().result == "nothing to do"
-    assert database.check().result == "passed"
 
 
 def test_grants_passed_on_end_with_their_source(database: Database) -> None:
