@@ -25,7 +25,7 @@ locals {
       dimensions = tomap({ DBClusterIdentifier = local.names.database_cluster })
       statistic  = "Maximum"
       threshold  = local.settings.alarms.database_capacity_percent
-      minutes    = 10
+      kind       = "sustained"
     }
     database-connections = {
       reason     = "More than ${local.settings.alarms.database_connections_percent} % of the ${local.database_connections_allowed} connections that max_capacity allows are open; the next ones are refused."
@@ -35,7 +35,7 @@ locals {
       dimensions = tomap({ DBClusterIdentifier = local.names.database_cluster })
       statistic  = "Maximum"
       threshold  = floor(local.database_connections_allowed * local.settings.alarms.database_connections_percent / 100)
-      minutes    = 5
+      kind       = "sustained"
     }
     database-transaction-ids = {
       reason     = "The oldest transaction is ${local.settings.alarms.database_transaction_ids} transactions old; at 2.1e9 PostgreSQL stops accepting writes."
@@ -45,7 +45,7 @@ locals {
       dimensions = tomap({ DBClusterIdentifier = local.names.database_cluster })
       statistic  = "Maximum"
       threshold  = local.settings.alarms.database_transaction_ids
-      minutes    = 5
+      kind       = "sustained"
     }
     role-manager-errors = {
       reason     = "The role manager failed, or its daily check found roles that are not as project.yaml says."
@@ -55,7 +55,7 @@ locals {
       dimensions = tomap({ FunctionName = local.names.role_manager })
       statistic  = "Sum"
       threshold  = 0
-      minutes    = 1
+      kind       = "event"
     }
   }
 }
@@ -72,7 +72,8 @@ resource "aws_cloudwatch_metric_alarm" "database" {
   period              = 60
   comparison_operator = "GreaterThanThreshold"
   threshold           = each.value.threshold
-  evaluation_periods  = each.value.minutes
+  evaluation_periods  = local.alarm_minutes[each.value.kind].of
+  datapoints_to_alarm = local.alarm_minutes[each.value.kind].bad
   treat_missing_data  = "notBreaching"
   alarm_actions       = [aws_sns_topic.alarms.arn]
   ok_actions          = [aws_sns_topic.alarms.arn]

@@ -24,6 +24,7 @@ locals {
       statistic  = "Maximum"
       comparison = "GreaterThanOrEqualToThreshold"
       threshold  = 1
+      kind       = "sustained"
       missing    = "notBreaching"
     }
     cpu = {
@@ -35,6 +36,7 @@ locals {
       statistic  = "Average"
       comparison = "GreaterThanThreshold"
       threshold  = local.settings.alarms.cpu_percent
+      kind       = "sustained"
       missing    = "notBreaching"
     }
     memory = {
@@ -46,6 +48,7 @@ locals {
       statistic  = "Average"
       comparison = "GreaterThanThreshold"
       threshold  = local.settings.alarms.memory_percent
+      kind       = "sustained"
       missing    = "notBreaching"
     }
     running-tasks = {
@@ -57,6 +60,7 @@ locals {
       statistic  = "Minimum"
       comparison = "LessThanThreshold"
       threshold  = local.settings.service.min_tasks
+      kind       = "sustained"
       # No number is no task, or nobody who counts.
       missing = "breaching"
     }
@@ -69,12 +73,16 @@ locals {
       statistic  = "Sum"
       comparison = "GreaterThanOrEqualToThreshold"
       threshold  = 1
+      kind       = "event"
       missing    = "notBreaching"
     }
   }
 
-  # How many of the last minutes have to be bad. One failed deployment is one event.
-  service_alarm_minutes = { failed-deployments = 1 }
+  # An alarm goes off when all of the last five minutes were bad; on an event, for an hour, so that somebody sees it.
+  alarm_minutes = {
+    sustained = { of = 5, bad = 5 }
+    event     = { of = 60, bad = 1 }
+  }
 }
 
 resource "aws_cloudwatch_metric_alarm" "errors" {
@@ -151,7 +159,8 @@ resource "aws_cloudwatch_metric_alarm" "service" {
   period              = 60
   comparison_operator = each.value.comparison
   threshold           = each.value.threshold
-  evaluation_periods  = lookup(local.service_alarm_minutes, each.key, 5)
+  evaluation_periods  = local.alarm_minutes[each.value.kind].of
+  datapoints_to_alarm = local.alarm_minutes[each.value.kind].bad
   treat_missing_data  = each.value.missing
   alarm_actions       = [aws_sns_topic.alarms.arn]
   ok_actions          = [aws_sns_topic.alarms.arn]

@@ -282,6 +282,30 @@ run "dev" {
     error_message = "thresholds come from project.yaml: the environment's, else the project's, else the default"
   }
   assert {
+    condition = {
+      for name, alarm in merge(aws_cloudwatch_metric_alarm.service, aws_cloudwatch_metric_alarm.database) :
+      name => "${alarm.metric_name} ${alarm.statistic} ${alarm.comparison_operator} ${alarm.threshold}, ${alarm.datapoints_to_alarm} of ${alarm.evaluation_periods} x ${alarm.period} s"
+      } == {
+      unhealthy-hosts          = "UnHealthyHostCount Maximum GreaterThanOrEqualToThreshold 1, 5 of 5 x 60 s"
+      cpu                      = "CPUUtilization Average GreaterThanThreshold 80, 5 of 5 x 60 s"
+      memory                   = "MemoryUtilization Average GreaterThanThreshold 80, 5 of 5 x 60 s"
+      running-tasks            = "RunningTaskCount Minimum LessThanThreshold 1, 5 of 5 x 60 s"
+      failed-deployments       = "TriggeredRules Sum GreaterThanOrEqualToThreshold 1, 1 of 60 x 60 s"
+      database-capacity        = "ACUUtilization Maximum GreaterThanThreshold 90, 5 of 5 x 60 s"
+      database-connections     = "DatabaseConnections Maximum GreaterThanThreshold 1600, 5 of 5 x 60 s"
+      database-transaction-ids = "MaximumUsedTransactionIDs Maximum GreaterThanThreshold 1000000000, 5 of 5 x 60 s"
+      role-manager-errors      = "Errors Sum GreaterThanThreshold 0, 1 of 60 x 60 s"
+    }
+    error_message = "each alarm compares its metric with its threshold, in the right direction"
+  }
+  assert {
+    condition = (
+      "${aws_cloudwatch_metric_alarm.latency.metric_name} ${aws_cloudwatch_metric_alarm.latency.extended_statistic} ${aws_cloudwatch_metric_alarm.latency.comparison_operator}" == "TargetResponseTime p99 GreaterThanThreshold" &&
+      aws_cloudwatch_metric_alarm.errors.comparison_operator == "GreaterThanThreshold"
+    )
+    error_message = "the slowest 1 % of the answers, and too many errors"
+  }
+  assert {
     condition = (
       { for query in aws_cloudwatch_metric_alarm.errors.metric_query : query.id => one(query.metric).metric_name if length(query.metric) > 0 } == {
         requests = "RequestCount", service = "HTTPCode_Target_5XX_Count", balancer = "HTTPCode_ELB_5XX_Count"
@@ -317,9 +341,10 @@ run "dev" {
       { for statement in jsondecode(aws_sns_topic_policy.alarms.policy).Statement : statement.Principal.Service => statement.Action } == {
         "cloudwatch.amazonaws.com" = "sns:Publish"
         "events.amazonaws.com"     = "sns:Publish"
-      }
+      } &&
+      jsondecode(aws_sns_topic_policy.alarms.policy).Statement[0].Condition.ArnLike["aws:SourceArn"] == "arn:aws:cloudwatch:eu-west-1:123456789012:alarm:shop-dev-*"
     )
-    error_message = "the topic is encrypted with the customer key, and alarms and events may publish"
+    error_message = "the topic is encrypted with the customer key; this service's alarms and events may publish"
   }
   assert {
     condition     = length(aws_sns_topic_subscription.incident) == 0 && !output.incident_subscribed
@@ -388,6 +413,8 @@ run "prod_is_protected" {
   assert {
     condition = (
       toset([for rule in one(aws_wafv2_web_acl.service).rule : rule.name]) == toset(["AWSManagedRulesAmazonIpReputationList", "AWSManagedRulesCommonRuleSet", "AWSManagedRulesKnownBadInputsRuleSet", "rate-limit"]) &&
+      alltrue([for rule in one(aws_wafv2_web_acl.service).rule : length(one(rule.override_action[*].count)) == 0 if rule.name != "rate-limit"]) &&
+      alltrue([for rule in one(aws_wafv2_web_acl.service).rule : length(one(rule.action[*].block)) == 1 if rule.name == "rate-limit"]) &&
       length(aws_wafv2_web_acl_association.service) == 1 && one(aws_wafv2_web_acl_logging_configuration.service).log_destination_configs != null &&
       one(aws_cloudwatch_log_group.firewall).name == "aws-waf-logs-shop-prod"
     )
