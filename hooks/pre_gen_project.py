@@ -332,11 +332,22 @@ def report(lines: list[str]) -> str:
     return "\n".join(["", heading, *(f"  {line}" for line in lines), ""])
 
 
+def require_python() -> None:
+    """Exit with 1 where this runs on a Python that cookiecutter still takes, and the template does not."""
+    if sys.version_info < (3, 11):  # noqa: UP036 - this is the check
+        found = ".".join(map(str, sys.version_info[:3]))
+        sys.exit(
+            f"\nThis template needs Python 3.11 or newer; cookiecutter runs on {found}."
+            "\nInstall cookiecutter with a newer one, or run `make project` in the template's repository.\n"
+        )
+
+
 # {% endraw %}
 
 
 def main() -> None:
     """Exit with 1 and a block of lines on standard error when an answer breaks a rule."""
+    require_python()
     # tojson escapes ' as \u0027, so no answer can end the string.
     lines = problems(json.loads(r"""{{ cookiecutter | tojson }}"""))
     if lines:

@@ -301,3 +301,10 @@ def test_a_retired_answer_is_no_choice_and_its_replacement_is_one() -> None:
         for answer, rule in answers.items():
             assert answer not in rules.CHOICES[field]
             assert rule.example in rules.CHOICES[field]
+
+
+def test_an_old_python_is_told_so(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Cookiecutter itself runs on Python 3.10."""
+    monkeypatch.setattr("sys.version_info", (3, 10, 13))
+    with pytest.raises(SystemExit, match=r"needs Python 3\.11 or newer; cookiecutter runs on 3\.10\.13"):
+        rules.require_python()
