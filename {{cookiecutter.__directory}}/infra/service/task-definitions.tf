@@ -4,7 +4,7 @@ locals {
   container_name = "app"
   container_port = 8000
 
-  # The role managers' roles as which the tasks log in. Of several that read and write, the one called app is the service's.
+  # The database roles as which the tasks log in. Of several that read and write, the one called app is the service's.
   database_roles = local.database ? module.config.database_roles.roles : {}
   writers        = [for name, role in local.database_roles : name if role.profile == "read-write"]
   database_user = {
