@@ -43,7 +43,7 @@ def run(project: Project, aws: Aws, *, yes: bool, dry_run: bool = False) -> None
     else:
         terraform = local_terraform(project)
         terraform.init()
-    plan = _plan(terraform, aws, adopt=not dry_run)
+    plan = terraform.plan() if terraform is remote else _plan(terraform, aws)
     _tell(project, terraform, plan)
     if dry_run:
         return
@@ -100,42 +100,57 @@ def _move(remote: Terraform, local_state: Path) -> None:
 
 
 def _finish_move(remote: Terraform, local_state: Path) -> None:
-    """Delete the local state where the bucket's is of the same lineage and holds at least as much."""
+    """Delete the local state where the bucket's holds all that it does.
+
+    Their lineages are no help: Terraform gives a state that is pushed to an empty place a new one.
+    """
     remote.init()
-    stored = json.loads(remote.pull())
     try:
-        local = json.loads(local_state.read_text())
+        local = _instances(json.loads(local_state.read_text()))
     except json.JSONDecodeError:
         local = {}  # a crash while it was written; the bucket's is whole
-    if local and local["lineage"] != stored["lineage"]:
+    if not local.items() <= _instances(json.loads(remote.pull())).items():
         raise OpsError(
-            f"{local_state} is the state of something else than what {remote.backend['bucket']} holds.",
-            next_step="Compare both (terraform show), and delete the one that is wrong.",
+            f"{local_state} holds resources that the state in {remote.backend['bucket']} does not.",
+            next_step="Compare both (terraform show), and delete the local one if the bucket's is right.",
         )
-    if local and stored["serial"] < local["serial"]:
-        remote.push(local_state)
-        stored = json.loads(remote.pull())
-        if stored["serial"] < local["serial"]:
-            raise OpsError(
-                "The state could not be stored in the bucket.",
-                next_step="Run make bootstrap again.",
-            )
     for path in local_state.parent.glob("account.tfstate*"):
         path.unlink()
     shutil.rmtree(local_state.parent / "code", ignore_errors=True)
 
 
+def _instances(state: dict[str, Any]) -> dict[str, str]:
+    """Identifiers by address of what a state holds."""
+    return {
+        f"{item.get('module', '')} {item['type']}.{item['name']}[{instance.get('index_key', '')}]": str(
+            instance["attributes"].get("id", "")
+        )
+        for item in state.get("resources", [])
+        if item["mode"] == "managed"
+        for instance in item["instances"]
+    }
+
+
 # ---------------------------------------------------------------------- plan
 
 
-def _plan(terraform: Terraform, aws: Aws, *, adopt: bool) -> Plan:
+def _plan(terraform: Terraform, aws: Aws) -> Plan:
+    """Plan the first apply; what an interrupted run made and no state holds is adopted by it."""
+    imports = terraform.directory / "adopted.tf"
+    imports.unlink(missing_ok=True)
     plan = terraform.plan()
-    found = dict(_orphans(terraform, plan, aws)) if adopt and plan.add else {}
+    found = dict(_orphans(terraform, plan, aws)) if plan.add else {}
     if not found:
         return plan
-    for address, identifier in found.items():
+    for identifier in found.values():
         Step("account").say(f"adopting {identifier}, which an interrupted run made")
-        terraform.adopt(address, identifier)
+    # https://developer.hashicorp.com/terraform/language/import
+    imports.write_text(
+        "".join(
+            f"import {{\n  to = {address}\n  id = {json.dumps(name)}\n}}\n"
+            for address, name in found.items()
+        )
+    )
     return terraform.plan()
 
 
@@ -166,7 +181,8 @@ def _resources(planned: dict[str, Any]) -> Iterator[dict[str, Any]]:
     while pending:
         module = pending.pop()
         pending += module.get("child_modules", [])
-        yield from module.get("resources", [])
+        for item in module.get("resources", []):
+            yield item | {"values": item.get("values", {})}
 
 
 # ---------------------------------------------------------------------- what an interrupted run left

@@ -84,13 +84,14 @@ class Plan:
     add: int = 0
     change: int = 0
     remove: int = 0
+    adopt: int = 0
     outputs_change: bool = False
     changes: list[tuple[str, str]] = field(default_factory=list)  # (action, address)
 
     @property
     def empty(self) -> bool:
         """Whether applying it would change nothing."""
-        return not (self.add or self.change or self.remove or self.outputs_change)
+        return not (self.add or self.change or self.remove or self.adopt or self.outputs_change)
 
     @property
     def deletes(self) -> list[str]:
@@ -100,9 +101,10 @@ class Plan:
     def __str__(self) -> str:
         if self.empty:
             return "no changes"
-        if not (self.add or self.change or self.remove):
+        if not (self.add or self.change or self.remove or self.adopt):
             return "only outputs change"
-        return f"{self.add} to add, {self.change} to change, {self.remove} to remove"
+        adopted = f"{self.adopt} to adopt, " if self.adopt else ""
+        return f"{adopted}{self.add} to add, {self.change} to change, {self.remove} to remove"
 
 
 @dataclass(frozen=True)
@@ -239,6 +241,7 @@ class Terraform:
                     counts["change"],
                     counts["remove"],
                 )
+                plan.adopt = counts.get("import", 0)
             elif event["type"] == "planned_change":
                 change = event["change"]
                 plan.changes.append((change["action"], change["resource"]["addr"]))
@@ -260,9 +263,11 @@ class Terraform:
         """Apply a saved plan, and forget it."""
         path = plan.path if isinstance(plan, Plan) else plan.resolve()
         total = plan.add + plan.change + plan.remove if isinstance(plan, Plan) else 0
-        self._run("apply", str(path), total=total)
-        if isinstance(plan, Plan):
-            path.unlink(missing_ok=True)
+        try:
+            self._run("apply", str(path), total=total)
+        finally:
+            if isinstance(plan, Plan):
+                path.unlink(missing_ok=True)
 
     def output(self) -> dict[str, Any]:
         """The layer's outputs, without the sensitive ones."""
@@ -286,18 +291,6 @@ class Terraform:
     def forget(self, address: str) -> None:
         """Take something out of the state without deleting it in AWS."""
         self._text("state", "rm", address)
-
-    def adopt(
-        self, address: str, identifier: str, variables: Mapping[str, str] | None = None
-    ) -> None:
-        """Take something that exists in AWS into the state."""
-        self._text(
-            "import",
-            "-input=false",
-            *(f"-var={k}={v}" for k, v in (variables or {}).items()),
-            address,
-            identifier,
-        )
 
     def unlock(self, identifier: str) -> None:
         """Remove a lock that its holder left behind."""
@@ -355,7 +348,7 @@ class Terraform:
         shown = _Progress(self.step, total) if self.step else None
         events: list[dict[str, Any]] = []
         with tempfile.TemporaryFile("w+") as stderr:
-            process = subprocess.Popen(  # noqa: S603 - our own arguments, no shell
+            with subprocess.Popen(  # noqa: S603 - our own arguments, no shell
                 [
                     terraform_binary(),
                     f"-chdir={self.directory}",
@@ -369,20 +362,20 @@ class Terraform:
                 stderr=stderr,
                 stdin=subprocess.DEVNULL,
                 text=True,
-            )
-            _running.add(process)
-            try:
-                for event in _events(process.stdout):
-                    events.append(event)
-                    if shown:
-                        shown.event(event)
-                process.wait()
-            except KeyboardInterrupt:
-                warn(f"stopping: waiting until Terraform has stored the state of {self.label}")
-                process.communicate()
-                raise
-            finally:
-                _running.discard(process)
+            ) as process:
+                _running.add(process)
+                try:
+                    for event in _events(process.stdout):
+                        events.append(event)
+                        if shown:
+                            shown.event(event)
+                    process.wait()
+                except KeyboardInterrupt:
+                    warn(f"stopping: waiting until Terraform has stored the state of {self.label}")
+                    process.communicate()
+                    raise
+                finally:
+                    _running.discard(process)
             stderr.seek(0)
             finished = _Finished(process.returncode, events, [*_diagnostics(events)], stderr.read())
         if finished.returncode != 0:

@@ -138,14 +138,14 @@ class Up:
 
     def find_or_build_image(self, step: Step) -> str:
         """The step that makes sure that the image is in the build repository."""
-        if self.given:
+        if self.given is not None:
             self.image = images.resolve(self.aws, self.project, self.given)
             return f"{self.image} is in the build repository: nothing to build"
         tag, words = images.current_tag(self.project.root)
         self.image = images.find(self.aws, self.project, tag)
         if self.image:
-            return f"the image of {words} is there already: build skipped"
-        step.say(f"the image of {words} is not there yet")
+            return f"there already, build skipped: {words}"
+        step.say(f"not built yet: {words}")
         self.image = images.build_and_push(self.aws, self.project, tag, step)
         return f"pushed {self.image}"
 
@@ -303,9 +303,9 @@ def show_plans(project: Project, aws: Aws, image: str | None) -> bool:
     if image:
         say(f"IMAGE={image} is given: nothing is built.")
     elif found:
-        say(f"The image of {words} is there already: nothing is built.")
+        say(f"There already, nothing is built: {words}.")
     else:
-        say(f"The image of {words} would be built and pushed, and then deployed.")
+        say(f"Would be built, pushed and deployed: {words}.")
         changes = True
     if project.database:
         say("--- then the role manager checks the database's roles, and the image's migrations run")
