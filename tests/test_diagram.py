@@ -33,7 +33,7 @@ Rectangle = tuple[float, float, float, float]
 """Left, top, right, bottom."""
 
 # What the picture depends on; the longest answers stand for all others.
-DRAWN = ("database", "feature_flags", "incident_management", "internet_egress", "terraform_state_locks", "environments")
+DRAWN = ("database", "feature_flags", "incident_management", "internet_egress", "terraform_state_locks")
 LONGEST = {"app_name": "mmmmmmmmmmmmmmmmmmmm", "aws_region": "ap-northeast-99", "aws_account_id": "000000000000"}
 
 
