@@ -46,7 +46,7 @@ async def health(_request: Request) -> Health:
     return Health("ok")
 
 
-@operation("GET", "/ready", "Tell how each component is; wakes a paused database", errors=(503,))
+@operation("GET", "/ready", "Tell how each component is, by asking what it needs", errors=(503,))
 async def ready(request: Request) -> Readiness:
     """Ask every component."""
     parts: dict[str, components.Base] = request.app.state.components

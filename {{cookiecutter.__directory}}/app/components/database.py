@@ -12,6 +12,7 @@ import logging
 import ssl
 import threading
 import time
+import urllib.parse
 from collections.abc import AsyncIterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeAlias
@@ -110,10 +111,11 @@ class IamToken:
                     credentials,
                     session.get_component("event_emitter"),
                 )
+            query = urllib.parse.urlencode({"Action": "connect", "DBUser": self._user})
             url: str = self._signer.generate_presigned_url(
                 {
                     "method": "GET",
-                    "url": f"https://{self._host}:{self._port}/?Action=connect&DBUser={self._user}",
+                    "url": f"https://{self._host}:{self._port}/?{query}",
                     "body": {},
                     "headers": {},
                     "context": {},
@@ -134,8 +136,8 @@ class DatabaseSettings:
         self.host = env.text("DB_HOST", "host name of the database's writer endpoint")
         self.port = env.integer("DB_PORT", "port of the database", 5432, low=1, high=65535)
         self.name = env.text("DB_NAME", "name of the database")
-        self.user = env.text("DB_USER", "database role to log in as", pattern=r"[A-Za-z0-9_.-]+")
-        self.schema = env.text("DB_SCHEMA", "schema of the tables", pattern=r"[A-Za-z0-9_$-]+")
+        self.user = env.text("DB_USER", "database role to log in as")
+        self.schema = env.text("DB_SCHEMA", "schema of the tables")
         self.ca_bundle = env.file(
             "DB_CA_BUNDLE",
             "file with the certificates that the server's must be signed by",
@@ -152,6 +154,7 @@ class DatabaseSettings:
         The TLS context verifies the certificate and the host name (libpq's `verify-full`), and the
         server must accept writes: after a failover the old address may for a while be a reader.
         """
+        schema = self.schema.replace('"', '""')
 
         async def password() -> str:
             return await asyncio.to_thread(self.token.get)
@@ -166,7 +169,7 @@ class DatabaseSettings:
             "target_session_attrs": "read-write",
             "server_settings": {
                 "application_name": self.application,
-                "search_path": f'"{self.schema}"',
+                "search_path": f'"{schema}"',
             },
         }
 

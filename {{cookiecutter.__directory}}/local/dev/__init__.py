@@ -27,7 +27,7 @@ def laptop(directory: Path | None = None) -> Iterator[dict[str, str]]:
         "ENVIRONMENT": "laptop",
         "RELEASE": "working-copy",
         "AWS_REGION": project["aws_region"],
-        # Signs tokens that only the PostgreSQL of this laptop takes.
+        # Good for nothing but what runs on this laptop.
         "AWS_ACCESS_KEY_ID": "laptop",
         "AWS_SECRET_ACCESS_KEY": "laptop",
     }

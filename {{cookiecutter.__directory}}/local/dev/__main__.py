@@ -3,7 +3,7 @@
     python -m local.dev                  the service, on PORT (8000)
     python -m local.dev COMMAND ...      another command in the same environment
 
-State (tables, flags) is kept in local/data; remove that folder to begin anew.
+What it stores is kept in local/data; remove that folder to begin anew.
 """
 
 from __future__ import annotations
@@ -40,10 +40,7 @@ def main(command: list[str]) -> int:
         if command:
             return subprocess.run(command, env=environment, check=False).returncode  # noqa: S603
         os.environ.update(environment)
-        told = [f"The service is at http://localhost:{port}/ (Ctrl-C ends it)."]
-        if file := variables.get("FLAGS_FILE"):
-            told.append(f"Its feature flags: edit {os.path.relpath(file)}")
-        sys.stderr.write("\n".join(told) + "\n")
+        sys.stderr.write(f"The service is at http://localhost:{port}/ (Ctrl-C ends it).\n")
         with contextlib.suppress(KeyboardInterrupt):
             run_process(
                 ROOT / "app",

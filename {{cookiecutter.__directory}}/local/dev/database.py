@@ -12,6 +12,7 @@ import subprocess
 import sys
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import yaml
 
@@ -33,13 +34,16 @@ def create_roles(server: LocalPostgres) -> None:
         raise RuntimeError(f"The role manager failed:\n{done.stdout}{done.stderr}")
 
 
-def variables(server: LocalPostgres, user: str = "app") -> dict[str, str]:
-    """Return what the task definition says about the database, for this server."""
+def variables(server: LocalPostgres, *, owner: bool = False) -> dict[str, str]:
+    """Return what the task definition says about the database, for this server.
+
+    `owner` is for migrations: the role that owns the schemas.
+    """
     return {
         "DB_HOST": server.names[0],
         "DB_PORT": str(server.port),
         "DB_NAME": server.database,
-        "DB_USER": user,
+        "DB_USER": user(owner=owner),
         "DB_SCHEMA": schema(),
         "DB_CA_BUNDLE": str(server.ca_file),
     }
@@ -47,13 +51,27 @@ def variables(server: LocalPostgres, user: str = "app") -> dict[str, str]:
 
 def schema() -> str:
     """Return the schema of the tables: the first one of project.yaml."""
-    roles = yaml.safe_load((ROOT / "project.yaml").read_text())["database_roles"]
-    return str(roles["schemas"][0])
+    return str(_declared()["schemas"][0])
+
+
+def user(*, owner: bool = False) -> str:
+    """Return the role to log in as, chosen as infra/service chooses it."""
+    roles = _declared()["roles"]
+    names = [
+        name
+        for name, role in roles.items()
+        if role["profile"] == ("owner" if owner else "read-write")
+    ]
+    return "app" if "app" in names else str(names[0])
+
+
+def _declared() -> Any:
+    return yaml.safe_load((ROOT / "project.yaml").read_text())["database_roles"]
 
 
 def migrate(server: LocalPostgres, environment: dict[str, str]) -> None:
     """Apply the migrations as the role that owns the schema."""
-    migrator = {**os.environ, **environment, **variables(server, "migrator")}
+    migrator = {**os.environ, **environment, **variables(server, owner=True)}
     subprocess.run([sys.executable, "-m", "app.migrate"], cwd=ROOT, env=migrator, check=True)
 
 

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import contextlib
+import os
 import shutil
+import sys
 import tempfile
 from collections.abc import Iterator
 from pathlib import Path
@@ -17,6 +19,8 @@ def provide(directory: Path | None, environment: dict[str, str]) -> Iterator[dic
     with contextlib.ExitStack() as stack:
         if directory is None:
             directory = Path(stack.enter_context(tempfile.TemporaryDirectory()))
+        else:
+            sys.stderr.write(f"Feature flags: edit {os.path.relpath(directory / 'flags.json')}\n")
         file = directory / "flags.json"
         if not file.exists():
             shutil.copyfile(ROOT / "app" / "flags.json", file)

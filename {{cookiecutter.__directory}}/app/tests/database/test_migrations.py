@@ -21,13 +21,13 @@ from app.migrate import ADVISORY_LOCK, with_connection
 from app.models import metadata
 from app.settings import Environment, read_settings
 from app.tests.service import ROOT, wait_until
-from local.dev.database import schema, variables
+from local.dev.database import schema, user, variables
 from local.postgres import LocalPostgres
 
 
 @pytest.fixture
 def migrator(environment: dict[str, str], server: LocalPostgres) -> dict[str, str]:
-    return {**environment, **variables(server, "migrator")}
+    return {**environment, **variables(server, owner=True)}
 
 
 def migrate(migrator: dict[str, str], *arguments: str) -> subprocess.CompletedProcess[str]:
@@ -132,7 +132,7 @@ def test_a_migration_is_written_from_the_models(
     before = set(directory.glob("*.py"))
     with server.superuser(server.database) as connection:
         connection.run(f'CREATE TABLE "{schema()}".surplus (id int)')
-        connection.run(f'ALTER TABLE "{schema()}".surplus OWNER TO migrator')
+        connection.run(f'ALTER TABLE "{schema()}".surplus OWNER TO "{user(owner=True)}"')
     try:
         done = migrate(migrator, "new", "remove the surplus")
         assert done.returncode == 0, done.stdout + done.stderr
@@ -153,7 +153,7 @@ def test_failures_are_told(migrator: dict[str, str]) -> None:
     unknown = migrate(migrator, "up", "nope")
     assert unknown.returncode == 1
     assert "nope" in unknown.stdout
-    not_owner = migrate({**migrator, "DB_USER": "app"}, "down", "base")
+    not_owner = migrate({**migrator, "DB_USER": user()}, "down", "base")
     assert not_owner.returncode == 1
     assert "must be owner" in not_owner.stdout
     nobody = migrate({**migrator, "DB_USER": "nobody"})

@@ -11,7 +11,7 @@ from collections.abc import Iterator
 import pytest
 
 from app.tests.service import Answer, Service, free_port, running, wait_until
-from local.dev.database import create_roles, migrate, variables
+from local.dev.database import create_roles, migrate, user, variables
 from local.postgres import Fault, LocalPostgres
 
 # DB_WAIT_SECONDS, DB_STATEMENT_SECONDS and a margin for a slow machine.
@@ -180,7 +180,9 @@ def test_no_connection_without_requests(
     def connections() -> int:
         with server.superuser(server.database) as connection:
             return int(
-                connection.run("SELECT count(*) FROM pg_stat_activity WHERE usename = 'app'")[0][0]
+                connection.run(
+                    "SELECT count(*) FROM pg_stat_activity WHERE usename = :user", user=user()
+                )[0][0]
             )
 
     with running({**own_environment, "DB_IDLE_SECONDS": "1"}) as service:

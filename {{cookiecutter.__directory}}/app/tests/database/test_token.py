@@ -11,6 +11,7 @@ import pytest
 from app.components import database
 from app.components.database import IamToken
 from app.tests.service import running
+from local.dev.database import user
 from local.postgres import LocalPostgres, check_token
 
 HOST = "shop-dev.cluster-abc.eu-west-1.rds.amazonaws.com"
@@ -28,8 +29,9 @@ def credentials(monkeypatch: pytest.MonkeyPatch) -> None:
 def test_it_is_the_token_of_the_official_client() -> None:
     with mock.patch("botocore.auth.get_current_datetime", return_value=NOW):
         official = botocore.session.get_session().create_client("rds", region_name="eu-west-1")
-        expected = official.generate_db_auth_token(HOST, 5432, "app")
-        assert IamToken(HOST, 5432, "app", "eu-west-1").get() == expected
+        for user_name in ("app", "Ärger & co=1"):
+            expected = official.generate_db_auth_token(HOST, 5432, user_name)
+            assert IamToken(HOST, 5432, user_name, "eu-west-1").get() == expected
 
 
 @pytest.mark.usefixtures("credentials")
@@ -55,7 +57,7 @@ def test_every_connection_uses_a_token_and_tls(
     server.front.forget()
     with running(own_environment) as service:
         assert service.ask("GET", "/items").status == 200
-    sessions = [session for session in server.front.sessions if session.user == "app"]
+    sessions = [session for session in server.front.sessions if session.user == user()]
     assert sessions
     assert all(session.encrypted and session.login == "iam" for session in sessions)
 
