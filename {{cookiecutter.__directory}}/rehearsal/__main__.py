@@ -25,7 +25,9 @@ def main() -> int:
     parser.add_argument("--only", choices=kept.PARTS)
     parser.add_argument("--env", help="environment; the first of project.yaml when left out")
     options = parser.parse_args()
-    signal.signal(signal.SIGTERM, _interrupt)
+    # SIGINT as well: a shell starts what it puts into the background with SIGINT ignored.
+    for number in (signal.SIGTERM, signal.SIGINT):
+        signal.signal(number, _interrupt)
     progress = Progress()
     render = Path.cwd()
     try:

@@ -19,7 +19,8 @@ class Platform:
     """Clients, settings and names of one environment; what is read once is remembered.
 
     `settings` are the answers of project.yaml, `environment_settings` those of the environment, `names`
-    what infra/config calls everything, `tags` what everything is tagged with.
+    what infra/config calls everything, `tags` what everything is tagged with, `settings_of_roles` the
+    desired database roles.
     """
 
     root: Path
@@ -28,6 +29,7 @@ class Platform:
     environment_settings: Mapping[str, Any]
     names: Mapping[str, str]
     tags: Mapping[str, str]
+    settings_of_roles: Mapping[str, Any]
     partition: str
     host: str
     endpoint: str

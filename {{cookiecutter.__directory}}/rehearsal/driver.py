@@ -116,7 +116,7 @@ class Rehearsal:
 
     def _prepare(self) -> None:
         machine.copy_render(self.render, self.copy)
-        provider = machine.provider_settings(self.directory.path, self.render / ".ops" / "plugins")
+        provider = machine.provider_settings(self.directory.path)
         self.receiver = Receiver(self.mailbox)
         settings = self.directory.path / "settings.json"
         settings.write_text(
@@ -308,6 +308,38 @@ class Rehearsal:
                 )
             else:
                 self.make(bar, "apply", f"LAYER={layer}", f"ENV={self.environment}", "YES=1")
+        if layer == "service":
+            self._settle()
+
+    def _settle(self) -> None:
+        """Wait until the deployment that an apply began is over, and fail with what its tasks said."""
+        name = self.platform().names["service"]
+        deadline = time.monotonic() + 120
+        while time.monotonic() < deadline:
+            service = self.platform().service
+            newest = self.platform().task_definition(name)["taskDefinitionArn"]
+            state = service["deployments"][0]["rolloutState"]
+            if state == "FAILED" or service["taskDefinition"] != newest:
+                raise FailedError(
+                    f"The deployment of {newest.rpartition('/')[2]} failed:\n{self._last_task()}"
+                )
+            if state == "COMPLETED":
+                return
+            time.sleep(0.3)
+        raise FailedError(
+            f"{name} was still being deployed after two minutes.\n{self._last_task()}"
+        )
+
+    def _last_task(self) -> str:
+        """Return why the last task ended, and the end of its log."""
+        file = self.directory.path / "tasks.jsonl"
+        if not file.exists():
+            return "No task has ended."
+        task = json.loads(file.read_text(encoding="utf-8").splitlines()[-1])
+        log = self.directory.path / f"task-{task['task'].rpartition('/')[2][:8]}.log"
+        said = log.read_text(encoding="utf-8", errors="replace")[-2000:] if log.exists() else ""
+        code = "" if task["exit_code"] is None else f" (exit code {task['exit_code']})"
+        return f"{task['reason']}{code}\n{said}"
 
     def up_to(self, last: str) -> None:
         """Apply the layers up to one of them, and prove what that one makes."""
@@ -528,6 +560,7 @@ class Rehearsal:
             environment_settings=config["environment"],
             names=config["names"],
             tags=config["tags"],
+            settings_of_roles=config["database_roles"] or {},
             partition=config["partition"],
             host=config.get("host") or "",
             endpoint=self.endpoint,
@@ -645,6 +678,7 @@ def _config(root: Path, environment: str) -> dict[str, Any]:
         "environment": loaded.environment_settings,
         "names": loaded.names,
         "tags": loaded.tags,
+        "database_roles": loaded.database_roles,
         "partition": loaded.partition,
         "host": loaded.host,
     }

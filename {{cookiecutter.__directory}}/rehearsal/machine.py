@@ -16,13 +16,12 @@ import signal
 import subprocess
 import sys
 import tempfile
-import urllib.request
 from pathlib import Path
+
+from infra.check import NoTerraformError, terraform_environment
 
 PREFIX = "rehearsal-"
 NEEDED_BYTES = 1_000_000_000
-# The additions to moto were written against this provider; another one may call what they lack.
-PROVIDER = "5.100.0"
 NOT_COPIED = (
     ".git",
     ".venv",
@@ -70,48 +69,14 @@ def check() -> None:
         raise UnusableError("\n".join(problems))
 
 
-def provider_settings(directory: Path, cache: Path) -> dict[str, str]:
-    """Return the variables by which Terraform finds the AWS provider.
-
-    In this order: the person's own TF_CLI_CONFIG_FILE, the registry, a mirror on this machine: where
-    Terraform documents them, or in a folder directly below /opt.
-    """
-    own = os.environ.get("TF_CLI_CONFIG_FILE")
-    if own and Path(own).is_file():
-        return {"TF_CLI_CONFIG_FILE": own}
-    if _registry_answers():
-        cache.mkdir(parents=True, exist_ok=True)
-        return {"TF_PLUGIN_CACHE_DIR": str(cache)}
-    places = [
-        Path.home() / ".terraform.d/plugins",
-        Path("/usr/local/share/terraform/plugins"),
-        Path("/usr/share/terraform/plugins"),
-        *(sorted(Path("/opt").iterdir()) if Path("/opt").is_dir() else []),
-    ]
-    for place in places:
-        if (place / "registry.terraform.io/hashicorp/aws").is_dir():
-            file = directory / "terraform.rc"
-            file.write_text(
-                f'provider_installation {{\n  filesystem_mirror {{\n    path = "{place}"\n  }}\n}}\n',
-                encoding="utf-8",
-            )
-            return {"TF_CLI_CONFIG_FILE": str(file)}
-    raise UnusableError(
-        "The AWS provider for Terraform cannot be had: registry.terraform.io does not answer, and there "
-        "is no mirror in ~/.terraform.d/plugins, /usr/local/share/terraform/plugins, "
-        "/usr/share/terraform/plugins or a folder below /opt. Connect to the internet, or set "
-        "TF_CLI_CONFIG_FILE."
-    )
-
-
-def _registry_answers() -> bool:
+def provider_settings(directory: Path) -> dict[str, str]:
+    """Return the variables by which Terraform finds the AWS provider: see infra/check.py."""
     try:
-        with urllib.request.urlopen(
-            "https://registry.terraform.io/.well-known/terraform.json", timeout=3
-        ):
-            return True
-    except OSError:
-        return False
+        environment = terraform_environment(directory)
+    except NoTerraformError as error:
+        raise UnusableError(f"Terraform has no AWS provider: {error}") from error
+    names = ("TF_CLI_CONFIG_FILE", "TF_PLUGIN_CACHE_DIR")
+    return {name: environment[name] for name in names if name in environment}
 
 
 class Directory:

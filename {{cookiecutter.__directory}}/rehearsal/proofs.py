@@ -502,6 +502,79 @@ def role_manager(context: Context, result: Result) -> None:
     result.claim("the check runs by itself", rules["RuleNames"], ", ".join(rules["RuleNames"]))
 
 
+# What each profile can do to the owner's table in the schema, in the order in which it is tried.
+CAN = {
+    "owner": ("create", "write", "read"),
+    "read-write": ("write", "read"),
+    "read-only": ("read",),
+}
+
+
+@proof("Database roles", lambda p: p.has_database)
+def database_roles(context: Context, result: Result) -> None:
+    """Each role logs in with a token, does its job in the schema, and can do no more."""
+    roles = context.platform.settings_of_roles
+    schema = roles["schemas"][0]
+    owner = next((n for n, role in roles["roles"].items() if role["profile"] == "owner"), None)
+    result.claim("one role owns the schema", owner, owner or "no role has the profile owner")
+    table = f'"{schema}"."rehearsal_probe"'
+    tries = {
+        "create": f"CREATE TABLE {table} (id int)",
+        "write": f"INSERT INTO {table} VALUES (1)",  # noqa: S608 - this project's own schema
+        "read": f"SELECT count(*) FROM {table}",  # noqa: S608
+    }
+    ordered = sorted(roles["roles"].items(), key=lambda item: item[1]["profile"] != "owner")
+    try:
+        for name, role in ordered:
+            if role.get("login") != "iam" or role["profile"] not in CAN:
+                continue
+            for what, statement in tries.items():
+                can = what in CAN[role["profile"]]
+                if what == "create" and not can:
+                    statement = statement.replace("rehearsal_probe", "rehearsal_probe_too")
+                refused = _try(context, name, statement)
+                text = f"{name} can {'' if can else 'not '}{what}"
+                result.claim(text, (refused is None) == can, refused or "")
+    finally:
+        if owner is not None:
+            _try(context, owner, f"DROP TABLE IF EXISTS {table}")
+
+
+def _try(context: Context, user: str, statement: str) -> str | None:
+    """Run a statement as a role that logs in with an IAM token; returns why it was refused."""
+    import ssl
+
+    import pg8000.native
+
+    platform = context.platform
+    cluster = platform.cluster
+    note = json.loads(
+        (context.directory / "databases.jsonl").read_text(encoding="utf-8").splitlines()[-1]
+    )
+    token = platform.client("rds").generate_db_auth_token(
+        DBHostname=cluster["Endpoint"],
+        Port=cluster["Port"],
+        DBUsername=user,
+        Region=platform.region,
+    )
+    trust = ssl.create_default_context(cafile=note["ca_file"])
+    trust.check_hostname = False  # the service verifies the name; this goes to the address
+    try:
+        with pg8000.native.Connection(
+            user,
+            host="127.0.0.1",
+            port=note["port"],
+            database=cluster["DatabaseName"],
+            password=token,
+            ssl_context=trust,
+        ) as connection:
+            connection.run(statement)
+    except pg8000.native.DatabaseError as error:
+        details = error.args[0]
+        return str(details.get("M", details)) if isinstance(details, dict) else str(details)
+    return None
+
+
 @proof("GitHub")
 def github(context: Context, result: Result) -> None:
     """Jobs sign in by OIDC with exact subjects, and plan cannot change anything."""

@@ -60,10 +60,11 @@ def install(world: World) -> None:
             version=server.version,
             wanted=wanted,
             port=server.port,
+            ca_file=str(server.ca_file),
             database=server.database,
             superuser=postgres.SUPERUSER,
-            superuser_password=server._superuser_password,
-            superuser_socket=str(server._socket_path),
+            superuser_password=server.superuser_password,
+            superuser_socket=str(server.socket_path),
         )
 
     def stop(endpoint: str) -> None:

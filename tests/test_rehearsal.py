@@ -1,0 +1,273 @@
+"""`make rehearse` of renders: that what works is said to work, and that what was broken on purpose is named."""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+import signal
+import subprocess
+import time
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+import pytest
+
+from tests.bakes import Bake, Project
+from tests.options import MAIN, Options, label, minimal
+from tests.terraform import Terraform
+
+pytestmark = [pytest.mark.slow, pytest.mark.timeout(2400)]
+
+QUICK: list[Options] = [{}, minimal()]
+NIGHTLY = [options for options in MAIN if options not in QUICK]
+
+
+def environment(folder: Path) -> dict[str, str]:
+    """A person's environment without AWS and make, and with a folder for temporary files of its own."""
+    folder.mkdir(exist_ok=True)
+    # Tasks run as another user, who has to get there.
+    for parent in (folder, *folder.parents[:3]):
+        parent.chmod(parent.stat().st_mode | 0o011)
+    kept = {name: value for name, value in os.environ.items() if not name.startswith(("AWS_", "MAKE", "MFLAGS"))}
+    return kept | {"TMPDIR": str(folder)}
+
+
+def make(project: Project, *words: str) -> subprocess.CompletedProcess[str]:
+    """Run a target as a person would who is not at a terminal."""
+    return subprocess.run(
+        ["make", "--no-print-directory", *words],
+        cwd=project.path,
+        env=environment(project.path.parent / "tmp"),
+        stdin=subprocess.DEVNULL,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        text=True,
+        check=False,
+    )
+
+
+def report(project: Project) -> dict[str, object]:
+    """The report's data."""
+    loaded: dict[str, object] = json.loads((project.path / "rehearsal/report/report.json").read_text(encoding="utf-8"))
+    return loaded
+
+
+@pytest.mark.parametrize(
+    "options",
+    [*QUICK, *(pytest.param(options, marks=pytest.mark.nightly) for options in NIGHTLY)],
+    ids=label,
+)
+def test_everything_works_and_nothing_is_left(bake: Bake, tmp_path: Path, options: Options) -> None:
+    Terraform(tmp_path)
+    project = bake.copy(tmp_path / "project", **options)
+    result = make(project, "rehearse")
+    assert result.returncode == 0, result.stdout[-20_000:]
+    assert "It works" in result.stdout
+    page = (project.path / "rehearsal/report/index.html").read_text(encoding="utf-8")
+    assert not re.search(r"(src|href)=|url\(", page), "the report needs another file"
+    found = report(project)
+    assert found["worked"] is True
+    assert found["reachability"]
+    assert int(str(found["peak_memory_bytes"])) < 4_000_000_000
+    assert not list((tmp_path / "tmp").glob("rehearsal-*")), "the run's directory is left"
+
+
+def test_interruption_cleans_up(bake: Bake, tmp_path: Path) -> None:
+    Terraform(tmp_path)
+    project = bake.copy(tmp_path / "project", **minimal())
+    assert make(project, "setup").returncode == 0
+    running = subprocess.Popen(
+        ["make", "--no-print-directory", "rehearse"],
+        cwd=project.path,
+        env=environment(tmp_path / "tmp"),
+        stdin=subprocess.DEVNULL,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        text=True,
+        start_new_session=True,
+    )
+    assert running.stdout is not None
+    for line in running.stdout:
+        if "make bootstrap" in line:
+            break
+    time.sleep(3)
+    os.killpg(running.pid, signal.SIGINT)
+    rest, _ = running.communicate(timeout=60)
+    assert running.returncode != 0
+    assert "everything that was started is stopped" in rest, rest
+    assert not list((tmp_path / "tmp").glob("rehearsal-*"))
+    assert str(tmp_path) not in processes(), "a process is left"
+
+
+def test_the_leftovers_of_a_killed_run_are_removed_by_the_next(bake: Bake, tmp_path: Path) -> None:
+    Terraform(tmp_path)
+    project = bake.copy(tmp_path / "project", **minimal())
+    assert make(project, "setup").returncode == 0
+    running = subprocess.Popen(
+        [project.path / ".venv/bin/python", "-m", "rehearsal"],
+        cwd=project.path,
+        env=environment(tmp_path / "tmp"),
+        stdin=subprocess.DEVNULL,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        text=True,
+    )
+    assert running.stdout is not None
+    for line in running.stdout:
+        if "make bootstrap" in line:
+            break
+    time.sleep(3)
+    running.kill()
+    running.wait()
+    [killed] = (tmp_path / "tmp").glob("rehearsal-*")
+    result = make(project, "rehearse", "ONLY=account")
+    assert result.returncode == 0, result.stdout[-10_000:]
+    assert not killed.exists()
+    assert killed.name not in processes()
+
+
+def processes() -> str:
+    """The command lines of this machine's processes."""
+    return subprocess.run(["ps", "-A", "-o", "args="], capture_output=True, text=True, check=True).stdout
+
+
+@dataclass(frozen=True)
+class Sabotage:
+    """An edit of a render's file, the layer that it concerns, and words by which the rehearsal names it."""
+
+    name: str
+    file: str
+    old: str
+    new: str
+    layer: str
+    says: str
+
+
+SABOTAGES = [
+    Sabotage(
+        "endpoint for secrets removed",
+        "infra/network/endpoints.tf",
+        "endpoints = merge(local.service_endpoints, local.secrets_endpoint)",
+        "endpoints = local.service_endpoints",
+        "network",
+        "role manager reaches secretsmanager — no endpoint for secretsmanager",
+    ),
+    Sabotage(
+        "log bucket policy emptied",
+        "infra/service/access-logs.tf",
+        '"logdelivery.elasticloadbalancing.amazonaws.com"',
+        '"nobody.amazonaws.com"',
+        "service",
+        "the bucket's policy does not let logdelivery.elasticloadbalancing.amazonaws.com put",
+    ),
+    Sabotage(
+        "alarm action removed",
+        "infra/service/alarms.tf",
+        "  threshold           = local.settings.alarms.latency_p99_seconds\n"
+        "  evaluation_periods  = 5\n"
+        "  datapoints_to_alarm = 3\n"
+        '  treat_missing_data  = "notBreaching"\n'
+        "  alarm_actions       = [aws_sns_topic.alarms.arn]\n",
+        "  threshold           = local.settings.alarms.latency_p99_seconds\n"
+        "  evaluation_periods  = 5\n"
+        "  datapoints_to_alarm = 3\n"
+        '  treat_missing_data  = "notBreaching"\n',
+        "service",
+        "-latency has no alarm action",
+    ),
+    Sabotage(
+        "migrator's login dropped",
+        "project.yaml",
+        "migrator: { profile: owner, login: iam",
+        "migrator: { profile: owner, login: none",
+        "database",
+        "migrator",
+    ),
+    Sabotage(
+        "wrong environment variable name",
+        "infra/service/task-definitions.tf",
+        "      DB_HOST   =",
+        "      DATABASE_HOST =",
+        "service",
+        "DB_HOST is missing",
+    ),
+    Sabotage(
+        "rollback alarm removed",
+        "infra/service/service.tf",
+        "alarm_names = [for alarm in local.rollback_alarms : alarm.alarm_name]",
+        "alarm_names = [local.rollback_alarms.errors.alarm_name]",
+        "service",
+        "no rollback alarm on latency",
+    ),
+    Sabotage(
+        "database opened to the VPC",
+        "infra/database/security_groups.tf",
+        'resource "aws_vpc_security_group_ingress_rule" "database_from_role_manager" {',
+        'resource "aws_vpc_security_group_ingress_rule" "open" {\n'
+        "  security_group_id = aws_security_group.database.id\n"
+        '  cidr_ipv4         = "10.0.0.0/8"\n'
+        "  from_port         = 5432\n"
+        "  to_port           = 5432\n"
+        '  ip_protocol       = "tcp"\n'
+        "}\n\n"
+        'resource "aws_vpc_security_group_ingress_rule" "database_from_role_manager" {',
+        "database",
+        "another machine in the VPC does not reach database:5432",
+    ),
+    Sabotage(
+        "topic on the AWS-managed key",
+        "infra/service/notifications.tf",
+        "kms_master_key_id = module.key.arn",
+        'kms_master_key_id = "alias/aws/sns"',
+        "service",
+        "AWS-managed key, which cloudwatch.amazonaws.com cannot use",
+    ),
+]
+
+
+@pytest.fixture(scope="module")
+def kept(bake: Bake, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Project]:
+    """The defaults, deployed and left running."""
+    folder = tmp_path_factory.mktemp("kept")
+    Terraform(folder)
+    project = bake.copy(folder / "project")
+    assert make(project, "setup").returncode == 0
+    log = (folder / "log").open("w+")
+    running = subprocess.Popen(
+        ["make", "--no-print-directory", "rehearse", "KEEP=1"],
+        cwd=project.path,
+        env=environment(folder / "tmp"),
+        stdin=subprocess.DEVNULL,
+        stdout=log,
+        stderr=subprocess.STDOUT,
+        start_new_session=True,
+    )
+    note = project.path / "rehearsal/report/kept.json"
+    while not note.exists():
+        log.seek(0)
+        assert running.poll() is None, log.read()[-20_000:]
+        time.sleep(1)
+    yield project
+    os.killpg(running.pid, signal.SIGINT)
+    running.wait(60)
+    assert not list((folder / "tmp").glob("rehearsal-*"))
+
+
+@pytest.mark.nightly
+@pytest.mark.xdist_group("kept")
+@pytest.mark.parametrize("sabotage", SABOTAGES, ids=lambda sabotage: sabotage.name)
+def test_sabotage_is_named(kept: Project, sabotage: Sabotage) -> None:
+    file = kept.path / sabotage.file
+    before = file.read_text(encoding="utf-8")
+    assert before.count(sabotage.old) == 1, f"{sabotage.file} changed: write the sabotage again"
+    file.write_text(before.replace(sabotage.old, sabotage.new), encoding="utf-8")
+    try:
+        result = make(kept, "rehearse", f"ONLY={sabotage.layer}")
+    finally:
+        file.write_text(before, encoding="utf-8")
+    mended = make(kept, "rehearse", f"ONLY={sabotage.layer}")
+    assert result.returncode != 0, result.stdout[-10_000:]
+    assert sabotage.says in result.stdout, result.stdout[-10_000:]
+    assert mended.returncode == 0, mended.stdout[-10_000:]
