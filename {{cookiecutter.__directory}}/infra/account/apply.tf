@@ -30,6 +30,14 @@ locals {
         Condition = { StringEquals = { "aws:RequestedRegion" = local.region } }
       },
       {
+        # The private names of interface endpoints.
+        # https://docs.aws.amazon.com/vpc/latest/privatelink/create-interface-endpoint.html
+        Sid      = "NameEndpoints"
+        Effect   = "Allow"
+        Action   = "route53:AssociateVPCWithHostedZone"
+        Resource = "${local.arn.route53}:hostedzone/*"
+      },
+      {
         Sid    = "UnmakeOwnNetwork"
         Effect = "Allow"
         Action = [
