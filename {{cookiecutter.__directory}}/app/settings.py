@@ -100,6 +100,10 @@ class Environment:
         """Tell whether a variable has a value."""
         return bool(self._variables.get(name))
 
+    def problem(self, line: str) -> None:
+        """Report what is wrong beyond a single variable."""
+        self._problems.append(line)
+
     def check(self) -> None:
         """Raise SettingsError when any value that was read is missing or wrong."""
         if self._problems:

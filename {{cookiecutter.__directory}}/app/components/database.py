@@ -91,7 +91,7 @@ class IamToken:
         self._made_at = float("-inf")
 
     def _sign(self) -> str:
-        # Imported here: 0.1 s that a process which never connects does not spend.
+        # Imported here: in a thread, beside the start of the service.
         import botocore.exceptions
         import botocore.session
         from botocore.model import ServiceId
@@ -144,6 +144,13 @@ class DatabaseSettings:
             # In the image and in the repository alike: where the role manager keeps it.
             Path(__file__).parents[2] / "role_manager" / "rds-ca-bundle.pem",
         )
+        try:
+            # Verifies the certificate and the host name, as libpq's verify-full does.
+            self.tls = ssl.create_default_context(cafile=str(self.ca_bundle))
+        except ssl.SSLError:
+            env.problem(f"DB_CA_BUNDLE is '{self.ca_bundle}': it holds no certificates in PEM form")
+        except OSError:
+            pass  # It cannot be read: reported already.
         self.region = env.text("AWS_REGION", "region that tokens are signed for")
         self.application = f"{settings.app_name} {settings.release}"[:63]
         self.token = IamToken(self.host, self.port, self.user, self.region)
@@ -151,8 +158,7 @@ class DatabaseSettings:
     def connect_arguments(self) -> dict[str, Any]:
         """Return the arguments of `asyncpg.connect`.
 
-        The TLS context verifies the certificate and the host name (libpq's `verify-full`), and the
-        server must accept writes: after a failover the old address may for a while be a reader.
+        The server must accept writes: after a failover the address may for a while be a reader's.
         """
         schema = self.schema.replace('"', '""')
 
@@ -165,7 +171,7 @@ class DatabaseSettings:
             "user": self.user,
             "database": self.name,
             "password": password,
-            "ssl": ssl.create_default_context(cafile=str(self.ca_bundle)),
+            "ssl": self.tls,
             "target_session_attrs": "read-write",
             "server_settings": {
                 "application_name": self.application,
@@ -251,9 +257,15 @@ class Component(Base):
             timeout=self._wait_seconds,
             connection_class=_Connection,
         )
+        # The first token costs half a second; no request needs to wait for it.
+        self._warming = asyncio.create_task(self._warm_up())
         self._metrics.count("DatabaseErrors", 0)
         self._metrics.gauge("DatabaseConnections", pool.get_size)
         self._metrics.gauge("DatabaseConnectionsIdle", pool.get_idle_size)
+
+    async def _warm_up(self) -> None:
+        with contextlib.suppress(CredentialsError):  # A request will say so.
+            await asyncio.to_thread(self._settings.token.get)
 
     async def stop(self) -> None:
         """Close the connections."""

@@ -136,7 +136,10 @@ class Component(Base):
     operations = (features,)
 
     def __init__(self, env: Environment, settings: Settings, metrics: Metrics) -> None:
-        self.flags = Flags()
+        try:
+            self.flags = Flags()
+        except FlagsError as error:
+            env.problem(str(error))
         self._metrics = metrics
         self._stopped = threading.Event()
         self._answered_at: float | None = None

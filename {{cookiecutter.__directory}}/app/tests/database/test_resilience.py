@@ -116,7 +116,7 @@ def test_database_that_does_not_answer(
 ) -> None:
     limits = {"DB_WAIT_SECONDS": "2", "DB_STATEMENT_SECONDS": "2"}
     with running({**own_environment, **limits}) as service:
-        assert write(service).status == 201
+        wait_until(lambda: write(service).status == 201)
         server.freeze(frozen=True)
         try:
             for answer in (service.ask("GET", "/items"), write(service)):
@@ -159,7 +159,7 @@ def test_database_that_comes_later(environment: dict[str, str]) -> None:
 def test_pool_that_is_used_up(own_environment: dict[str, str], server: LocalPostgres) -> None:
     small = {**own_environment, "DB_POOL_SIZE": "1", "DB_WAIT_SECONDS": "1"}
     with running(small) as service:
-        assert write(service).status == 201
+        wait_until(lambda: write(service).status == 201)
         fault = Fault(at="FROM items WHERE id >", action="delay", seconds=6)
         server.front.faults.append(fault)
         slow = threading.Thread(target=lambda: service.ask("GET", "/items"))

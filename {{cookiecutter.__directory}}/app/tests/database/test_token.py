@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import datetime
+import subprocess
+import sys
+from pathlib import Path
 from unittest import mock
 
 import botocore.session
@@ -10,7 +13,7 @@ import pytest
 
 from app.components import database
 from app.components.database import IamToken
-from app.tests.service import running
+from app.tests.service import ROOT, running
 from local.dev.database import user
 from local.postgres import LocalPostgres, check_token
 
@@ -93,3 +96,19 @@ def test_no_credentials(own_environment: dict[str, str]) -> None:
         assert answer.status == 503
         assert "no AWS credentials" in str(service.lines())
         assert b"credentials" not in answer.body
+
+
+def test_a_bundle_without_certificates(own_environment: dict[str, str], tmp_path: Path) -> None:
+    bundle = tmp_path / "bundle.pem"
+    bundle.write_text("nothing")
+    ended = subprocess.run(
+        [sys.executable, "-m", "app"],
+        cwd=ROOT,
+        env={**own_environment, "DB_CA_BUNDLE": str(bundle)},
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert ended.returncode == 1
+    assert "no certificates in PEM form" in ended.stderr
+    assert "Traceback" not in ended.stderr
