@@ -11,6 +11,14 @@ from rehearsal.policies import log_key, log_refusal
 from rehearsal.simulator.moto_additions.gaps import gap, wraps
 
 
+@gap("aws_lb", "without a scheme it has none; on AWS it faces the internet")
+@wraps(ELBv2Backend, "create_load_balancer")
+def create_load_balancer(original: Any, backend: ELBv2Backend, *args: Any, **kwargs: Any) -> Any:
+    balancer = original(backend, *args, **kwargs)
+    balancer.scheme = balancer.scheme or "internet-facing"
+    return balancer
+
+
 @gap("aws_lb", "logs are turned on although the bucket refuses them; AWS writes a test file first")
 @wraps(ELBv2Backend, "modify_load_balancer_attributes")
 def modify_load_balancer_attributes(

@@ -4,11 +4,11 @@ from typing import Any
 
 from flask import request as http_request
 from moto.iam.access_control import PermissionResult
-from moto.s3.models import FakeBucket, FakeDeleteMarker, S3Backend
+from moto.s3.models import FakeBucket, FakeDeleteMarker
 from moto.s3.responses import S3Response
 
 from rehearsal.policies import Request, decide
-from rehearsal.simulator.moto_additions.gaps import gap, wraps
+from rehearsal.simulator.moto_additions.gaps import adds, gap, wraps
 
 
 @gap(
@@ -70,25 +70,9 @@ def get_permission(_original: Any, bucket: FakeBucket, action: str, resource: st
 
 
 @gap("aws_s3_bucket", "a versioned bucket with delete markers cannot be emptied (force_destroy)")
-@wraps(S3Backend, "delete_object")
-def delete_object(
-    original: Any,
-    backend: S3Backend,
-    bucket_name: str,
-    key_name: str,
-    version_id: str | None = None,
-    bypass: bool = False,
-) -> Any:
-    keys = backend.get_bucket(bucket_name).keys
-    versions = keys.getlist(key_name) or []
-    marker = next((v for v in versions if v.version_id == version_id), None)
-    if not isinstance(marker, FakeDeleteMarker):
-        return original(backend, bucket_name, key_name, version_id, bypass)
-    if rest := [version for version in versions if version is not marker]:
-        keys.setlist(key_name, rest)
-    else:
-        keys.pop(key_name)
-    return True, {"version-id": version_id, "delete-marker": "true"}
+@adds(FakeDeleteMarker)
+def dispose(self: FakeDeleteMarker, garbage: bool = False) -> None:
+    """Free nothing: a marker has no content."""
 
 
 @gap("aws_s3_bucket_logging", "a target policy with a statement for everyone breaks the call")
