@@ -377,3 +377,34 @@ def test_a_newcomer_finds_everything_in_two_clicks(bake: Bake, options: Options)
         path, _, anchor = answer.partition("#")
         assert path in seen, question
         assert not anchor or anchor in anchors(project.path / path), question
+
+
+# --- Messages
+
+# Said by AWS, PostgreSQL, Terraform or GitHub, not by this repository's code.
+MESSAGES_OF_OTHERS = {"InvalidRestoreTime", "Cannot find upgrade target", "permission denied for schema"}
+
+
+@cache
+def spoken(root: Path) -> str:
+    """All text of the code, with strings that go on in the next line joined."""
+    folders = ("app", "infra", "local", "ops", "role_manager")
+    files = [path for name in folders for path in (root / name).rglob("*") if path.suffix in (".py", ".tf")]
+    code = "\n".join(path.read_text(encoding="utf-8") for path in files)
+    return re.sub(r'"\s*\n\s*(?:\+ )?f?"', "", code)
+
+
+@main_option_sets
+def test_messages_that_runbooks_quote_are_said_by_the_code(bake: Bake, options: Options) -> None:
+    project = bake(**options)
+    missing = []
+    for document in documents(project):
+        if "/runbooks/" not in document.name:
+            continue
+        for row in re.findall(r"^\| ([^|]+) \|", document.text.split("## If it goes wrong")[-1], re.MULTILINE):
+            for quoted in set(re.findall(r"`([^`]+)`", row)) - MESSAGES_OF_OTHERS:
+                if quoted.startswith("make "):
+                    continue
+                parts = [part.strip() for part in quoted.split("…") if part.strip()]
+                missing += [f"{document.name}: {quoted}" for part in parts if part not in spoken(project.path)]
+    assert missing == []
