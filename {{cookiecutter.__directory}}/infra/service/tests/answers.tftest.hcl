@@ -134,28 +134,6 @@ run "government_with_flags_and_email" {
   }
 }
 
-run "pagerduty" {
-  command = plan
-
-  variables {
-    project_file = "./tests/complete.yaml"
-  }
-
-  override_data {
-    target = data.aws_ssm_parameters_by_path.environment[0]
-    values = { names = ["/shop/prod/incident-url"] }
-  }
-  override_data {
-    target = data.aws_ssm_parameter.incident[0]
-    values = { value = "https://events.pagerduty.com/integration/KEY/enqueue" }
-  }
-
-  assert {
-    condition     = one(aws_sns_topic_subscription.incident).protocol == "https" && one(aws_sns_topic_subscription.incident).endpoint_auto_confirms && output.incident_subscribed
-    error_message = "PagerDuty confirms by itself"
-  }
-}
-
 run "an_address_where_a_url_belongs_is_refused" {
   command = plan
 

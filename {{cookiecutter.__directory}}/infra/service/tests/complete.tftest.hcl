@@ -36,6 +36,15 @@ variables {
 }
 
 run "dev" {
+  override_data {
+    target = data.aws_ssm_parameters_by_path.environment[0]
+    values = { names = ["/shop/dev/image", "/shop/dev/incident-url"] }
+  }
+  override_data {
+    target = data.aws_ssm_parameter.incident[0]
+    values = { value = "https://events.pagerduty.com/integration/KEY/enqueue" }
+  }
+
   # Who reaches whom.
   assert {
     condition = alltrue([
@@ -347,8 +356,11 @@ run "dev" {
     error_message = "the topic is encrypted with the customer key; this service's alarms and events may publish"
   }
   assert {
-    condition     = length(aws_sns_topic_subscription.incident) == 0 && !output.incident_subscribed
-    error_message = "without the parameter there is no subscription yet"
+    condition = (
+      one(aws_sns_topic_subscription.incident).protocol == "https" && one(aws_sns_topic_subscription.incident).endpoint_auto_confirms &&
+      nonsensitive(one(aws_sns_topic_subscription.incident).endpoint) == "https://events.pagerduty.com/integration/KEY/enqueue" && output.incident_subscribed
+    )
+    error_message = "PagerDuty is subscribed with the URL of the parameter, and confirms by itself"
   }
 
   # Logs.
@@ -397,6 +409,10 @@ run "prod_is_protected" {
   assert {
     condition     = aws_lb.service.enable_deletion_protection && !aws_s3_bucket.logs.force_destroy
     error_message = "the load balancer and the logs cannot be deleted in one step"
+  }
+  assert {
+    condition     = length(aws_sns_topic_subscription.incident) == 0 && !output.incident_subscribed
+    error_message = "without the parameter there is no subscription yet"
   }
   assert {
     condition     = one(aws_acm_certificate.service).domain_name == "shop.example.com"

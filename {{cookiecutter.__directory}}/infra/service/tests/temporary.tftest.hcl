@@ -1,4 +1,4 @@
-# A Terraform workspace beside dev: a service of its own on dev's network and database, without protections.
+# A Terraform workspace beside prod: a service of its own on prod's network and database, without protections.
 
 mock_provider "aws" {
   source = "./tests/mocks"
@@ -10,17 +10,17 @@ variables {
   workspace    = "pr-12"
 }
 
-run "beside_dev" {
+run "beside_prod" {
   variables {
-    environment = "dev"
+    environment = "prod"
   }
 
   assert {
     condition = (
-      data.aws_vpc.network.tags == tomap({ Name = "shop-dev" }) && one(data.aws_rds_cluster.database).cluster_identifier == "shop-dev" &&
-      one(data.aws_security_group.database).name == "shop-dev-database" && data.aws_ecr_repository.build.name == "shop"
+      data.aws_vpc.network.tags == tomap({ Name = "shop-prod" }) && one(data.aws_rds_cluster.database).cluster_identifier == "shop-prod" &&
+      one(data.aws_security_group.database).name == "shop-prod-database" && data.aws_ecr_repository.build.name == "shop"
     )
-    error_message = "it is on dev's network and database"
+    error_message = "it is on prod's network and database"
   }
   assert {
     condition = alltrue([
@@ -35,41 +35,32 @@ run "beside_dev" {
           aws_cloudwatch_metric_alarm.errors.alarm_name, aws_cloudwatch_metric_alarm.latency.alarm_name,
         ],
         values(aws_cloudwatch_metric_alarm.service)[*].alarm_name,
-      ) : startswith(name, "shop-dev-pr-12")
+      ) : startswith(name, "shop-prod-pr-12")
     ])
     error_message = "whatever it makes has a name of its own"
   }
   assert {
     condition = alltrue([
       for group in [aws_cloudwatch_log_group.service, aws_cloudwatch_log_group.sessions] :
-      startswith(group.name, "/shop/dev/pr-12/") && group.retention_in_days == 7
+      startswith(group.name, "/shop/prod/pr-12/") && group.retention_in_days == 7
     ])
     error_message = "its logs are its own and short-lived"
   }
   assert {
-    condition     = output.url == "https://pr-12.dev.shop.example.com"
-    error_message = "it answers below dev's name"
+    condition     = !aws_lb.service.enable_deletion_protection && aws_s3_bucket.logs.force_destroy
+    error_message = "it can be taken down at once, although prod is protected"
+  }
+  assert {
+    condition     = output.url == "https://pr-12.prod.shop.example.com"
+    error_message = "it answers below prod's name"
   }
   assert {
     condition     = length(aws_cloudwatch_metric_alarm.database) == 0 && length(data.aws_ssm_parameters_by_path.environment) == 0 && length(aws_sns_topic_subscription.incident) == 0
-    error_message = "dev watches the database; nobody is called for a temporary environment"
+    error_message = "prod watches the database; nobody is called for a temporary environment"
   }
   assert {
-    condition     = one(aws_ecs_service.service.alarms).alarm_names == toset(["shop-dev-pr-12-errors", "shop-dev-pr-12-latency"])
+    condition     = one(aws_ecs_service.service.alarms).alarm_names == toset(["shop-prod-pr-12-errors", "shop-prod-pr-12-latency"])
     error_message = "its deployments are rolled back on its own alarms"
-  }
-}
-
-run "beside_prod_it_is_not_protected" {
-  command = plan
-
-  variables {
-    environment = "prod"
-  }
-
-  assert {
-    condition     = !aws_lb.service.enable_deletion_protection && aws_s3_bucket.logs.force_destroy
-    error_message = "it can be taken down at once"
   }
 }
 
