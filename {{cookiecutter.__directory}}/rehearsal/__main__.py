@@ -10,6 +10,7 @@ from __future__ import annotations
 import argparse
 import signal
 import sys
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from types import FrameType
 
@@ -63,13 +64,16 @@ def _rehearse(rehearsal: Rehearsal, progress: Progress, *, only: str | None, kee
             rehearsal.incident_url()
             rehearsal.up()
             rehearsal.prove()
-            rehearsal.use()
+            with ThreadPoolExecutor(1) as pool:
+                # The service waits for its next look at the flags: time for plans.
+                plans = pool.submit(rehearsal.plan_again)
+                rehearsal.use()
+                plans.result()
             rehearsal.findings.proved_after = progress.elapsed
             progress.say(f"{clock(progress.elapsed)}  ✓ applied and proved")
             if keep:
                 report.write(rehearsal, progress, worked=True)
                 kept.wait(rehearsal, progress)
-            rehearsal.plan_again()
             rehearsal.change()
             rehearsal.destroy()
             code = 0

@@ -25,7 +25,7 @@ def image(tmp_path: Path) -> Path:
 
 
 def run(image: Path, code: str, **changes: Any) -> subprocess.CompletedProcess[str]:
-    specification = {
+    specification: dict[str, Any] = {
         "directory": str(image),
         "places": {},
         "published": {},

@@ -75,12 +75,13 @@ def simulator(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Simulator]:
 
 def test_a_call_that_it_lacks_is_refused_at_once_by_name(simulator: Simulator) -> None:
     began = time.monotonic()
-    for service, call, arguments in (
+    calls: list[tuple[str, str, dict[str, str]]] = [
         ("rds", "describe_db_engine_versions", {}),
         ("xray", "get_groups", {}),
         ("ec2", "describe_fpga_images", {}),
         ("appconfig", "list_extensions", {}),
-    ):
+    ]
+    for service, call, arguments in calls:
         with pytest.raises(ClientError, match="SimulatorLacksThisCall"):
             getattr(simulator.client(service), call)(**arguments)
     assert time.monotonic() - began < 15
