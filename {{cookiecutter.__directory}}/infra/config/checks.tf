@@ -153,9 +153,6 @@ locals {
       for name in try(local.settings.database_roles.retired, []) : "database_roles.retired: ${name} is also under roles"
       if contains(keys(local.roles), name)
     ],
-    var.environment != null && !contains(keys(local.environments), coalesce(var.environment, "-")) ? [
-      "environment ${var.environment}: not in project.yaml, which has ${join(", ", keys(local.environments))}"
-    ] : [],
     local.temporary && !can(regex("^[a-z0-9]+(-[a-z0-9]+)*$", var.workspace)) ? [
       "workspace ${var.workspace}: lower-case letters, digits and single hyphens"
     ] : [],

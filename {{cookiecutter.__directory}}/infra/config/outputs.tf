@@ -20,6 +20,11 @@ output "environment" {
       alarms    = local.alarms
     },
   )
+
+  precondition {
+    condition     = var.environment == null || contains(keys(local.environments), coalesce(var.environment, "-"))
+    error_message = "environment ${coalesce(var.environment, "-")}: not in project.yaml, which has ${join(", ", keys(local.environments))}"
+  }
 }
 
 output "database_roles" {

@@ -116,7 +116,7 @@ run "unknown_environment_is_refused" {
     project_file = "./tests/minimal.yaml"
     environment  = "dev"
   }
-  expect_failures = [output.project]
+  expect_failures = [output.environment]
 }
 
 run "project_yaml_of_this_repository" {
