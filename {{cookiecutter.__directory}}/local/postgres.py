@@ -374,8 +374,7 @@ class Front:
             pass  # the client or the server went away, or a fault or shutdown closes the connection
         finally:
             self._tasks.discard(task)
-            with contextlib.suppress(Exception):
-                writer.close()
+            await _close(writer)
 
     async def _serve(
         self, session: Session, reader: asyncio.StreamReader, writer: asyncio.StreamWriter
@@ -415,8 +414,7 @@ class Front:
             await self._authenticate(session, reader, writer, backend_reader)
             await self._relay(session, reader, writer, backend_reader, backend_writer)
         finally:
-            with contextlib.suppress(Exception):
-                backend_writer.close()
+            await _close(backend_writer)
 
     async def _authenticate(
         self,
@@ -523,6 +521,15 @@ class Front:
                 fault.times -= 1
                 return fault
         return None
+
+
+async def _close(writer: asyncio.StreamWriter) -> None:
+    """Close a connection; not politely for longer than a moment, since the other side may be gone."""
+    with contextlib.suppress(Exception):
+        writer.close()
+        await asyncio.wait_for(writer.wait_closed(), 0.5)
+    with contextlib.suppress(Exception):
+        writer.transport.abort()
 
 
 def _tls_context(certificate: trustme.LeafCert) -> ssl.SSLContext:
@@ -1063,7 +1070,10 @@ def _stop_leftover_server(data: Path) -> None:
         return
     # A process of that number may be anybody's after a reboot: it must be a postgres of this directory.
     answer = subprocess.run(
-        ["ps", "-o", "args=", "-p", str(process)], capture_output=True, text=True, check=False
+        ["ps", "-ww", "-o", "args=", "-p", str(process)],
+        capture_output=True,
+        text=True,
+        check=False,
     )
     if str(data) not in answer.stdout:
         return

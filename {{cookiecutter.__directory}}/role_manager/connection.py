@@ -11,6 +11,7 @@ import ipaddress
 import json
 import socket
 import ssl
+import struct
 import time
 import urllib.parse
 from collections.abc import Callable, Iterator, Mapping
@@ -92,10 +93,9 @@ class Timeouts:
 class Session:
     """A connection that reports its failures as this module's exceptions."""
 
-    def __init__(self, connection: pg8000.native.Connection) -> None:
+    def __init__(self, connection: pg8000.native.Connection, raw: socket.socket) -> None:
         self._connection = connection
-        version = str(connection.parameter_statuses.get("server_version", ""))
-        self.version = version
+        self._raw = raw
 
     def run(self, sql: str) -> list[list[Any]]:
         """Run SQL, which may be several statements, in one round trip; return the rows of all.
@@ -119,6 +119,7 @@ class Session:
         """End the session; the server rolls back what was not committed."""
         with contextlib.suppress(pg8000.native.Error, OSError):
             self._connection.close()
+        _close(self._raw)
 
 
 @contextlib.contextmanager
@@ -150,7 +151,7 @@ def connect(
     timeouts = timeouts or Timeouts()
     for attempt in range(1, attempts + 1):
         try:
-            session = Session(_open(server, user, password(), settings or {}, timeouts))
+            session = Session(*_open(server, user, password(), settings or {}, timeouts))
             break
         except _NotNow as error:
             if attempt == attempts:
@@ -168,33 +169,33 @@ class _NotNow(Exception):  # noqa: N818 - a signal inside this module, not an er
 
 def _open(
     server: Server, user: str, password: str, settings: Mapping[str, str], timeouts: Timeouts
-) -> pg8000.native.Connection:
+) -> tuple[pg8000.native.Connection, socket.socket]:
     where = f"{server.host}:{server.port}"
-    raw: socket.socket | None = None
     try:
-        try:
-            raw = _socket(server, timeouts)
-        except OSError as error:
-            message = f"{where} cannot be reached: {_reason(error)}. Check the host, the port and the security groups"
-            raise _NotNow(message) from None
+        raw = _socket(server, timeouts)
+    except ssl.SSLCertVerificationError as error:
+        raise ConnectionFailedError(
+            f"{where} is not trusted: {error.verify_message}. No password was sent. Its certificate "
+            f"must be for {server.host} and signed by an authority in {server.ca_bundle.name}"
+        ) from None
+    except OSError as error:
+        raise _NotNow(
+            f"{where} cannot be reached: {_reason(error)}. Check the host, the port and the "
+            "security groups"
+        ) from None
+    try:
         connection = pg8000.native.Connection(
             user,
             host=server.host,
             database=server.database,
             password=password,
             sock=raw,
-            ssl_context=_tls(server) if server.encrypted else False,
+            ssl_context=False,  # the socket is encrypted already, see _socket
             application_name="role-manager",
             startup_params=dict(settings),
         )
     except BaseException as error:
-        if raw is not None:
-            raw.close()
-        if isinstance(error, ssl.SSLCertVerificationError):
-            raise ConnectionFailedError(
-                f"{where} is not trusted: {error.verify_message}. No password was sent. Its certificate "
-                f"must be for {server.host} and signed by an authority in {server.ca_bundle.name}"
-            ) from None
+        _close(raw)
         if isinstance(error, pg8000.native.DatabaseError):
             failure = StatementError(error.args[0])
             if failure.state in _TRY_AGAIN:
@@ -205,31 +206,49 @@ def _open(
                 ) from None
             raise ConnectionFailedError(f"{where}: {failure}") from None
         if isinstance(error, pg8000.native.InterfaceError | OSError):
-            if "refuses SSL" in str(error):
-                raise ConnectionFailedError(
-                    f"{where} does not offer TLS. No password was sent"
-                ) from None
             raise _NotNow(f"{where} closed the connection: {_reason(error)}") from None
         raise
     # The server ends a long statement itself; this is for a server that is gone.
-    connection._usock.settimeout(timeouts.statement + 10)
-    return connection
+    raw.settimeout(timeouts.statement + 10)
+    return connection, raw
 
 
 def _socket(server: Server, timeouts: Timeouts) -> socket.socket:
     if server.host.startswith("/"):
-        local = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
-        local.settimeout(timeouts.connect)
+        raw = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
+        raw.settimeout(timeouts.connect)
+        address: Any = f"{server.host}/.s.PGSQL.{server.port}"
         try:
-            local.connect(f"{server.host}/.s.PGSQL.{server.port}")
+            raw.connect(address)
         except OSError:
-            local.close()
+            raw.close()
             raise
-        return local
+        return raw
     raw = socket.create_connection((server.host, server.port), timeouts.connect)
-    raw.setsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1)
-    raw.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
-    return raw
+    try:
+        raw.setsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1)
+        raw.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+        if not server.encrypted:
+            return raw
+        context = _tls(server)
+        # The request for TLS: https://www.postgresql.org/docs/current/protocol-flow.html
+        raw.sendall(struct.pack("!ii", 8, 80877103))
+        if raw.recv(1) == b"S":
+            return context.wrap_socket(raw, server_hostname=server.host)
+    except BaseException:
+        _close(raw)
+        raise
+    _close(raw)
+    raise ConnectionFailedError(
+        f"{server.host}:{server.port} does not offer TLS. No password was sent"
+    )
+
+
+def _close(raw: socket.socket) -> None:
+    """Close at once, whatever files and tracebacks still refer to the socket."""
+    with contextlib.suppress(OSError):
+        if (number := raw.detach()) >= 0:
+            socket.close(number)
 
 
 def _tls(server: Server) -> ssl.SSLContext:

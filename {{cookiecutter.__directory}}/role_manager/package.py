@@ -23,6 +23,7 @@ import tempfile
 import zipfile
 from collections.abc import Iterator, Sequence
 from pathlib import Path
+from typing import Any
 
 import yaml
 
@@ -174,13 +175,9 @@ def missing_authority(region: str, bundle: Path) -> str | None:
     """Say what to do when the bundle has no certificate authority of a region, else None."""
     context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
     context.load_verify_locations(cafile=bundle)
-    names = {
-        value
-        for certificate in context.get_ca_certs()
-        for part in certificate.get("subject", ())
-        for key, value in (part if isinstance(part, tuple) else ())
-        if key == "commonName"
-    }
+    # Subjects are tuples of tuples of pairs; the types of ssl say less.
+    subjects: Any = [certificate["subject"] for certificate in context.get_ca_certs()]
+    names = {dict(parts[0] for parts in subject).get("commonName", "") for subject in subjects}
     if any(re.match(rf"Amazon RDS {re.escape(region)} Root CA ", name) for name in names):
         return None
     url = next(url for prefix, url in _BUNDLES.items() if region.startswith(prefix))
