@@ -489,11 +489,10 @@ def drawn(project: Project) -> set[str]:
     return seen.cards.keys() | seen.groups.keys()
 
 
-@pytest.mark.parametrize("options", MAIN, ids=label)
-def test_every_component_is_in_the_terraform(bake: Bake, options: Options) -> None:
-    project = bake(**options)
+def missing_components(project: Project) -> list[str]:
+    """What the picture shows and the Terraform does not make."""
     layers, boxes = resources(project), drawn(project)
-    missing = [
+    return [
         f"{name}: {layer} has no {claim}"
         for name, entry in entries().items()
         if name in boxes
@@ -501,15 +500,15 @@ def test_every_component_is_in_the_terraform(bake: Bake, options: Options) -> No
         for claim in claimed
         if not any(claims(claim, address) for address in layers.get(layer, {}))
     ]
-    assert missing == []
 
 
-@pytest.mark.parametrize("options", MAIN, ids=label)
-def test_every_resource_belongs_to_a_component(bake: Bake, options: Options) -> None:
-    """A resource of a component that is not in the picture is made for an answer only: `count` or `for_each`."""
-    project = bake(**options)
+def unknown_resources(project: Project) -> list[str]:
+    """What the Terraform makes and no component of the source is.
+
+    A resource of a component that is not in the picture must be made for an answer only: `count` or `for_each`.
+    """
     boxes, supporting = drawn(project), source()["supporting"]
-    unknown = []
+    out = []
     for layer, blocks in resources(project).items():
         owners = [
             (name, claim) for name, entry in entries().items() for claim in entry.get("resources", {}).get(layer, [])
@@ -517,9 +516,73 @@ def test_every_resource_belongs_to_a_component(bake: Bake, options: Options) -> 
         for address, block in sorted(blocks.items()):
             found = {name for name, claim in owners if claims(claim, address)}
             conditional = re.search(r"^  (count|for_each) ", block, re.MULTILINE)
-            if not (found & boxes or (found and conditional) or address.split(".")[0] in supporting):
-                unknown.append(f"{layer}: {address}: add it to a component's `resources` or to [supporting]")
-    assert unknown == [], f"see {diagram.SOURCE / 'architecture.toml'}"
+            known = found & boxes or (found and conditional) or address.split(".")[0] in supporting
+            if not known and not address.startswith(RULES):
+                out.append(f"{layer}: {address}: add it to a component's `resources` or to [supporting]")
+    return out
+
+
+RULES = ("aws_vpc_security_group_ingress_rule.", "aws_vpc_security_group_egress_rule.")
+
+
+def wrong_lines(project: Project) -> list[str]:
+    """Lines that no security group lets through on their port, and rules that let through what no line shows."""
+    layers = resources(project)
+    lines = shapes(parse(project.path / PICTURE)).lines
+    named, out = set(), []
+    for entry in source()["connection"]:
+        name = f"{entry['from']}--{entry['to']}"
+        for layer, addresses in entry.get("rules", {}).items():
+            named |= {(layer, address) for address in addresses}
+            for address in addresses if name in lines else []:
+                block, ports = layers.get(layer, {}).get(address), label_ports(entry)
+                if block is None:
+                    out.append(f"{name}: {layer} has no {address}")
+                elif ports and not port_of(block) & ports:
+                    out.append(f"{name}: {address} is for the port {port_of(block)}, not {ports}")
+    made = {(layer, address) for layer, blocks in layers.items() for address in blocks if address.startswith(RULES)}
+    return out + [f"{layer}: {address} is in no connection's `rules`" for layer, address in sorted(made - named)]
+
+
+@pytest.mark.parametrize("options", MAIN, ids=label)
+def test_picture_and_terraform_agree(bake: Bake, options: Options) -> None:
+    project = bake(**options)
+    assert missing_components(project) == []
+    assert unknown_resources(project) == [], f"see {diagram.SOURCE / 'architecture.toml'}"
+    assert wrong_lines(project) == []
+
+
+SABOTAGE = [
+    ("service/load-balancer.tf", r'"aws_lb" "service"', '"aws_alb" "service"', "has no aws_lb"),
+    ("service/main.tf", r"\Z", 'resource "aws_sqs_queue" "jobs" {\n}\n', "aws_sqs_queue.jobs"),
+    ("network/main.tf", r"\Z", 'resource "aws_s3_bucket" "more" {\n}\n', "aws_s3_bucket.more"),
+    ("service/security-groups.tf", r'rule" "service_to_database"', 'rule" "service_to_all"', "has no"),
+    ("service/security-groups.tf", r"5432", "5433", "not {'5432'}"),
+    ("service/security-groups.tf", r"\Z", f'resource "{RULES[0][:-1]}" "ssh" {{\n}}\n', "in no connection"),
+]
+
+
+@pytest.mark.parametrize(("file", "before", "after", "finding"), SABOTAGE)
+def test_disagreement_is_found(bake: Bake, tmp_path: Path, file: str, before: str, after: str, finding: str) -> None:
+    path = bake.copy(tmp_path / "project").path / "infra" / file
+    path.write_text(re.sub(before, after, path.read_text(encoding="utf-8")), encoding="utf-8")
+    project = Project(tmp_path / "project", {})
+    found = missing_components(project) + unknown_resources(project) + wrong_lines(project)
+    assert any(finding in problem for problem in found), found
+
+
+def label_ports(entry: dict[str, Any]) -> set[str]:
+    """The ports that a connection's texts name, whatever the answers."""
+    text = entry["label"] if isinstance(entry["label"], str) else " ".join(item["is"] for item in entry["label"])
+    return set(re.findall(r"\b\d{2,5}\b", text))
+
+
+def port_of(block: str) -> set[str]:
+    """The port of a security group rule."""
+    return {
+        "8000" if port == "local.container_port" else port
+        for port in re.findall(r"^  (?:from|to)_port += (\S+)$", block, re.MULTILINE)
+    }
 
 
 def test_what_supports_is_used(bake: Bake) -> None:
