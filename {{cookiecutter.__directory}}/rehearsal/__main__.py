@@ -8,6 +8,7 @@ works, 1 it does not, 2 this machine cannot rehearse or the options are wrong, 1
 from __future__ import annotations
 
 import argparse
+import contextlib
 import signal
 import sys
 from concurrent.futures import ThreadPoolExecutor
@@ -52,31 +53,16 @@ def _interrupt(_number: int, _frame: FrameType | None) -> None:
 
 
 def _rehearse(rehearsal: Rehearsal, progress: Progress, *, only: str | None, keep: bool) -> int:
-    code = 1
+    worked = False
     with rehearsal.running():
         try:
             rehearsal.bootstrap()
             rehearsal.zone()
             if only in PROOFS_OF:
                 rehearsal.up_to(only)
-                code = 0
-                return code
-            rehearsal.incident_url()
-            rehearsal.up()
-            rehearsal.prove()
-            with ThreadPoolExecutor(1) as pool:
-                # The service waits for its next look at the flags: time for plans.
-                plans = pool.submit(rehearsal.plan_again)
-                rehearsal.use()
-                plans.result()
-            rehearsal.findings.proved_after = progress.elapsed
-            progress.say(f"{clock(progress.elapsed)}  ✓ applied and proved")
-            if keep:
-                report.write(rehearsal, progress, worked=True)
-                kept.wait(rehearsal, progress)
-            rehearsal.change()
-            rehearsal.destroy()
-            code = 0
+            else:
+                _all(rehearsal, progress, keep=keep)
+            worked = True
         except FailedError as error:
             rehearsal.findings.error = str(error)
             rehearsal.keep_logs()
@@ -84,9 +70,30 @@ def _rehearse(rehearsal: Rehearsal, progress: Progress, *, only: str | None, kee
             rehearsal.findings.error = "Interrupted."
             raise
         finally:
-            progress.close()
-            report.write(rehearsal, progress, worked=code == 0)
-    return code
+            if not (worked and keep):
+                progress.close()
+            report.write(rehearsal, progress, worked=worked)
+        if worked and keep:
+            with contextlib.suppress(KeyboardInterrupt):
+                kept.wait(rehearsal, progress)
+            progress.say("Stopping …")
+    return 0 if worked else 1
+
+
+def _all(rehearsal: Rehearsal, progress: Progress, *, keep: bool) -> None:
+    rehearsal.incident_url()
+    rehearsal.up()
+    rehearsal.prove()
+    with ThreadPoolExecutor(1) as pool:
+        # The service waits for its next look at the flags: time for plans.
+        plans = pool.submit(rehearsal.plan_again)
+        rehearsal.use()
+        plans.result()
+    rehearsal.findings.proved_after = progress.elapsed
+    progress.say(f"{clock(progress.elapsed)}  ✓ applied and proved")
+    if not keep:
+        rehearsal.change()
+        rehearsal.destroy()
 
 
 if __name__ == "__main__":

@@ -364,6 +364,8 @@ class Rehearsal:
                 for claim in result.claims
                 if not claim.holds
             ]
+            if self.findings.error:
+                raise FailedError(self.findings.error)
             if broken:
                 raise FailedError(
                     "These do not hold:\n" + "\n".join(f"  {line}" for line in broken)

@@ -897,6 +897,7 @@ def reachable(platform: Platform) -> list[Row]:
     # Something else in the VPC: its group may open any connection, and nobody's rules name it.
     stranger = Place("another machine in the VPC", others, ("stranger",))
     vpc.groups["stranger"] = {
+        "GroupName": "stranger",
         "IpPermissions": [],
         "IpPermissionsEgress": [{"IpProtocol": "-1", "IpRanges": [{"CidrIp": "0.0.0.0/0"}]}],
     }
