@@ -58,7 +58,8 @@ class Check:
 def run(*, offline: bool = False) -> list[Check]:
     """All checks. Those that need what is missing are left out, and the missing is a problem."""
     checks = [_python(), _terraform(), _docker(), *_optional_tools()]
-    projects: list[Project] = []
+    if any(check.name == "Terraform" and check.status == PROBLEM for check in checks):
+        return checks  # project.yaml is read with it
     try:
         base = load()
         projects = [load(name) for name in base.environments]

@@ -26,7 +26,6 @@ from typing import Any
 import boto3
 import pytest
 import yaml
-from moto.core import DEFAULT_ACCOUNT_ID as ACCOUNT
 from moto.ecs.models import EC2ContainerServiceBackend, ecs_backends
 from moto.moto_server.threaded_moto_server import ThreadedMotoServer
 
@@ -34,16 +33,18 @@ from ops import cli, ecs, flags
 from ops.project import load
 from ops.tests import miniature
 
-# AppConfig's deployments are not in moto; they are in the rehearsal's additions to it.
-from rehearsal.simulator.moto_additions import appconfig
+# What moto lacks is in the rehearsal's additions: AppConfig's deployments, conditions of bucket policies.
+from rehearsal.simulator.moto_additions import appconfig, s3
 
 ROOT = Path(__file__).parents[2]
 REGION = "us-east-1"
 APP = "shop"
+ACCOUNT = "123456789012"  # the one that moto simulates
 BUCKET = f"{APP}-tfstate-{ACCOUNT}-{REGION}"
 MEDIA_TYPE = "application/vnd.docker.distribution.manifest.v2+json"
 DIGEST = {name: f"sha256:{number * 64}" for name, number in (("old", "1"), ("new", "2"))}
 assert appconfig
+assert s3
 
 
 @dataclass(frozen=True)
@@ -224,8 +225,8 @@ def fargate(monkeypatch: pytest.MonkeyPatch) -> Fargate:
         tasks = original(backend, *args, **kwargs)
         for task in tasks:
             definition = backend.describe_task_definition(task.task_definition_arn)
-            container = definition.container_definitions[0]
-            overrides = (task.overrides or {}).get("containerOverrides", [{}])
+            container: Any = definition.container_definitions[0]
+            overrides: Any = (task.overrides or {}).get("containerOverrides", [{}])
             will.ran.append(
                 {
                     "image": container["image"],
@@ -247,8 +248,9 @@ def fargate(monkeypatch: pytest.MonkeyPatch) -> Fargate:
             if will.ends:
                 task.last_status = "STOPPED"
                 task.stopped_reason = will.reason
-                task.containers[0].exitCode = None if will.container_reason else will.exit_code
-                task.containers[0].reason = will.container_reason
+                ours: Any = task.containers[0]
+                ours.exitCode = None if will.container_reason else will.exit_code
+                ours.reason = will.container_reason
         return tasks
 
     monkeypatch.setattr(EC2ContainerServiceBackend, "run_task", run_task)
@@ -331,10 +333,10 @@ def deployed(
 
     The first test of a process deploys by the commands; later ones get the states and the things that it made.
     """
-    s3 = miniature._client("s3")
+    bucket = miniature._client("s3")
     if _states:
         for key, body in _states.items():
-            s3.put_object(Bucket=BUCKET, Key=key, Body=body)
+            bucket.put_object(Bucket=BUCKET, Key=key, Body=body)
         names = dict(load("dev").names)
         for layer in ("network", "build-repository", "database", "service"):
             miniature.make(layer, names, {"image_digest": DIGEST["old"]})
@@ -351,8 +353,8 @@ def deployed(
     assert result.code == 0, result.text
     fargate.ran.clear()
     role_manager.calls.clear()
-    for item in s3.list_objects_v2(Bucket=BUCKET)["Contents"]:
-        _states[item["Key"]] = s3.get_object(Bucket=BUCKET, Key=item["Key"])["Body"].read()
+    for item in bucket.list_objects_v2(Bucket=BUCKET)["Contents"]:
+        _states[item["Key"]] = bucket.get_object(Bucket=BUCKET, Key=item["Key"])["Body"].read()
     return account_ready
 
 

@@ -7,7 +7,6 @@ import re
 import shutil
 import subprocess
 import sys
-from collections.abc import Iterator
 from pathlib import Path
 
 import click
@@ -54,7 +53,7 @@ def test_every_operator_target_is_tested() -> None:
 
 
 @pytest.fixture
-def make(project: Settings) -> Iterator[Path]:
+def make(project: Settings) -> Path:
     """The project with the Makefile, and this Python as its environment."""
     root = project.path.parent
     for name in ("Makefile", "requirements-dev.txt", "requirements-uv.txt"):
@@ -67,7 +66,7 @@ def make(project: Settings) -> Iterator[Path]:
     (root / ".venv/bin/python").write_text(f'#!/bin/sh\nexec "{sys.executable}" "$@"\n')
     (root / ".venv/bin/python").chmod(0o755)
     (root / ".venv/.installed").touch()
-    yield root
+    return root
 
 
 @pytest.mark.parametrize("target", TARGETS)
