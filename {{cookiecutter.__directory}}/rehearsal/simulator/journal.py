@@ -10,6 +10,7 @@ import re
 import threading
 import time
 import traceback
+from collections import OrderedDict
 from collections.abc import Callable, Iterable
 from pathlib import Path
 from typing import Any
@@ -25,6 +26,7 @@ Application = Callable[[Environ, StartResponse], Iterable[bytes]]
 
 LACKS = "SimulatorLacksThisCall"
 FAILED = "SimulatorFailed"
+REMEMBERED = 200  # answers; a lost one is asked for again within a second or two
 
 
 class Journal:
@@ -38,12 +40,26 @@ class Journal:
         self.application = application
         self.file = path.open("a", buffering=1, encoding="utf-8")
         self.lock = threading.Lock()
+        # Answers of calls that changed something, by the number that an SDK gives to all tries of a call.
+        self.answers: OrderedDict[str, tuple[str, list[tuple[str, str]], bytes]] = OrderedDict()
 
     def __call__(self, environ: Environ, start_response: StartResponse) -> Iterable[bytes]:
         """Answer one call."""
         if environ.get("PATH_INFO") == "/rehearsal/credentials":
             return _credentials(start_response)
         started = time.time()
+        if length := int(environ.get("CONTENT_LENGTH") or 0):
+            # A connection that is closed with something unread is reset, and its answer lost.
+            environ["wsgi.input"] = io.BytesIO(environ["wsgi.input"].read(length))
+        invocation = environ.get("HTTP_AMZ_SDK_INVOCATION_ID", "")
+        if "attempt=1;" not in environ.get("HTTP_AMZ_SDK_REQUEST", "attempt=1;"):
+            # An answer can get lost on a busy machine. AWS knows a repeated call by its client token.
+            with self.lock:
+                given = self.answers.get(invocation)
+            if given is not None:
+                self.write(at=round(started, 3), repeated=invocation)
+                start_response(given[0], given[1])
+                return [given[2]]
         _sign_confirmation(environ)
         service = _service(environ)
         call = _call(environ, service)
@@ -80,6 +96,11 @@ class Journal:
             ms=round((time.time() - started) * 1000),
             **({"problem": problem} if problem else {}),
         )
+        if answer["status"].startswith("2") and invocation:
+            with self.lock:
+                self.answers[invocation] = (answer["status"], answer["headers"], body)
+                while len(self.answers) > REMEMBERED:
+                    self.answers.popitem(last=False)
         start_response(answer["status"], answer["headers"])
         return [body]
 
@@ -127,8 +148,7 @@ def _call(environ: Environ, service: str) -> str:
     if target := environ.get("HTTP_X_AMZ_TARGET"):
         return str(target).rpartition(".")[2]
     if environ.get("CONTENT_TYPE", "").startswith("application/x-www-form-urlencoded"):
-        body = environ["wsgi.input"].read(int(environ.get("CONTENT_LENGTH") or 0))
-        environ["wsgi.input"] = io.BytesIO(body)
+        body = environ["wsgi.input"].getvalue() if environ.get("CONTENT_LENGTH") else b""
         if action := parse_qs(body.decode(errors="replace")).get("Action"):
             return str(action[0])
     try:
