@@ -183,7 +183,7 @@ SABOTAGES = [
         "migrator: { profile: owner, login: iam",
         "migrator: { profile: owner, login: none",
         "database",
-        "migrator",
+        "my-app-dev-migrate logs in as migrator",
     ),
     Sabotage(
         "wrong environment variable name",

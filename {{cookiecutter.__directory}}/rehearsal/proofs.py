@@ -517,6 +517,13 @@ def database_roles(context: Context, result: Result) -> None:
     schema = roles["schemas"][0]
     owner = next((n for n, role in roles["roles"].items() if role["profile"] == "owner"), None)
     result.claim("one role owns the schema", owner, owner or "no role has the profile owner")
+    names = context.platform.names
+    if context.platform.service:
+        for family in (names["service"], names["migrate"]):
+            container = context.platform.task_definition(family)["containerDefinitions"][0]
+            user = str(_rows(container["environment"], "name", "value").get("DB_USER"))
+            refused = _try(context, user, "SELECT 1")
+            result.claim(f"{family} logs in as {user}", refused is None, refused or "")
     table = f'"{schema}"."rehearsal_probe"'
     tries = {
         "create": f"CREATE TABLE {table} (id int)",
@@ -569,7 +576,7 @@ def _try(context: Context, user: str, statement: str) -> str | None:
             ssl_context=trust,
         ) as connection:
             connection.run(statement)
-    except pg8000.native.DatabaseError as error:
+    except (pg8000.native.DatabaseError, pg8000.native.InterfaceError) as error:
         details = error.args[0]
         return str(details.get("M", details)) if isinstance(details, dict) else str(details)
     return None
