@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any, Protocol
 
 import yaml
+from filelock import FileLock
 
 from tests.options import CHOICES, Options
 from tools import template
@@ -69,23 +70,31 @@ class Project:
 
 
 class Bake:
-    """Renders the template once for each option set of a session."""
+    """Renders the template once for each option set, for all workers of a session."""
 
-    def __init__(self, cookies: Cookies) -> None:
-        """Render with pytest-cookies."""
+    def __init__(self, cookies: Cookies, shared: Path) -> None:
+        """Render with pytest-cookies into a folder that all workers see."""
         self._cookies = cookies
-        self._done: dict[frozenset[tuple[str, str]], tuple[Project, str]] = {}
+        self._shared = shared
+        self._used: dict[Path, Project] = {}
 
     def __call__(self, **options: str) -> Project:
         """The render for these options and defaults otherwise; it may not be written to.
 
         TypeError for an option that the template does not have, AssertionError when it is refused.
         """
-        key = frozenset(options.items())
-        if key not in self._done:
-            project = self.again(**options)
-            self._done[key] = project, digest(project.path)
-        return self._done[key][0]
+        key = hashlib.sha256(repr(sorted(options.items())).encode()).hexdigest()[:16]
+        kept = self._shared / key
+        if kept not in self._used:
+            with FileLock(f"{kept}.lock"):
+                if not (kept / "digest").exists():
+                    made = self.again(**options)
+                    kept.mkdir()
+                    shutil.move(made.path, kept)
+                    (kept / "digest").write_text(digest(kept / made.path.name))
+            (path,) = (folder for folder in kept.iterdir() if folder.is_dir())
+            self._used[kept] = Project(path, options)
+        return self._used[kept]
 
     def again(self, **options: str) -> Project:
         """A render that nobody else sees."""
@@ -101,11 +110,11 @@ class Bake:
     def copy(self, destination: Path, **options: str) -> Project:
         """A render in a folder of the test's own, to be changed."""
         project = self(**options)
-        shutil.copytree(project.path, destination, symlinks=True)
+        shutil.copytree(project.path, destination, symlinks=True, dirs_exist_ok=True)
         return Project(destination, options)
 
     def changed(self) -> Iterator[Project]:
         """The renders that a test has written to."""
-        for project, before in self._done.values():
-            if digest(project.path) != before:
+        for kept, project in self._used.items():
+            if digest(project.path) != (kept / "digest").read_text():
                 yield project

@@ -9,19 +9,27 @@ from pathlib import Path
 
 import pytest
 from cookiecutter import utils
+from hypothesis import settings
 from jinja2 import FileSystemBytecodeCache
 
 from tests.bakes import Bake, Cookies
 from tools import template
 
+# A busy machine is no reason to fail.
+settings.register_profile("no-deadline", deadline=None)
+settings.load_profile("no-deadline")
+
 
 @pytest.fixture(scope="session")
-def bake(cookies_session: Cookies, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Bake]:
+def bake(cookies_session: Cookies, tmp_path_factory: pytest.TempPathFactory, worker_id: str) -> Iterator[Bake]:
     """Render the template: see tests/bakes.py. Compiled Jinja is shared between renders."""
     cache = FileSystemBytecodeCache(str(tmp_path_factory.mktemp("jinja")))
+    base = tmp_path_factory.getbasetemp()
+    shared = (base if worker_id == "master" else base.parent) / "renders"
+    shared.mkdir(exist_ok=True)
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(utils, "StrictEnvironment", functools.partial(utils.StrictEnvironment, bytecode_cache=cache))
-        baker = Bake(cookies_session)
+        baker = Bake(cookies_session, shared)
         yield baker
     changed = [str(project.options) for project in baker.changed()]
     assert not changed, f"a test wrote into the shared render of {changed}: use bake.copy"

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import pytest
 from allpairspy import AllPairs
 
 from tools import template
@@ -41,3 +42,9 @@ def label(options: Options) -> str:
 MAIN: list[Options] = [{}, minimal(), *one_per_choice()]
 PAIRS: list[Options] = pairwise()
 EVERY: list[Options] = MAIN + [options for options in PAIRS if options not in MAIN]
+
+# `make test-fast` leaves the pairs out.
+every_option_set = pytest.mark.parametrize(
+    "options",
+    [pytest.param(options, id=label(options), marks=[] if options in MAIN else pytest.mark.slow) for options in EVERY],
+)

@@ -13,7 +13,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from hooks import pre_gen_project as rules
-from tests.options import EVERY, Options, label
+from tests.options import Options, every_option_set
 from tools import template
 
 RIGHT: dict[str, object] = {
@@ -26,7 +26,7 @@ def accepted(**answers: object) -> bool:
     return rules.problems(RIGHT | answers) == []
 
 
-@pytest.mark.parametrize("options", EVERY, ids=label)
+@every_option_set
 def test_every_option_set_is_accepted(options: Options) -> None:
     assert rules.problems(RIGHT | options) == []
 

@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from tests.bakes import Bake, Project
-from tests.options import EVERY, MAIN, Options, label
+from tests.options import MAIN, Options, every_option_set, label
 
 Table = dict[str, tuple[str, float, float]]
 """Component: what, USD idle, USD under load."""
@@ -40,7 +40,7 @@ def run(root: Path) -> subprocess.CompletedProcess[str]:
     return subprocess.run([sys.executable, "infra/costs.py"], cwd=root, capture_output=True, text=True, check=False)
 
 
-@pytest.mark.parametrize("options", EVERY, ids=label)
+@every_option_set
 def test_every_environment_has_a_bill_of_what_was_chosen(bake: Bake, options: Options) -> None:
     project = bake(**options)
     settings = project.settings

@@ -15,6 +15,8 @@ from tests.bakes import Bake, Project
 from tests.conftest import commit, git
 from tools import template
 
+pytestmark = pytest.mark.slow
+
 
 class Repository:
     """A project made by cruft from a template of the test's own."""

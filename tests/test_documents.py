@@ -16,10 +16,9 @@ from botocore import xform_name
 from botocore.exceptions import UnknownServiceError
 
 from tests.bakes import Bake, Project
-from tests.options import EVERY, MAIN, Options, label, minimal
+from tests.options import MAIN, Options, every_option_set, label, minimal
 from tools import template
 
-every_option_set = pytest.mark.parametrize("options", EVERY, ids=label)
 main_option_sets = pytest.mark.parametrize("options", MAIN, ids=label)
 
 

@@ -123,19 +123,21 @@ class Terminal:
         )
         os.close(inside)
         self.shown = ""
+        self._read = 0
 
-    def wait_for(self, words: str, seconds: float = 30) -> None:
-        """Read until the words appear after what was read before."""
-        start, until = len(self.shown), time.monotonic() + seconds
-        while words not in self.shown[start:]:
-            assert time.monotonic() < until, f"no {words!r} in {self.shown[start:]!r}"
+    def wait_for(self, words: str, seconds: float = 120) -> None:
+        """Read until the words appear after those that were waited for before."""
+        until = time.monotonic() + seconds
+        while (found := self.shown.find(words, self._read)) < 0:
+            assert time.monotonic() < until, f"no {words!r} in {self.shown[self._read :]!r}"
             if select.select([self.end], [], [], 0.2)[0]:
                 try:
                     read = os.read(self.end, 65536)
                 except OSError:  # Linux: the other end is closed
                     read = b""
-                assert read, f"ended without {words!r}: {self.shown[start:]}"
+                assert read, f"ended without {words!r}: {self.shown}"
                 self.shown += read.decode()
+        self._read = found + len(words)
 
     def type(self, line: str) -> None:
         """Type a line."""
@@ -155,7 +157,7 @@ def test_on_a_terminal_it_asks_and_asks_again_after_a_wrong_answer(home: dict[st
             terminal.wait_for(labels[name])
         terminal.type(answers.get(name, ""))
     terminal.wait_for("shop is ready")
-    assert terminal.process.wait(30) == 0
+    assert terminal.process.wait(120) == 0
     settings = yaml.safe_load((tmp_path / "shop" / "project.yaml").read_text(encoding="utf-8"))
     assert settings["description"] == "{{ it's typed }}"
     assert settings["owner"] == "Typed before"
@@ -169,7 +171,7 @@ def test_ctrl_c_stops_in_words_and_makes_nothing(home: dict[str, str], tmp_path:
     terminal.wait_for("Name of the application")
     terminal.type("\x04")  # end of input
     terminal.wait_for("nothing was made")
-    assert terminal.process.wait(30) != 0
+    assert terminal.process.wait(120) != 0
     assert not (tmp_path / "out").exists()
     assert "Traceback" not in terminal.shown
 

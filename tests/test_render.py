@@ -14,14 +14,12 @@ import yaml
 from cookiecutter.utils import create_env_with_context
 
 from tests.bakes import Bake, Project, digest
-from tests.options import EVERY, Options, label
+from tests.options import EVERY, Options, every_option_set, label
 from tools import template
 
 MANIFEST = "absent-paths.txt"
 # Computed from the answers after rendering, by hooks/post_gen_project.py.
 WRITTEN_BY_THE_HOOK = {"docs/costs.md", "docs/system-architecture.drawio", "docs/system-architecture.svg"}
-
-every_option_set = pytest.mark.parametrize("options", EVERY, ids=label)
 
 
 def absent(options: Options) -> list[str]:
@@ -51,10 +49,11 @@ def test_every_path_that_can_be_absent_is_in_the_template() -> None:
     assert not {path for path in listed if not (template.RENDERED_ROOT / path).exists()}
 
 
-# What must not be met in a repository without the component: in paths, and in the text of code and settings.
+# What must not be met in a repository without the component: in paths, and among its requirements. Terraform's files
+# of the service layer stay: they count on project.yaml, where the component can be turned on later.
 TRACES = {
     "database": (r"role_manager|role-manager|postgres|infra/database|migrat", r"psycopg|role_manager|pg8000"),
-    "feature_flags": (r"flag", r"appconfigdata"),
+    "feature_flags": (r"^(app|local|docs)/.*flag", r"appconfigdata"),
 }
 
 

@@ -22,6 +22,7 @@ def test_setup_lint_and_test_pass_and_leave_nothing_to_commit(bake: Bake, tmp_pa
     commit(project.path, "start")
     environment = {name: value for name, value in os.environ.items() if not name.startswith(("AWS_", "MAKE", "MFLAGS"))}
     environment["AWS_EC2_METADATA_DISABLED"] = "true"
+    failures = []
     for target in ("setup", "lint", "test"):
         result = subprocess.run(
             ["make", "--no-print-directory", target],
@@ -33,5 +34,8 @@ def test_setup_lint_and_test_pass_and_leave_nothing_to_commit(bake: Bake, tmp_pa
             text=True,
             check=False,
         )
-        assert result.returncode == 0, f"make {target}:\n{result.stdout[-20_000:]}"
-    assert git(project.path, "status", "--short") == ""
+        if result.returncode != 0:
+            failures.append(f"make {target}:\n{result.stdout[-20_000:]}")
+    if left := git(project.path, "status", "--short"):
+        failures.append(f"left to commit:\n{left}")
+    assert not failures, "\n".join(failures)

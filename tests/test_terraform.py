@@ -16,7 +16,7 @@ import pytest
 
 from hooks import pre_gen_project as rules
 from tests.bakes import Bake, Project, digest
-from tests.options import EVERY, MAIN, Options, label, minimal
+from tests.options import EVERY, MAIN, Options, every_option_set, label, minimal
 from tests.terraform import Terraform, copy_infra, layers, mocked_provider
 from tools import template
 
@@ -31,7 +31,7 @@ def terraform(tmp_path_factory: pytest.TempPathFactory) -> Terraform:
     return Terraform(tmp_path_factory.mktemp("terraform"))
 
 
-@pytest.mark.parametrize("options", EVERY, ids=label)
+@every_option_set
 def test_the_terraform_of_every_render_is_that_of_a_tested_one(bake: Bake, options: Options) -> None:
     tested = {digest(bake(**tested_options).path / "infra") for tested_options in ({}, minimal())}
     assert digest(bake(**options).path / "infra") in tested
