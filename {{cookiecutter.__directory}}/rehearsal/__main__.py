@@ -34,6 +34,7 @@ def main() -> int:
     render = Path.cwd()
     try:
         machine.check()
+        machine.forget_aws()
         if options.only is not None and (running := kept.find(render)) is not None:
             return kept.repeat(running, render, options.only, progress)
         rehearsal = Rehearsal(render, options.env, progress)

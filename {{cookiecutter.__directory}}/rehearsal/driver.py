@@ -595,12 +595,10 @@ class Rehearsal:
 
 def _environment(endpoint: str, region: str) -> dict[str, str]:
     """Return the variables that lead Terraform, boto3 and the AWS CLI to the simulator, and nothing of AWS."""
-    prefixes = ("AWS_", "TF_", "MAKE")
-    dropped = {"MFLAGS", "HTTP_PROXY", "http_proxy"}
     kept = {
         name: value
         for name, value in os.environ.items()
-        if not name.startswith(prefixes) and name not in dropped
+        if not name.startswith(("TF_", "MAKE")) and name != "MFLAGS"
     }
     return kept | {
         "AWS_ENDPOINT_URL": endpoint,
@@ -608,9 +606,6 @@ def _environment(endpoint: str, region: str) -> dict[str, str]:
         "AWS_SECRET_ACCESS_KEY": "simulated",
         "AWS_REGION": region,
         "AWS_DEFAULT_REGION": region,
-        "AWS_EC2_METADATA_DISABLED": "true",
-        "AWS_CONFIG_FILE": os.devnull,
-        "AWS_SHARED_CREDENTIALS_FILE": os.devnull,
         # S3 Control puts the account before the host's name: such a call finds the simulator as a proxy.
         "HTTP_PROXY": endpoint,
         "NO_PROXY": "127.0.0.1,localhost",

@@ -69,6 +69,19 @@ def check() -> None:
         raise UnusableError("\n".join(problems))
 
 
+def forget_aws() -> None:
+    """Drop the person's AWS settings from this process: no profile, no credentials, no proxy."""
+    for name in list(os.environ):
+        if name.startswith("AWS_") or name.lower() in ("http_proxy", "no_proxy", "all_proxy"):
+            del os.environ[name]
+    os.environ |= {
+        "AWS_CONFIG_FILE": os.devnull,
+        "AWS_SHARED_CREDENTIALS_FILE": os.devnull,
+        "AWS_EC2_METADATA_DISABLED": "true",
+        "NO_PROXY": "127.0.0.1,localhost",
+    }
+
+
 def provider_settings(directory: Path) -> dict[str, str]:
     """Return the variables by which Terraform finds the AWS provider: see infra/check.py."""
     try:
