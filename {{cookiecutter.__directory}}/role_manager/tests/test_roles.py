@@ -224,6 +224,24 @@ def test_attributes_beyond_the_master_are_said(database: Database) -> None:
     assert any("is a superuser" in p for proof in report.proofs for p in proof.problems)
 
 
+def test_what_only_its_grantor_can_revoke_is_said(database: Database) -> None:
+    """Since 16, who granted a membership must revoke it; before, any CREATEROLE could."""
+    ready(database)
+    database.superuser("GRANT rds_superuser TO app", "GRANT pg_monitor TO readonly")
+    assert "rds_superuser" in str(as_dict(database.failed_check()))
+    if database.server.version < 16:
+        assert database.apply().result == "applied"
+        return
+    with pytest.raises(ActionError) as caught:
+        database.apply()
+    assert "only rdsadmin, who granted it, can revoke it" in caught.value.report.summary
+    database.superuser("REVOKE pg_monitor FROM readonly")
+    with pytest.raises(ActionError, match=r"none was kept.*granted by rdsadmin"):
+        database.apply()
+    database.superuser("REVOKE rds_superuser FROM app")
+    assert database.check().result == "passed"
+
+
 def test_the_master_may_not_manage_itself(database: Database) -> None:
     desired = DESIRED | {"roles": {"master": {"profile": "owner"}}}
     with pytest.raises(ActionError, match="master user cannot be"):
