@@ -111,13 +111,14 @@ def measure(tables: int, roles: int) -> dict[str, Any]:
 
 
 def import_seconds(python: Path, archive_folder: Path) -> tuple[float, float]:
-    """Seconds to import the handler from the unpacked archive, and those of a Python that imports nothing."""
+    """Processor seconds to import the handler from the unpacked archive, and those of an empty program."""
 
     def once(code: str) -> float:
+        before = os.times()
         # Nothing but the archive: -S leaves site-packages out.
-        started = time.perf_counter()
         subprocess.run([python, "-S", "-B", "-c", code], check=True, cwd=archive_folder)
-        return time.perf_counter() - started
+        after = os.times()
+        return after.children_user + after.children_system - before.children_user - before.children_system
 
     handler = statistics.median(once("import role_manager.handler") for _ in range(9))
     nothing = statistics.median(once("pass") for _ in range(9))
@@ -161,7 +162,11 @@ def main() -> int:
                 rows.append(json.loads(answer.stdout))
     worst = max(row["apply with nothing to do"]["round trips"] for row in rows)
     if given.json:
-        print(json.dumps({"rows": rows, "import seconds": seconds, "python": version, "archive bytes": size}, indent=2))
+        print(
+            json.dumps(
+                {"rows": rows, "import processor seconds": seconds, "python": version, "archive bytes": size}, indent=2
+            )
+        )
     else:
         print(f"PostgreSQL {rows[0]['version']}; login and SELECT 1: {rows[0]['floor']} s")
         print("tables  roles |      plan     |       first apply       | apply, nothing to do")
@@ -173,7 +178,9 @@ def main() -> int:
                 f" {first['seconds']:>8.2f} s {first['round trips']:>4}r {first['changes']:>4}c |"
                 f" {again['seconds']:>8.2f} s {again['round trips']:>3}r"
             )
-        print(f"import of the handler: {seconds} s beside {version}'s own {nothing} s; archive: {size:,} bytes")
+        print(
+            f"import of the handler: {seconds} s of processor time beside {version}'s own {nothing} s; archive: {size:,} bytes"
+        )
     if worst > MOST_ROUND_TRIPS:
         print(f"MISSED: nothing to do took {worst} round trips, the goal is {MOST_ROUND_TRIPS}", file=sys.stderr)
         return 1
