@@ -179,7 +179,8 @@ def main() -> int:
                 f" {again['seconds']:>8.2f} s {again['round trips']:>3}r"
             )
         print(
-            f"import of the handler: {seconds} s of processor time beside {version}'s own {nothing} s; archive: {size:,} bytes"
+            f"import of the handler: {seconds} s of processor time beside {version}'s own {nothing} s;"
+            f" archive: {size:,} bytes"
         )
     if worst > MOST_ROUND_TRIPS:
         print(f"MISSED: nothing to do took {worst} round trips, the goal is {MOST_ROUND_TRIPS}", file=sys.stderr)

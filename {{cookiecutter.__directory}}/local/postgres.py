@@ -26,7 +26,7 @@ From Python::
 
 From a shell, until Ctrl-C::
 
-    python -m local.postgres --data .local/postgres --port 5432
+    python -m local.postgres --data local/data/postgres --port 5432
 
 Data: without ``data`` everything lives in a temporary directory and is gone afterwards. With ``data`` the
 directory is kept and used again. What a killed run left behind (server process, temporary files) is
