@@ -18,16 +18,19 @@ from hypothesis import strategies as st
 
 from ops import github
 from ops.cli import cli
+from ops.tests.conftest import Ops, Settings
 
 ROOT = Path(__file__).parents[2]
 GH = f"""#!{sys.executable}
-import json, os, pathlib, sys
+import json, os, pathlib, shutil, sys
 here = pathlib.Path(os.environ["GH_FAKE"])
 arguments = sys.argv[1:]
 method = arguments[arguments.index("--method") + 1] if "--method" in arguments else "GET"
 body = json.loads(sys.stdin.read()) if "--input" in arguments else None
 with (here / "calls").open("a") as file:
     file.write(json.dumps([method, arguments[1], body]) + "\\n")
+if arguments[:2] == ["run", "download"]:
+    shutil.copytree(here / "artifact", arguments[arguments.index("--dir") + 1], dirs_exist_ok=True)
 if arguments[0] != "api":
     sys.exit(0)
 if method != "GET":
@@ -465,3 +468,77 @@ def test_without_gh_the_message_says_what_to_install(
     result = run("github-subject")
     assert result.exit_code == 1
     assert "not installed" in str(result.exception)
+
+
+@pytest.fixture
+def reviewed(deployed: Settings, ops: Ops, fake: GitHub, monkeypatch: pytest.MonkeyPatch) -> GitHub:
+    """A pull request that adds something to dev's network: planned, reviewed and merged."""
+    monkeypatch.setenv("GITHUB_SHA", "b" * 40)
+    network = Path("infra/network/main.tf")
+    network.write_text(
+        network.read_text() + '\nresource "terraform_data" "extra" {\n  input = "1"\n}\n'
+    )
+    result = ops("github-plan", "--layer", "network", "--env", "dev")
+    assert result.code == 0, result.text
+    shutil.copytree(".ops/github", fake.folder / "artifact/plan-network-dev")
+    fake.answer(
+        f"repos/acme/shop/commits/{'b' * 40}/pulls",
+        [{"number": 7, "merged_at": "2026-01-01", "head": {"sha": "a" * 40}}],
+    )
+    fake.answer("repos/acme/shop/pulls/7/files", [{"filename": "infra/network/main.tf"}])
+    fake.answer(
+        f"repos/acme/shop/actions/workflows/plan.yml/runs?head_sha={'a' * 40}&status=success",
+        {"workflow_runs": [{"id": 1}]},
+    )
+    return fake
+
+
+def changed(ops: Ops) -> int:
+    """5 while the network of dev is not as its code says, else 0."""
+    return ops("plan", "--layer", "network", "--env", "dev", "--detailed-exitcode").code
+
+
+def test_what_was_reviewed_is_applied(reviewed: GitHub, ops: Ops) -> None:
+    assert changed(ops) == 5
+    result = ops("github-apply", "--env", "dev")
+    assert result.code == 0, result.text
+    assert changed(ops) == 0
+    again = ops("github-apply", "--env", "dev")
+    assert again.code == 0
+    assert "already as reviewed" in again.out
+
+
+def test_what_was_not_reviewed_is_not_applied(reviewed: GitHub, ops: Ops) -> None:
+    network = Path("infra/network/main.tf")
+    network.write_text(network.read_text().replace('input = "1"', 'input = "2"'))
+    result = ops("github-apply", "--env", "dev")
+    assert result.code == 1
+    assert "no longer the one that was reviewed" in result.err
+    assert changed(ops) == 5
+
+
+def test_a_merge_without_infrastructure_applies_nothing(reviewed: GitHub, ops: Ops) -> None:
+    reviewed.answer("repos/acme/shop/pulls/7/files", [{"filename": "README.md"}])
+    result = ops("github-apply", "--env", "dev")
+    assert result.code == 0
+    assert "changes no infrastructure" in result.out
+    assert changed(ops) == 5
+
+
+def test_a_commit_without_pull_request_or_plan_applies_nothing(reviewed: GitHub, ops: Ops) -> None:
+    runs = f"repos/acme/shop/actions/workflows/plan.yml/runs?head_sha={'a' * 40}&status=success"
+    reviewed.answer(runs, {"workflow_runs": []})
+    assert "no finished plan" in ops("github-apply", "--env", "dev").err
+    reviewed.answer(f"repos/acme/shop/commits/{'b' * 40}/pulls", [])
+    assert "nobody reviewed" in ops("github-apply", "--env", "dev").err
+    assert changed(ops) == 5
+
+
+def test_a_plan_that_fails_is_told_in_the_comment(
+    deployed: Settings, ops: Ops, fake: GitHub
+) -> None:
+    Path("infra/network/main.tf").write_text("resource broken")
+    assert ops("github-plan", "--layer", "network", "--env", "dev").code == 1
+    fake.answer("repos/acme/shop/issues/7/comments", [])
+    assert ops("github-comment", "--pull-request", "7").code == 0
+    assert "**failed**" in fake.changes[0][2]["body"]
