@@ -54,6 +54,7 @@ class Running:
     address: str
     process: subprocess.Popen[bytes] | None = None
     healthy: bool = False
+    served: bool = False
     stopping: str | None = None
     over: threading.Event = field(default_factory=threading.Event)
 
@@ -128,6 +129,11 @@ class Fargate:
         self.world.note("tasks", task=task.task_arn, definition=task.task_definition_arn,
                         code=code, reason=reason, exit_code=exit_code)  # fmt: skip
         running.over.set()
+        service = task._backend.services.get(f"{task.cluster_name}:{task.group.partition(':')[2]}")
+        if running.served and service is not None:
+            self._deregister(service, running)
+            self._count(service)
+            self.reconcile(task._backend, service)  # another one takes its place
 
     def stop(self, running: Running, reason: str, grace_seconds: int) -> None:
         """Stop a task as AWS does: SIGTERM, then SIGKILL after the grace time."""
@@ -445,6 +451,7 @@ class Fargate:
         """Wait until a task is healthy, for itself and as a target; False when it ended."""
         while not running.over.is_set():
             if running.healthy and self._register(service, running):
+                running.served = True
                 return True
             running.over.wait(0.1)
         return False
