@@ -11,6 +11,7 @@ import argparse
 import contextlib
 import signal
 import sys
+import traceback
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from types import FrameType
@@ -70,6 +71,9 @@ def _rehearse(rehearsal: Rehearsal, progress: Progress, *, only: str | None, kee
         except KeyboardInterrupt:
             rehearsal.findings.error = "Interrupted."
             raise
+        except Exception:  # noqa: BLE001 - a fault of the rehearsal itself is reported as well
+            rehearsal.findings.error = traceback.format_exc()
+            rehearsal.keep_logs()
         finally:
             if not (worked and keep):
                 progress.close()

@@ -658,9 +658,13 @@ def _said(output: str) -> str:
 def _config(root: Path, environment: str) -> dict[str, Any]:
     """Return the outputs of infra/config: settings and names."""
     from ops import project
+    from ops.errors import OpsError
 
     with contextlib.chdir(root):
-        loaded = project.load(environment)
+        try:
+            loaded = project.load(environment)
+        except OpsError as error:
+            raise FailedError(str(error)) from error
     return {
         "project": loaded.settings,
         "environment": loaded.environment_settings,
@@ -678,9 +682,10 @@ def edit(file: Path, environment: str) -> list[str]:
     start = re.search(rf"(?m)^  {re.escape(environment)}:\n", text)
     if start is None:
         raise FailedError(f"project.yaml has no environment {environment}")
+    zones = int(yaml.safe_load(text)["environments"][environment]["network"]["zones"])
     changed = []
     for setting, change in (
-        ("endpoint_zones", _more),
+        ("endpoint_zones", lambda value: str(int(value) + (1 if int(value) < zones else -1))),
         ("max_capacity", _more),
         ("max_tasks", _more),
         ("log_retention_days", lambda _: "60"),
