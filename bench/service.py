@@ -19,6 +19,7 @@ from __future__ import annotations
 
 import argparse
 import contextlib
+import http.client
 import json
 import os
 import re
@@ -29,17 +30,17 @@ import subprocess
 import sys
 import tempfile
 import time
-import urllib.error
-import urllib.request
+import urllib.parse
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 
 from tools import template
 
 CONNECTIONS = 50
 PEER_REQUIREMENTS = ["Flask==3.1.3", "gunicorn==27.0.1", "psycopg[binary,pool]==3.3.9"]
-PEER = '''
+PEER = """
 import os
 from flask import Flask, abort, jsonify, request
 from psycopg_pool import ConnectionPool
@@ -70,14 +71,14 @@ def write():
             (request.get_json()["name"],),
         ).fetchone()
     return jsonify(dict(zip(COLUMNS, row))), 201
-'''
-POST = '''
+"""
+POST = """
 wrk.method = "POST"
 wrk.headers["Content-Type"] = "application/json"
 wrk.body = '{"name": "measured"}'
-'''
+"""
 # Runs inside the render's environment: prints what a client needs, then waits for its end.
-DATABASE = '''
+DATABASE = """
 import json, os, sys
 from local.dev import laptop
 from local.dev.database import create_roles, migrate, variables
@@ -107,7 +108,7 @@ try:
     sys.stdin.read()
 finally:
     server.stop()
-'''
+"""
 
 
 @dataclass
@@ -128,10 +129,11 @@ class Application:
 
 def ask(url: str, body: bytes | None = None) -> bytes:
     """Send one request; return the body of a good answer."""
-    request = urllib.request.Request(url, body, {"Content-Type": "application/json"} if body else {})
-    with urllib.request.urlopen(request, timeout=5) as answer:
-        content: bytes = answer.read()
-        return content
+    address = urllib.parse.urlsplit(url)
+    with contextlib.closing(http.client.HTTPConnection(address.netloc, timeout=5)) as connection:
+        method, headers = ("POST", {"Content-Type": "application/json"}) if body else ("GET", {})
+        connection.request(method, address.path, body, headers)
+        return connection.getresponse().read()
 
 
 @contextlib.contextmanager
@@ -193,29 +195,39 @@ def load(url: str, seconds: int, script: Path | None) -> tuple[float, float, flo
         raise SystemExit(f"{url}: {bad.group()}")
     units = {"us": 0.001, "ms": 1.0, "s": 1000.0}
 
+    def found(pattern: str) -> tuple[str, ...]:
+        match = re.search(pattern, output)
+        if not match:
+            raise SystemExit(f"wrk printed something unexpected:\n{output}")
+        return match.groups()
+
     def percentile(name: str) -> float:
-        found = re.search(rf"{name}%\s+([\d.]+)(us|ms|s)", output)
-        assert found
-        return float(found.group(1)) * units[found.group(2)]
+        value, unit = found(rf"{name}%\s+([\d.]+)(us|ms|s)")
+        return float(value) * units[unit]
 
-    rate = re.search(r"Requests/sec:\s+([\d.]+)", output)
-    assert rate
-    number = re.search(r"(\d+) requests in", output)
-    assert number
-    return float(rate.group(1)), percentile("50"), percentile("99"), int(number.group(1))
+    rate, number = found(r"Requests/sec:\s+([\d.]+)")[0], found(r"(\d+) requests in")[0]
+    return float(rate), percentile("50"), percentile("99"), int(number)
 
 
-def prepare(folder: Path) -> tuple[Path, Path]:
+def prepare(folder: Path, interpreter: str) -> tuple[Path, Path]:
     """Render a project and install what both applications need; return its root and its Python."""
     subprocess.run(
-        [sys.executable, "-m", "cookiecutter", "--no-input", "--output-dir", folder]
-        + [template.ROOT, "app_name=measured"],
+        [
+            sys.executable,
+            "-m",
+            "cookiecutter",
+            "--no-input",
+            "-o",
+            str(folder),
+            str(template.ROOT),
+            "app_name=measured",
+        ],
         check=True,
         stdout=subprocess.DEVNULL,
     )
     root = folder / "measured"
     python = folder / "venv" / "bin" / "python"
-    subprocess.run([sys.executable, "-m", "venv", folder / "venv"], check=True)
+    subprocess.run([interpreter, "-m", "venv", folder / "venv"], check=True)
     requirements = [
         *sorted(root.glob("app/requirements*.txt")),
         root / "role_manager" / "requirements.txt",
@@ -233,9 +245,11 @@ def prepare(folder: Path) -> tuple[Path, Path]:
     return root, python
 
 
-def measure(folder: Path, rounds: int, seconds: int) -> tuple[list[Application], str]:
+def measure(folder: Path, interpreter: str, rounds: int, seconds: int) -> tuple[list[Application], str]:
     """Measure all applications; return them, and what the database was."""
-    root, python = prepare(folder)
+    root, python = prepare(folder, interpreter)
+    ask_version = "import platform; print(platform.python_version())"
+    version = subprocess.run([python, "-c", ask_version], check=True, capture_output=True, text=True).stdout.strip()
     base = {
         "APP_NAME": "measured",
         "ENVIRONMENT": "laptop",
@@ -252,16 +266,11 @@ def measure(folder: Path, rounds: int, seconds: int) -> tuple[list[Application],
         text=True,
     )
     try:
-        assert database.stdout
-        found: dict[str, object] = {}
-        for line in database.stdout:
-            found = json.loads(line)
-            if "dsn" in found:
-                break
-        variables, dsn = found["variables"], str(found["dsn"])
-        assert isinstance(variables, dict)
+        found = next(line for line in database.stdout or () if '"dsn"' in line)
+        described: dict[str, Any] = json.loads(found)
+        variables = described["variables"]
         gunicorn = [str(python), "-m", "gunicorn", "--workers", "1", "peer:app"]
-        peer = {"DSN": dsn}
+        peer = {"DSN": described["dsn"]}
         applications = [
             Application(
                 "service",
@@ -281,7 +290,7 @@ def measure(folder: Path, rounds: int, seconds: int) -> tuple[list[Application],
             for application in applications:
                 with running(application, folder) as process:
                     once(application, process, folder, seconds)
-        return applications, f"PostgreSQL {found['version']}, {found['tls']}"
+        return applications, f"PostgreSQL {described['version']}, {described['tls']}; Python {version}"
     finally:
         database.communicate()
 
@@ -305,18 +314,27 @@ def once(application: Application, process: int, folder: Path, seconds: int) -> 
         application.p99_ms.setdefault(what, []).append(p99)
 
 
+def runtime() -> str:
+    """Return the Python of the image, 3.13, or else the one that runs this."""
+    found = shutil.which("python3.13")
+    if found and subprocess.run([found, "-c", ""], check=False, capture_output=True).returncode == 0:
+        return found
+    return sys.executable
+
+
 def main() -> int:
     """Measure and print; return the exit status."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--rounds", type=int, default=3)
     parser.add_argument("--seconds", type=int, default=5, help="of each measurement")
+    parser.add_argument("--python", default=runtime(), help="for both applications (default: 3.13 where it is found)")
     parser.add_argument("--json", action="store_true", help="print the figures as JSON as well")
     options = parser.parse_args()
     if not shutil.which("wrk"):
         sys.stderr.write("wrk is not installed. Debian: apt-get install wrk\n")
         return 2
     with tempfile.TemporaryDirectory() as temporary:
-        applications, database = measure(Path(temporary), options.rounds, options.seconds)
+        applications, database = measure(Path(temporary), options.python, options.rounds, options.seconds)
 
     def median(values: list[float]) -> float:
         return statistics.median(values)

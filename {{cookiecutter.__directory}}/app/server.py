@@ -50,18 +50,18 @@ class Protocol(HttpToolsProtocol):
             self._head_bytes += len(data)
             if self._head_bytes > HEADER_BYTES:
                 self._refuse(431, "The head of the request is too large.")
+            elif self._head_timer is None:
+                self._start_head_timer()
         elif self.cycle is not None and self.cycle.response_complete:
             self._discarded_bytes += len(data)
             if self._discarded_bytes > DISCARDED_BYTES:
                 self.transport.close()
 
     def on_message_begin(self) -> None:
-        """Start the clock of the next head."""
+        """Begin to count for the next head."""
         super().on_message_begin()
         self._reading_head = True
         self._head_bytes = self._discarded_bytes = 0
-        if self._head_timer is None:
-            self._start_head_timer()
 
     def on_headers_complete(self) -> None:
         """Stop the clock."""
