@@ -231,7 +231,7 @@ def check(manager: Manager, *, logins: bool = True) -> Report:
 
     started = time.monotonic()
     found, round_trips = _retrying(manager, "check", _read_plan)
-    results = proofs.prove(manager, logins=logins)
+    results = proofs.prove(manager, logins=logins and found.iam_logins)
     failed = [proof for proof in results if proof.problems]
     summary = _sentence(found) if not found.empty else "The catalog is as declared."
     if failed:

@@ -53,11 +53,15 @@ class Blocked:
 
 @dataclasses.dataclass(frozen=True)
 class Plan:
-    """The changes in the order they must run, and what cannot be changed. Both empty: all is well."""
+    """The changes in the order they must run, and what cannot be changed. Both empty: all is well.
+
+    `iam_logins`: the server has rds_iam, so roles log in with tokens.
+    """
 
     changes: tuple[Change, ...]
     blocked: tuple[Blocked, ...]
     notes: tuple[str, ...] = ()
+    iam_logins: bool = True
 
     @property
     def empty(self) -> bool:
@@ -121,7 +125,7 @@ class _Planner:
         ]
         last = list(self.drop_retired())
         changes = self.with_memberships(first, middle, last)
-        return Plan(tuple(changes), tuple(self.blocked), tuple(notes))
+        return Plan(tuple(changes), tuple(self.blocked), tuple(notes), not notes)
 
     # --- What the current user may do -----------------------------------------------------------
 

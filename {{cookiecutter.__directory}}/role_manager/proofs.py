@@ -65,11 +65,7 @@ def prove(manager: Manager, *, logins: bool) -> list[Proof]:
         logins: False tries no login.
 
     """
-    roles = list(manager.desired.roles.values())
-    with manager.session() as session:
-        query = f"SELECT count(*) FROM pg_roles WHERE rolname = {literal(IAM_GROUP)}"
-        on_rds = bool(session.run(query)[0][0])
-    tokens = Tokens(manager.server) if logins and on_rds else None
+    tokens = Tokens(manager.server) if logins else None
 
     def prove_one(role: Role) -> Proof:
         if tokens is not None and role.login == "iam":
@@ -80,7 +76,7 @@ def prove(manager: Manager, *, logins: bool) -> list[Proof]:
         return _with_set_role(manager, role, proof)
 
     with ThreadPoolExecutor(_AT_A_TIME) as pool:
-        return list(pool.map(prove_one, roles))
+        return list(pool.map(prove_one, manager.desired.roles.values()))
 
 
 def _with_login(manager: Manager, role: Role, tokens: Tokens) -> Proof:
