@@ -267,7 +267,8 @@ def test_sabotage_is_named(kept: Project, sabotage: Sabotage) -> None:
         result = make(kept, "rehearse", f"ONLY={sabotage.layer}")
     finally:
         file.write_text(before, encoding="utf-8")
-    mended = make(kept, "rehearse", f"ONLY={sabotage.layer}")
     assert result.returncode != 0, result.stdout[-10_000:]
     assert sabotage.says in result.stdout, result.stdout[-10_000:]
-    assert mended.returncode == 0, mended.stdout[-10_000:]
+    if sabotage.layer != "service":  # the next sabotage of the service applies it again anyway
+        mended = make(kept, "rehearse", f"ONLY={sabotage.layer}")
+        assert mended.returncode == 0, mended.stdout[-10_000:]
