@@ -16,10 +16,6 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-from cookiecutter import prompt
-from cookiecutter.exceptions import CookiecutterException, FailedHookException
-from cookiecutter.main import cookiecutter
-
 from hooks import pre_gen_project as rules
 from tools import template
 
@@ -80,6 +76,11 @@ def main() -> None:
         answers = parse(os.environ.get("PROJECT_ANSWERS", ""))
     except ValueError as error:
         sys.exit(str(error))
+    # Imported late: wrong answers are said at once.
+    from cookiecutter import prompt
+    from cookiecutter.exceptions import CookiecutterException, FailedHookException
+    from cookiecutter.main import cookiecutter
+
     # Choices must stay as they are: cookiecutter compares them with its list.
     given = {name: value if name in rules.CHOICES else literal(value) for name, value in answers.items()}
     logging.getLogger("cookiecutter").addHandler(logging.NullHandler())  # no traceback below the hook's words
