@@ -50,8 +50,8 @@ def run_all(tasks: Sequence[Task]) -> None:
         step = Step(task.name)
         try:
             step.done(task.run(step))
-        except (OpsError, BotoCoreError, ClientError):
-            step.failed()
+        except (OpsError, BotoCoreError, ClientError) as error:
+            step.failed(f"failed: {str(error).splitlines()[0]}")
             raise
 
     with ThreadPoolExecutor(max_workers=4) as pool:

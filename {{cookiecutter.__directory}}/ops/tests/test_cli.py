@@ -11,6 +11,7 @@ from pathlib import Path
 
 import click
 import pytest
+import yaml
 from botocore.awsrequest import AWSResponse
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
@@ -132,10 +133,9 @@ def test_no_environment(project: Settings, ops: Ops) -> None:
 
 
 def test_one_environment_needs_no_name(account_ready: Settings, ops: Ops) -> None:
-    settings_ = account_ready.path.read_text()
-    start = settings_.index("  prod:\n")
-    end = settings_.index("\n", settings_.rindex("web_application_firewall"))
-    account_ready.path.write_text(settings_[:start] + settings_[end + 1 :])
+    found = yaml.safe_load(account_ready.path.read_text())
+    del found["environments"]["prod"]
+    account_ready.path.write_text(yaml.safe_dump(found))
     assert "There is no service shop-dev" in ops("image").err
 
 
@@ -154,7 +154,7 @@ def test_workspace_where_there_is_none(account_ready: Settings, ops: Ops) -> Non
 
 
 def test_broken_setting_is_named(project: Settings, ops: Ops) -> None:
-    project.change(environments={"dev": {"servise": {}}})
+    project.change(environments={"dev": {"servise": {"cpu": 256}}})
     result = ops("up", "--env", "dev")
     assert result.code == 2
     assert "environments.dev.servise" in result.err

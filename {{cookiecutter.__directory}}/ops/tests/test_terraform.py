@@ -138,7 +138,7 @@ def test_unlock(account_ready: Settings, ops: Ops, client: Client) -> None:
     _lock_in_bucket(client)
     where = ("unlock", "--layer", "network", "--env", "dev", "--lock")
     assert ops(*where, LOCK["ID"]).code == 2
-    assert ops(*where, "other-lock", "--yes").code == 1
+    assert ops(*where, "other-lock", "--yes").code == 4
     assert ops(*where, LOCK["ID"], "--yes").code == 0
     assert ops("apply", "--layer", "network", "--env", "dev", "--yes").code == 0
 
