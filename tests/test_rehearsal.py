@@ -74,6 +74,19 @@ def test_everything_works_and_nothing_is_left(bake: Bake, tmp_path: Path, option
     assert not list((tmp_path / "tmp").glob("rehearsal-*")), "the run's directory is left"
 
 
+def test_a_call_that_the_simulator_lacks_stops_it_at_once_by_name(bake: Bake, tmp_path: Path) -> None:
+    Terraform(tmp_path)
+    project = bake.copy(tmp_path / "project", **minimal())
+    with (project.path / "infra/account/main.tf").open("a", encoding="utf-8") as file:
+        file.write('\ndata "aws_rds_engine_version" "unknown" {\n  engine = "aurora-postgresql"\n}\n')
+    assert make(project, "setup").returncode == 0
+    began = time.monotonic()
+    result = make(project, "rehearse")
+    assert result.returncode != 0
+    assert "The simulator has no rds DescribeDBEngineVersions" in result.stdout, result.stdout[-10_000:]
+    assert time.monotonic() - began < 90
+
+
 def test_interruption_cleans_up(bake: Bake, tmp_path: Path) -> None:
     Terraform(tmp_path)
     project = bake.copy(tmp_path / "project", **minimal())

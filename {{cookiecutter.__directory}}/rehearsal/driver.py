@@ -364,6 +364,7 @@ class Rehearsal:
                 for claim in result.claims
                 if not claim.holds
             ]
+            self.findings.notes += self._differences()
             if self.findings.error:
                 raise FailedError(self.findings.error)
             if broken:
@@ -371,6 +372,24 @@ class Rehearsal:
                     "These do not hold:\n" + "\n".join(f"  {line}" for line in broken)
                 )
             bar.detail = f"{len(claims)} claims about {len(self.findings.results)} subjects hold"
+
+    def _differences(self) -> list[str]:
+        """Return in words what this machine could not have as AWS does."""
+        said = []
+        file = self.directory.path / "databases.jsonl"
+        for line in file.read_text(encoding="utf-8").splitlines() if file.exists() else []:
+            note = json.loads(line)
+            if note.get("version") != note.get("wanted"):
+                said.append(f"PostgreSQL {note['version']} stood in for Aurora's {note['wanted']}.")
+        users = {
+            json.loads(file.read_text(encoding="utf-8"))["user"]
+            for file in self.directory.path.glob("task-*.json")
+            if not file.name.endswith(".environment.json")
+        }
+        if users:
+            ran_as = ", ".join("the user who rehearses" if u is None else str(u) for u in users)
+            said.append(f"Tasks ran as {ran_as}, on Python {sys.version.split()[0]}.")
+        return said
 
     def use(self) -> None:
         """Use the service through its load balancer, as a client does."""
