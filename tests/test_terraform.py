@@ -194,3 +194,10 @@ def test_the_regions_that_the_hook_takes_are_taken_by_the_configuration() -> Non
     pattern = re.search(r'"aws_region" = \{[^}]*?pattern = "([^"]+)"', text)
     assert pattern
     assert [region for region in rules.REGIONS if not re.fullmatch(pattern.group(1), region)] == []
+
+
+def test_every_name_of_the_configuration_has_a_row_in_the_table() -> None:
+    text = (template.RENDERED_ROOT / "infra" / "config" / "names.tf").read_text(encoding="utf-8")
+    names = re.search(r"^  names = \{\n(.*?)^  \}", text, re.MULTILINE | re.DOTALL)
+    assert names
+    assert re.findall(r"^    (\w+) +=", names.group(1), re.MULTILINE) == list(rules.NAMES)
