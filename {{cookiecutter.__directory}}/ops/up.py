@@ -151,8 +151,8 @@ class Up:
 
     def check_roles(self, step: Step) -> str:
         """The step in which the role manager proves that each role can do its job and no more."""
-        roles.run(self.aws, self.project, "check", step)
-        return "every role is as project.yaml says"
+        report = roles.run(self.aws, self.project, "check", step, brief=True)
+        return str(report.get("summary", "every role is as project.yaml says"))
 
     def migrate(self, step: Step) -> str:
         """The step that runs the image's migrations."""

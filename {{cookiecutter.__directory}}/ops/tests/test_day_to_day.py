@@ -187,21 +187,34 @@ def _answers(monkeypatch: pytest.MonkeyPatch, operation: str, answer: dict[str, 
 
 
 def test_roles(deployed: Settings, ops: Ops, role_manager: RoleManager) -> None:
+    change = {"sql": 'GRANT USAGE ON SCHEMA "app" TO "app"', "why": "missing"}
     role_manager.answer = {
-        "ok": True,
-        "statements": [{"sql": 'GRANT USAGE ON SCHEMA "app" TO "app"', "why": "missing"}],
+        "action": "plan",
+        "result": "changes",
+        "summary": "1 change.",
+        "changes": [change],
+        "blocked": [],
     }
     result = ops("roles", *ENV, "plan")
     assert result.code == 0, result.text
     assert 'GRANT USAGE ON SCHEMA "app"' in result.out
+    assert "blocked" not in result.out
     assert role_manager.calls == [(f"{APP}-dev-role-manager", {"action": "plan"})]
 
 
 def test_roles_that_have_drifted(deployed: Settings, ops: Ops, role_manager: RoleManager) -> None:
-    role_manager.answer = {"ok": False, "errors": ["readonly may INSERT into app.orders"]}
+    report = {
+        "action": "check",
+        "result": "drift",
+        "summary": "readonly may INSERT into app.orders.",
+        "notes": ["a note"],
+    }
+    role_manager.error = True
+    role_manager.answer = {"errorType": "Drift", "errorMessage": json.dumps(report)}
     result = ops("roles", *ENV, "check")
     assert result.code == 1
-    assert "readonly may INSERT" in result.out
+    assert "a note" in result.out
+    assert "check: drift. readonly may INSERT into app.orders." in result.err
     assert "make roles ACTION=plan ENV=dev" in result.err
 
 
