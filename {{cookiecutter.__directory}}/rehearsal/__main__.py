@@ -88,11 +88,16 @@ def _rehearse(rehearsal: Rehearsal, progress: Progress, *, only: str | None, kee
 def _all(rehearsal: Rehearsal, progress: Progress, *, keep: bool) -> None:
     rehearsal.incident_url()
     rehearsal.up()
-    rehearsal.prove()
+    rehearsal.launch()
     with ThreadPoolExecutor(1) as pool:
-        # The service waits for its next look at the flags: time for plans.
+        # The service looks for new flags twice a minute: time for the proofs, and for plans beside them.
         plans = pool.submit(rehearsal.plan_again)
-        rehearsal.use()
+        try:
+            rehearsal.prove()
+            rehearsal.use()
+        except BaseException:
+            rehearsal.interrupt_commands()
+            raise
         plans.result()
     rehearsal.findings.proved_after = progress.elapsed
     progress.say(f"{clock(progress.elapsed)}  ✓ applied and proved")

@@ -164,13 +164,14 @@ class Rehearsal:
                 for record in map(json.loads, lines):
                     if "problem" in record and self.findings.error is None:
                         self.findings.error = _lack(record)
-                        self._interrupt_commands()
+                        self.interrupt_commands()
             if time.monotonic() - measured > 2:
                 used = machine.memory_of(os.getpid())
                 self.findings.peak_memory = max(self.findings.peak_memory, used)
                 measured = time.monotonic()
 
-    def _interrupt_commands(self) -> None:
+    def interrupt_commands(self) -> None:
+        """Stop what runs, as Ctrl-C does."""
         for command in list(self.commands):
             machine.stop_group(command.pid, signal.SIGINT)
 
@@ -349,6 +350,25 @@ class Rehearsal:
                 self.apply(layer)
         self.prove(PROOFS_OF.get(last, ()))
 
+    def _flag(self) -> str | None:
+        """Return the first flag that can be launched to a part of the users."""
+        file = self.copy / "app" / "flags.json"
+        if self.project["feature_flags"] == "none" or not file.exists():
+            return None
+        flags = json.loads(file.read_text(encoding="utf-8"))["flags"]
+        return next(
+            (n for n, flag in flags.items() if "percent" in flag.get("attributes", {})), None
+        )
+
+    def launch(self) -> None:
+        """Launch a flag to a part of the users; the service sees it at its next look."""
+        if (flag := self._flag()) is not None:
+            with self.progress.step(f"make flag {flag} to {PERCENT} %") as bar:
+                self.make(
+                    bar, "flag", f"ENV={self.environment}", f"NAME={flag}", "ENABLED=true",
+                    f"PERCENT={PERCENT}", "IMMEDIATE=1",
+                )  # fmt: skip
+
     def prove(self, only: Sequence[str] | None = None) -> None:
         """Check every claim about the components, and compute who can reach what."""
         with self.progress.step("prove") as bar:
@@ -397,8 +417,8 @@ class Rehearsal:
             said = [self._healthy()]
             if self.project["database"] != "none":
                 said.append(self._items())
-            if self.project["feature_flags"] != "none":
-                said.append(self._launch(bar))
+            if (flag := self._flag()) is not None:
+                said.append(self._launched(flag))
             said.append(self._terminate())
             bar.detail = "; ".join(word for word in said if word)
 
@@ -440,19 +460,8 @@ class Rehearsal:
             found: list[list[Any]] = connection.run(statement.format(schema=schema), **parameters)
             return found
 
-    def _launch(self, bar: Bar) -> str:
-        """Launch a flag to a part of the users, and count who has it."""
-        file = self.copy / "app" / "flags.json"
-        flags = json.loads(file.read_text(encoding="utf-8"))["flags"] if file.exists() else {}
-        name = next(
-            (n for n, flag in flags.items() if "percent" in flag.get("attributes", {})), None
-        )
-        if name is None:
-            return ""
-        self.make(
-            bar, "flag", f"ENV={self.environment}", f"NAME={name}", "ENABLED=true",
-            f"PERCENT={PERCENT}", "IMMEDIATE=1", "YES=1",
-        )  # fmt: skip
+    def _launched(self, name: str) -> str:
+        """Count who has the flag that was launched to a part of the users."""
         deadline = time.monotonic() + 75  # the service asks again at the pace that AppConfig sets
         share = 0.0
         while time.monotonic() < deadline:

@@ -82,6 +82,7 @@ def repeat(note: Mapping[str, Any], render: Path, only: str, progress: Progress)
             machine.copy_render(render, rehearsal.copy)
         if only != "proofs":
             rehearsal.apply(only)
+        rehearsal.launch()
         rehearsal.prove()
         rehearsal.use()
         worked = True
