@@ -27,6 +27,8 @@ locals {
       DB_NAME   = local.names.database_name
       DB_SCHEMA = module.config.database_roles.schemas[0]
     } : {},
+    # A paused database takes about 15 seconds to wake; without this a request would give up after 5.
+    local.database && try(local.settings.database.min_capacity, 1) == 0 ? { DB_WAIT_SECONDS = "25" } : {},
     local.feature_flags ? {
       APPCONFIG_APPLICATION = local.names.flags_application
       APPCONFIG_ENVIRONMENT = local.names.flags_environment

@@ -129,6 +129,7 @@ run "dev" {
       DB_NAME               = "shop"
       DB_USER               = "app"
       DB_SCHEMA             = "shop"
+      DB_WAIT_SECONDS       = "25" # dev's database pauses
       APPCONFIG_APPLICATION = "shop-dev"
       APPCONFIG_ENVIRONMENT = "dev"
       APPCONFIG_PROFILE     = "flags"
