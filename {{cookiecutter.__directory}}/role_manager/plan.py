@@ -553,8 +553,8 @@ class _Planner:
     # --- Privileges -----------------------------------------------------------------------------
 
     def privileges(self) -> Iterator[Change]:
-        granting = Statements()
-        revoking = Statements()
+        granting = Statements(self.me.name)
+        revoking = Statements(self.me.name)
         everything = [*self.database_and_schemas(), *self.groups()]
         for target in everything:
             cascade, excess, missing = compare(target)

@@ -205,30 +205,44 @@ def after_new_owner(entries: tuple[Entry, ...], old: str, new: str) -> tuple[Ent
 class Statements:
     """Collects grants and revokes, and writes few statements for many objects and roles alike."""
 
-    def __init__(self) -> None:
-        self._keys: dict[tuple[str, str, str, str, frozenset[str]], dict[str, list[str]]] = {}
+    def __init__(self, user: str) -> None:
+        self._keys: dict[tuple[str, str, str, str, frozenset[str], bool], dict[str, list[str]]] = {}
+        self._user = user
         self._labels: dict[tuple[str, str], str] = {}
+
+    def _as_owner(self, target: Target) -> bool:
+        """Say whether only the owner's role will do.
+
+        A member of the owner's role that has a grant option of its own grants and revokes in its own
+        name: https://www.postgresql.org/docs/current/sql-revoke.html
+        """
+        return target.owner != self._user and any(
+            entry.grantee == self._user and entry.grantable for entry in target.entries
+        )
 
     def add(self, verb: str, target: Target, grantee: str, privileges: frozenset[str]) -> None:
         """Note that grantee gets or loses privileges on the target's objects."""
-        key = (verb, target.kind, target.schema, target.owner, privileges)
+        key = (verb, target.kind, target.schema, target.owner, privileges, self._as_owner(target))
         self._keys.setdefault(key, {}).setdefault(grantee, []).extend(target.names)
         if target.kind in {"database", "schema"}:
             self._labels[target.kind, target.names[0]] = target.label
 
     def changes(self, need: Callable[[str], frozenset[str]]) -> Iterator[Change]:
         """Write the statements; `need` tells which memberships a grantor's rights take."""
-        for (verb, kind, schema, owner, privileges), found in self._keys.items():
+        for (verb, kind, schema, owner, privileges, as_owner), found in self._keys.items():
             together: dict[tuple[str, ...], list[str]] = defaultdict(list)
             for grantee, names in found.items():
                 together[tuple(names)].append(grantee)
             for same, grantees in together.items():
                 for part in parts(same):
+                    sql = _privilege_sql(verb, kind, part, privileges, grantees)
+                    if as_owner:
+                        sql = f"SET LOCAL ROLE {identifier(owner)};\n{sql};\nSET LOCAL ROLE NONE"
                     yield Change(
                         self._labels.get((kind, part[0]))
                         or label_of([(kind, name) for name in part], schema),
                         reason_for(verb, grantees, privileges),
-                        _privilege_sql(verb, kind, part, privileges, grantees),
+                        sql,
                         need(owner),
                     )
 

@@ -42,6 +42,16 @@ DRIFT: dict[str, tuple[str, tuple[str, ...], tuple[str, ...]]] = {
         ),
         ("TRUNCATE", "app.orders"),
     ),
+    "grant options of the master": (
+        "superuser",
+        (
+            "GRANT ALL ON app.orders TO master WITH GRANT OPTION",
+            "GRANT ALL ON SCHEMA app, public TO master WITH GRANT OPTION",
+            "GRANT TRUNCATE ON app.orders TO readonly",
+            "GRANT CREATE ON SCHEMA public TO readonly",
+        ),
+        ("master", "TRUNCATE", "CREATE"),
+    ),
     "write for the reader": ("migrator", ("GRANT INSERT ON app.notes TO readonly",), ("INSERT",)),
     "a column": (
         "migrator",
