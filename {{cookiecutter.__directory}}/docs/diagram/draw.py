@@ -15,10 +15,9 @@ import sys
 import tomllib
 import xml.etree.ElementTree as ET
 from collections.abc import Mapping
-from dataclasses import dataclass
 from html import escape
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 HERE = Path(__file__).resolve().parent
 SVG = "http://www.w3.org/2000/svg"
@@ -31,8 +30,7 @@ Attributes = dict[str, str | float]
 # --- The source, for one set of answers
 
 
-@dataclass(frozen=True)
-class Box:
+class Box(NamedTuple):
     """A group or a component where it stands, in pixels."""
 
     id: str
@@ -66,8 +64,7 @@ class Box:
         return self.y + self.height
 
 
-@dataclass(frozen=True)
-class Connection:
+class Connection(NamedTuple):
     """A line with its text; the points run from the source's edge to the target's."""
 
     id: str
@@ -79,8 +76,7 @@ class Connection:
     points: tuple[Point, ...]
 
 
-@dataclass(frozen=True)
-class Diagram:
+class Diagram(NamedTuple):
     """What is drawn for one set of answers."""
 
     title: str
