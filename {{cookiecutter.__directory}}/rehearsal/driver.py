@@ -789,10 +789,13 @@ def left_over(client: Callable[[str], Any], app: str) -> list[str]:
         "target group",
         (g["TargetGroupName"] for g in client("elbv2").describe_target_groups()["TargetGroups"]),
     )
-    look("ECS cluster", iter(client("ecs").list_clusters()["clusterArns"]))
+    ecs = client("ecs")
+    # A deleted cluster can be listed for a while.
+    clusters = ecs.describe_clusters(clusters=ecs.list_clusters()["clusterArns"])["clusters"]
+    look("ECS cluster", (c["clusterArn"] for c in clusters if c["status"] == "ACTIVE"))
     look(
         "task definition",
-        iter(client("ecs").list_task_definitions(status="ACTIVE")["taskDefinitionArns"]),
+        iter(ecs.list_task_definitions(status="ACTIVE")["taskDefinitionArns"]),
     )
     look("parameter", (p["Name"] for p in client("ssm").describe_parameters()["Parameters"]))
     look("secret", (s["Name"] for s in client("secretsmanager").list_secrets()["SecretList"]))
