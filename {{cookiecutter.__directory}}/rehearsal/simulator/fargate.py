@@ -705,6 +705,10 @@ def install(world: World, manifest: str) -> Fargate:
         fargate.reconcile(ecs_backends[response.current_account][response.region], service)
         return answer
 
+    @gap(
+        "aws_ecs_service",
+        "an update drops what it does not mention of the deployment configuration",
+    )
     @gap("aws_ecs_service", "a new task definition does not begin a deployment")
     @wraps(EC2ContainerServiceBackend, "update_service")
     def update_service(
@@ -713,6 +717,12 @@ def install(world: World, manifest: str) -> Fargate:
         key = properties.get("cluster", "default").rpartition("/")[2]
         before = backend.services[f"{key}:{properties['service'].rpartition('/')[2]}"]
         definition, forced = before.task_definition, properties.get("force_new_deployment")
+        if given := properties.get("deployment_configuration"):
+            # What a call leaves out stays as it is.
+            kept = getattr(before, "deployment_configuration", None) or {}
+            properties["deployment_configuration"] = kept | {
+                k: v for k, v in given.items() if v is not None
+            }
         service: Service = original(backend, properties)
         if service.task_definition:
             service.task_definition = backend.describe_task_definition(
