@@ -318,19 +318,18 @@ def total(items: list[Item]) -> tuple[float, float]:
     return sum(item.idle for item in items), sum(item.small for item in items)
 
 
-def bills(settings: Mapping[str, Any], infra: Path) -> dict[str, list[Item]]:
+def bills(
+    settings: Mapping[str, Any], infra: Path, usd: Mapping[str, Any]
+) -> dict[str, list[Item]]:
     """The items of each environment, and under "shared" those of the project. Raises CountError."""
-    usd = tomllib.loads((infra / "prices.toml").read_text(encoding="utf-8"))["usd"]
     counted = counts(settings, infra)
     return {
         name: environment_items(settings, name, counted, usd) for name in settings["environments"]
     } | {"shared": project_items(counted, usd)}
 
 
-def document(settings: Mapping[str, Any], infra: Path) -> str:
-    """docs/costs.md for these settings. Raises CountError."""
-    dated = tomllib.loads((infra / "prices.toml").read_text(encoding="utf-8"))["dated"]
-    per_name = bills(settings, infra)
+def document(settings: Mapping[str, Any], per_name: Mapping[str, list[Item]], dated: str) -> str:
+    """docs/costs.md for these settings, their bills, and the date of the prices."""
     sums = {name: total(items) for name, items in per_name.items()}
     together = total([item for items in per_name.values() for item in items])
     per_second = SMALL.requests / HOURS / 3600
@@ -412,8 +411,11 @@ def write(root: Path) -> tuple[Path, dict[str, list[Item]]]:
     text = (root / "project.yaml").read_text(encoding="utf-8")
     settings = yaml.load(text, loader)  # noqa: S506 - both loaders are safe
     path = root / DOCUMENT
-    path.write_text(document(settings, root / "infra"), encoding="utf-8", newline="\n")
-    return path, bills(settings, root / "infra")
+    prices = tomllib.loads((root / "infra/prices.toml").read_text(encoding="utf-8"))
+    per_name = bills(settings, root / "infra", prices["usd"])
+    text = document(settings, per_name, prices["dated"])
+    path.write_text(text, encoding="utf-8", newline="\n")
+    return path, per_name
 
 
 def main() -> None:
