@@ -120,6 +120,8 @@ def explain(error: BotoCoreError | ClientError) -> OpsError:
         )
     if isinstance(error, ClientError):
         message = error.response.get("Error", {}).get("Message", "") or str(error)
+        if message.lstrip().startswith("<"):  # a proxy's page, not AWS's words
+            message = "no reason given"
         if code(error) in _EXPIRED:
             return AccountError(
                 f"AWS refuses the credentials: {code(error)}: {message}", next_step=_SIGN_IN
