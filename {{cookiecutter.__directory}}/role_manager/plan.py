@@ -527,7 +527,7 @@ class _Planner:
                 self.refuse_retirement(group, inside)
             elif inside and group.owner != self.owner:
                 wrong[group.schema, group.owner] += [(keyword, name) for name in group.names]
-            elif group.schema and group.owner in self.managed and group.owner != self.owner:
+            elif group.schema and not inside and group.owner in self.managed:
                 for name in group.names:
                     what = f"{keyword.lower()} {name}"
                     yield from self.give_to_me(what, group.owner, keyword, name)
@@ -675,7 +675,7 @@ class _Planner:
             else:
                 ours = group.schema in self.catalog.schemas and not group.extension
                 judged = self.is_subject_or_public if ours else self.is_subject
-                given = group.owner in self.managed and group.owner != self.owner and group.schema
+                given = group.owner in self.managed and group.schema
                 new_owner = self.me.name if given and not group.extension else group.owner
                 public = PUBLIC_ELSEWHERE.get(group.kind, frozenset())
                 yield Target(
