@@ -44,6 +44,7 @@ INCIDENT_URLS = {
 PROOFS_OF = {
     "account": ("GitHub", "Terraform locks", "Least privilege", "Names"),
     "network": ("VPC network", "Names"),
+    "build-repository": ("Names",),
     "database": ("Aurora PostgreSQL database", "Database role manager", "Least privilege", "Names"),
 }
 PERCENT, USERS = 30, 200
@@ -345,8 +346,8 @@ class Rehearsal:
         wanted = self.layers()
         wanted = wanted[: wanted.index(last) + 1]
         for layer in wanted:
-            # The database needs no repository.
-            if layer != "account" and (layer == last or layer == "network"):
+            # The account layer is there, and only the database needs another one.
+            if layer == last != "account" or (layer == "network" and last == "database"):
                 self.apply(layer)
         self.prove(PROOFS_OF.get(last, ()))
 
