@@ -63,10 +63,12 @@ class Platform:
 
     @functools.cached_property
     def service(self) -> dict[str, Any]:
-        """The ECS service."""
-        found = self.client("ecs").describe_services(
-            cluster=self.names["service"], services=[self.names["service"]]
-        )["services"]
+        """The ECS service; empty before there is one."""
+        ecs, name = self.client("ecs"), self.names["service"]
+        try:
+            found = ecs.describe_services(cluster=name, services=[name])["services"]
+        except ecs.exceptions.ClusterNotFoundException:
+            return {}
         return dict(found[0]) if found else {}
 
     def task_definition(self, family_or_arn: str) -> dict[str, Any]:
