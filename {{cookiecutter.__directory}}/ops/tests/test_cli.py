@@ -154,10 +154,10 @@ def test_workspace_where_there_is_none(account_ready: Settings, ops: Ops) -> Non
 
 
 def test_broken_setting_is_named(project: Settings, ops: Ops) -> None:
-    project.change(environments={"dev": {"servise": {"cpu": 256}}})
+    project.change(environments={"dev": {"servise": {"cpu": 256}}})  # codespell:ignore servise
     result = ops("up", "--env", "dev")
     assert result.code == 2
-    assert "environments.dev.servise" in result.err
+    assert "environments.dev.servise" in result.err  # codespell:ignore servise
 
 
 def test_broken_yaml(project: Settings, ops: Ops) -> None:

@@ -82,7 +82,7 @@ def test_bad_ids(service: Service, identity: str) -> None:
         (b'{"name": 1}', 422),
         (b'{"name": ""}', 422),
         (b'{"name": "a\\u0000b"}', 422),
-        (b'{"name": "a", "nmae": "b"}', 422),
+        (b'{"name": "a", "nmae": "b"}', 422),  # codespell:ignore nmae
         (json.dumps({"name": "x" * 201}).encode(), 422),
         (json.dumps({"name": "x", "description": "x" * 2001}).encode(), 422),
     ],
