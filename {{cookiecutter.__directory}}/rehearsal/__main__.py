@@ -98,9 +98,9 @@ def _all(rehearsal: Rehearsal, progress: Progress, *, keep: bool) -> None:
         except BaseException:
             rehearsal.interrupt_commands()
             raise
+        rehearsal.findings.proved_after = progress.elapsed
+        progress.say(f"{clock(progress.elapsed)}  ✓ applied and proved")
         plans.result()
-    rehearsal.findings.proved_after = progress.elapsed
-    progress.say(f"{clock(progress.elapsed)}  ✓ applied and proved")
     if not keep:
         rehearsal.change()
         rehearsal.destroy()
