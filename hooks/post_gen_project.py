@@ -14,7 +14,7 @@ import shutil
 import sys
 from pathlib import Path
 
-# {% raw %}
+# {%~ raw ~%}
 
 MANIFEST = "absent-paths.txt"
 # Cookiecutter copies whole folders, with whatever is in them.
@@ -96,14 +96,14 @@ def write_costs(root: Path) -> None:
     runpy.run_path(str(root / "infra" / "costs.py"), run_name="costs")["write"](root)
 
 
-# {% endraw %}
+# {%~ endraw ~%}
 
 
 def main() -> None:
     """Finish the project in the current folder."""
     root = Path.cwd()
     remove_absent(root)
-    draw_architecture(root, json.loads(r"""{{ cookiecutter | tojson }}"""))
+    draw_architecture(root, json.loads(r"""{{~ cookiecutter | tojson ~}}"""))
     write_costs(root)
     remove_junk(root)
     sys.stdout.write(next_steps(root))

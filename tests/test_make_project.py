@@ -50,13 +50,13 @@ def test_args_are_the_answers_with_spaces_and_quotes(home: dict[str, str], tmp_p
         home,
         f"OUTPUT={tmp_path}",
         "ARGS=app_name=shop aws_region=eu-west-1 database=none owner='Team: it' "
-        "description='It is \"5 $HOME $(id) $$ {{ 7*7 }} #% \\'",
+        "description='It is \"5 $HOME $(id) $$ {{~ 7*7 ~}} {{ 7 }} #~ \\'",
     )
     assert result.returncode == 0, result.stderr
     settings = Project(tmp_path / "shop", {}).settings
     assert settings["aws_region"] == "eu-west-1"
     assert settings["database"] == "none"
-    assert settings["description"] == 'It is "5 $HOME $(id) $$ {{ 7*7 }} #% \\'
+    assert settings["description"] == 'It is "5 $HOME $(id) $$ {{~ 7*7 ~}} {{ 7 }} #~ \\'
     assert settings["owner"] == "Team: it"
     assert settings["github_repository"] == "my-org/shop"
 
@@ -177,7 +177,22 @@ def test_ctrl_c_stops_in_words_and_makes_nothing(home: dict[str, str], tmp_path:
 
 
 @pytest.mark.parametrize(
-    "value", ["", "{{", "{% raw %}", "{% endraw %}", '"', "\\", "\n", "😀", "\udc80", "#% if", "{## x ##}"]
+    "value",
+    [
+        "",
+        "{{",
+        "{% raw %}",
+        "{% endraw %}",
+        '"',
+        "\\",
+        "\n",
+        "😀",
+        "\udc80",
+        "#~ if",
+        "{{~",
+        "{%~ raw ~%}",
+        "{#~ x ~#}",
+    ],
 )
 def test_literal_is_the_same_text_after_jinja(value: str) -> None:
     from cookiecutter.utils import create_env_with_context

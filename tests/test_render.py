@@ -83,9 +83,9 @@ def test_nothing_is_left_unrendered(bake: Bake, template_files: dict[str, Path],
     """Strict where Jinja ran; elsewhere only what can be nothing but a forgotten answer."""
     answers = "|".join(map(re.escape, template.context()))
     forgotten = re.compile(
-        rf"\bcookiecutter\s*[.\[]\s*['\"]?(?:{answers})\b|^\s*#% (?:if|endif|else|elif|for|set)\b", re.MULTILINE
+        rf"\bcookiecutter\s*[.\[]\s*['\"]?(?:{answers})\b|^\s*#~ (?:if|endif|else|elif|for|set)\b", re.MULTILINE
     )
-    jinja = re.compile(r"\{\{|\}\}|\{%|%\}|\{##|##\}|^\s*#%", re.MULTILINE)
+    jinja = re.compile(r"\{\{~|~\}\}|\{%~|~%\}|\{#~|~#\}|^\s*#~", re.MULTILINE)
     project = bake(**options)
     found = []
     for name, path in project.files.items():
@@ -133,7 +133,8 @@ def test_project_yaml_holds_the_answers(bake: Bake, options: Options) -> None:
     settings = bake(**options).settings
     expected = {
         name: options.get(
-            name, default[0] if isinstance(default, list) else default.replace("{{ cookiecutter.app_name }}", "my-app")
+            name,
+            default[0] if isinstance(default, list) else default.replace("{{~ cookiecutter.app_name ~}}", "my-app"),
         )
         for name, default in template.questions().items()
     }
@@ -159,12 +160,12 @@ def test_the_license_is_the_chosen_one(bake: Bake, license_: str) -> None:
     "description",
     [
         "It's \"quoted\" and 'quoted', \\ and \\n, and ends with a backslash \\",
-        "{{ cookiecutter.app_name }} {% raw %} {# #} #% if ${var.x} %{ for } $(touch x) `touch x`",
+        "{{~ cookiecutter.app_name ~}} {{ x }} {%~ raw ~%} {#~ ~#} #~ if ${var.x} %{ for } $(touch x) `touch x`",
         "Ünïcödé 😀 👩‍🔬 中文 — </script><!-- ]]> & | > # : - @ * ? ! %",
         "- key: value",
         "'",
         "''",
-        "#% raw",
+        "#~ raw",
         "null",
         " 1 ",
         "x" * 200,
@@ -256,6 +257,6 @@ def test_a_maintainers_junk_is_not_in_the_render(template_clone: Path, bake: Bak
         ".venv/bin/x",
     ):
         (inside / junk).parent.mkdir(parents=True, exist_ok=True)
-        (inside / junk).write_bytes(b"\x9ajunk {{ \n")
+        (inside / junk).write_bytes(b"\x9ajunk {{~ \n")
     rendered = Path(cookiecutter(str(dirty), no_input=True, output_dir=str(tmp_path / "out"), default_config=True))
     assert Project(rendered, {}).files.keys() == bake().files.keys()
