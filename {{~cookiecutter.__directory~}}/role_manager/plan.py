@@ -469,6 +469,20 @@ class _Planner:
                     f"ALTER SCHEMA {identifier(name)} OWNER TO {owner}",
                     self.need(self.owner) | self.need(found.owner),
                 )
+        # Before anything in a schema can be named, its owner must be able to use it.
+        for name in self.desired.schemas:
+            if (found := self.catalog.schemas.get(name)) is None:
+                continue
+            acl = after_new_owner(found.acl, found.owner, self.owner)
+            lacking = self.owner_privileges("schema") - by_grantee(acl).get(self.owner, frozenset())
+            if lacking and self.can_use(found.owner):
+                yield Change(
+                    f"schema {name}",
+                    reason_for("GRANT", [self.owner], lacking),
+                    f"SET LOCAL ROLE {owner};\nGRANT {privilege_list(lacking)} ON SCHEMA "
+                    f"{identifier(name)} TO {owner};\nSET LOCAL ROLE NONE",
+                    self.need(self.owner),
+                )
         for name, schema in self.catalog.schemas.items():
             if name in self.desired.schemas or schema.owner not in self.managed:
                 continue
@@ -622,7 +636,7 @@ class _Planner:
                 (identifier(name),),
                 self.owner,
                 after_new_owner(entries, found.owner if found else self.owner, self.owner),
-                required=allowed | ({self.owner: self.owner_privileges("schema")} if found else {}),
+                required=allowed,  # the owner's own: see schemas()
                 allowed=allowed,
                 watched=self.is_answerable,
                 inside=True,

@@ -19,7 +19,7 @@ VERSIONS = (15, 16, 18)
 
 # Each example of the properties takes about a second on a server.
 settings.register_profile("quick", max_examples=6)
-settings.register_profile("thorough", max_examples=150)
+settings.register_profile("thorough", max_examples=100)
 settings.load_profile("quick")
 
 DESIRED: dict[str, Any] = {
