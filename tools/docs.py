@@ -38,10 +38,10 @@ How long it may be is computed in [names.md](names.md).
 make project ARGS="app_name=shop aws_region=eu-west-1 description='Takes orders'" OUTPUT=~/projects
 ```
 
-Answers in `ARGS` stay as typed. With `cookiecutter . name=value`, Cookiecutter itself renders each value as Jinja:
-this template's begins with `{{{{~`, `{{%~`, `{{#~` or `#~`, so a usual `{{{{ 7*7 }}}}` stays text, but a value with these
-marks is an expression and can run code. Do not pass values from people you do not trust that way. Cookiecutter also checks choices in its own words, and is
-silent about names that it does not know.
+Answers in `ARGS` stay as typed. With `cookiecutter . name=value`, Cookiecutter itself renders each value as Jinja.
+This template's Jinja begins with `{{{{~`, `{{%~`, `{{#~` or `#~`, so the usual `{{{{ 7*7 }}}}` stays text, but a value
+with these marks is an expression and can run code. Do not pass values from people you do not trust that way.
+Cookiecutter also checks choices in its own words, and is silent about names that it does not know.
 """
 
 NAMES = """\

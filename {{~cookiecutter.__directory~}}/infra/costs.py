@@ -142,7 +142,8 @@ def counts(settings: Mapping[str, Any], infra: Path) -> Counts:
     return Counts(
         endpoints=len(endpoints),
         keys={layer: count(key, *sorted((infra / layer).glob("*.tf"))) for layer in layers},
-        alarm_metrics=count(r'\bmetric(_name)? += "', *alarms),
+        # By name in a table or an alarm; the errors alarm names its three by their ids.
+        alarm_metrics=count(r'\b(metric(_name)?|requests|service|balancer) += "', *alarms),
         firewall_rules=count(r"^  rule \{", infra / "service/web-application-firewall.tf"),
     )
 
