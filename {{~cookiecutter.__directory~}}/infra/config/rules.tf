@@ -41,8 +41,8 @@ locals {
       }
       "account_settings" = { type = "text", choices = ["create", "existing"], required = true }
       "domain_name" = {
-        type = "text", pattern = "^(([a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?\\.)+[a-z][a-z0-9-]*[a-z0-9])?$", min = 0, max = 253, required = true
-        rule = "a lower-case DNS name such as shop.example.com, or empty"
+        type = "text", pattern = "^(([a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?\\.)+[a-z][a-z0-9-]*[a-z0-9])?$", min = 0, max = 53, required = true
+        rule = "a lower-case DNS name of at most 53 characters such as shop.example.com, or empty"
       }
       "database"              = { type = "text", choices = ["aurora-postgresql", "none"], required = true }
       "feature_flags"         = { type = "text", choices = ["appconfig", "none"], required = true }
