@@ -143,6 +143,7 @@ class Rehearsal:
         self.simulator = subprocess.Popen(  # noqa: S603 - ourselves
             [sys.executable, "-m", "rehearsal.simulator", str(settings)],
             cwd=self.copy,
+            env=_temporary(self.directory.path),
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             stderr=errors,
@@ -648,6 +649,15 @@ def _environment(endpoint: str, region: str) -> dict[str, str]:
         "HTTP_PROXY": endpoint,
         "NO_PROXY": "127.0.0.1,localhost",
     }
+
+
+def _temporary(directory: Path) -> dict[str, str]:
+    """Return this environment, with temporary files in the run's directory.
+
+    Not where its path is so long that a Unix socket below it would not fit into 104 bytes.
+    """
+    short = len(str(directory)) < 50
+    return dict(os.environ) | ({"TMPDIR": str(directory)} if short else {})
 
 
 def _manifest(number: int) -> str:

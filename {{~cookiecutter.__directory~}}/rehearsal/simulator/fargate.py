@@ -80,6 +80,8 @@ class Fargate:
         details = {d["name"]: d["value"] for a in task.attachments for d in a["details"]}
         running = Running(task, free_port(), details.get("privateIPv4Address", ""))
         self.running[task.task_arn] = running
+        # moto gives every container exit code 0 from the beginning.
+        task.containers[0].__dict__.pop("exitCode", None)
         task.last_status = "PROVISIONING"
         task.created_at = datetime.now(UTC)
         task.connectivity = "CONNECTED"
@@ -120,9 +122,10 @@ class Fargate:
         task, container = running.task, running.task.containers[0]
         running.healthy = False
         container.last_status = "STOPPED"
-        container.exit_code = exit_code
         if exit_code is None:
             container.reason = reason
+        else:
+            container.exit_code = exit_code
         task.stop_code, task.stopped_reason = code, reason
         task.stopped_at = datetime.now(UTC)
         task.desired_status = task.last_status = "STOPPED"
