@@ -268,14 +268,13 @@ def kept(bake: Bake, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Proje
     assert not list((folder / "tmp").glob("rehearsal-*"))
 
 
-def service_last(sabotage: Sabotage) -> bool:
-    """What is broken in the service's layer is applied after all others."""
-    return sabotage.layer == "service"
+# What is broken in the service's layer is applied after all others.
+IN_ORDER = sorted(SABOTAGES, key=lambda sabotage: sabotage.layer == "service")
 
 
 @pytest.mark.nightly
 @pytest.mark.xdist_group("kept")
-@pytest.mark.parametrize("sabotage", sorted(SABOTAGES, key=service_last), ids=lambda sabotage: sabotage.name)
+@pytest.mark.parametrize("sabotage", IN_ORDER, ids=lambda sabotage: sabotage.name)
 def test_sabotage_is_named(kept: Project, sabotage: Sabotage) -> None:
     file = kept.path / sabotage.file
     before = file.read_text(encoding="utf-8")
