@@ -711,8 +711,12 @@ class LocalPostgres:
                 raise StartFailedError(f"{self.directory} belongs to somebody else")
             self._lock_data()
         self._bin = _reachable_programs(self.installation)
-        # The path of a Unix socket has at most 107 bytes, hence not below the data directory.
-        self.socket_directory = Path(tempfile.mkdtemp(prefix=_TEMPORARY_PREFIX))
+        # The path of a Unix socket has at most 103 bytes (macOS), hence not below the data directory, nor
+        # below a folder for temporary files whose own path is long.
+        short = len(tempfile.gettempdir()) <= 60
+        self.socket_directory = Path(
+            tempfile.mkdtemp(prefix=_TEMPORARY_PREFIX, dir=None if short else "/tmp")  # noqa: S108
+        )
         self.socket_path = self.socket_directory / _SOCKET_NAME
         (self.socket_directory / "owner").write_text(str(os.getpid()))
         try:
