@@ -35,11 +35,12 @@ test-nightly: $(VENV)/.test ## Everything, for every pair of choices
 	$(RUN) -m pytest -n 2 $(PYTEST_ARGS)
 
 .PHONY: lint
-lint: $(VENV)/.test ## Check formatting, style, types and generated documents
+lint: $(VENV)/.test ## Check formatting, style, types, spelling and generated documents
 	$(RUN) -m ruff format --check $(CHECKED)
 	$(RUN) -m ruff check $(CHECKED)
 	$(RUN) -m mypy $(CHECKED)
 	$(RUN) -m tools.docs --check
+	$(VENV)/bin/codespell *.md docs/*.md hooks tools bench
 
 .PHONY: format
 format: $(VENV)/.test ## Format Python
