@@ -23,7 +23,7 @@ def main() -> int:
         sys.stderr.write(f"{error}\n")
         return 1
     configure_logging(settings.log_level)
-    serve(app, settings.port, settings.stop_seconds)
+    serve(app, settings.listen_on, settings.port, settings.stop_seconds)
     return 0
 
 

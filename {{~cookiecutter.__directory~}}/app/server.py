@@ -138,11 +138,11 @@ class Server(uvicorn.Server):
             )
 
 
-def serve(app: Any, port: int, stop_seconds: float) -> None:
-    """Serve `app` on every interface until SIGTERM. Exits with 3 when the port is taken."""
+def serve(app: Any, host: str, port: int, stop_seconds: float) -> None:
+    """Serve `app` until SIGTERM. Exits with 3 when the port is taken."""
     config = uvicorn.Config(
         app,
-        host="0.0.0.0",  # noqa: S104 - the container's own network namespace
+        host=host,
         port=port,
         loop="uvloop",
         http=Protocol,

@@ -137,6 +137,7 @@ class Settings:
     app_name: str
     environment: str
     release: str
+    listen_on: str
     port: int
     log_level: str
     metrics: bool
@@ -151,6 +152,8 @@ def read_settings(env: Environment) -> Settings:
         app_name=env.text("APP_NAME", "name of the application, such as my-app"),
         environment=env.text("ENVIRONMENT", "name of the environment, such as dev"),
         release=env.text("RELEASE", "what is running, such as an image digest", "unknown"),
+        # All of them: the container's network namespace is its own.
+        listen_on=env.text("LISTEN_ON", "address to listen on", "0.0.0.0"),  # noqa: S104
         port=env.integer("PORT", "TCP port to listen on", 8000, low=1, high=65535),
         log_level=env.choice(
             "LOG_LEVEL", "least important log line", "info", ("debug", "info", "warning", "error")

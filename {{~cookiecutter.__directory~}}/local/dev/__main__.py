@@ -36,7 +36,7 @@ def main(command: list[str]) -> int:
                 return 1
     DATA.mkdir(parents=True, exist_ok=True)
     with laptop(DATA) as variables:
-        environment = {"METRICS": "off", **os.environ, **variables}
+        environment = {"METRICS": "off", "LISTEN_ON": "127.0.0.1", **os.environ, **variables}
         if command:
             return subprocess.run(command, env=environment, check=False).returncode  # noqa: S603
         os.environ.update(environment)
