@@ -702,7 +702,7 @@ class LocalPostgres:
         _remove_leftovers()
         self._account = account = _unprivileged_account()
         if self._wanted_data is None:
-            self.directory = Path(tempfile.mkdtemp(prefix=_TEMPORARY_PREFIX))
+            self.directory = _temporary_directory()
             (self.directory / "owner").write_text(str(os.getpid()))
         else:
             self.directory = _reachable_data(self._wanted_data)
@@ -711,12 +711,8 @@ class LocalPostgres:
                 raise StartFailedError(f"{self.directory} belongs to somebody else")
             self._lock_data()
         self._bin = _reachable_programs(self.installation)
-        # The path of a Unix socket has at most 103 bytes (macOS), hence not below the data directory, nor
-        # below a folder for temporary files whose own path is long.
-        short = len(tempfile.gettempdir()) <= 60
-        self.socket_directory = Path(
-            tempfile.mkdtemp(prefix=_TEMPORARY_PREFIX, dir=None if short else "/tmp")  # noqa: S108
-        )
+        # The path of a Unix socket has at most 103 bytes (macOS), hence not below the data directory.
+        self.socket_directory = _temporary_directory()
         self.socket_path = self.socket_directory / _SOCKET_NAME
         (self.socket_directory / "owner").write_text(str(os.getpid()))
         try:
@@ -1017,18 +1013,31 @@ def _reachable_data(directory: Path) -> Path:
     return Path("/var/tmp") / f"kept-postgres-{name}"  # noqa: S108 - kept over a reboot
 
 
+def _temporary_root() -> Path:
+    """Where temporary files go, or /tmp when a socket's path would be too long there or root's server not get in."""
+    root = Path(tempfile.gettempdir())
+    if len(str(root)) <= 60 and (os.geteuid() != 0 or _others_can_reach(root / "file")):
+        return root
+    return Path("/tmp")  # noqa: S108
+
+
+def _temporary_directory() -> Path:
+    """A new directory, which `_remove_leftovers` finds when its owner is killed."""
+    return Path(tempfile.mkdtemp(prefix=_TEMPORARY_PREFIX, dir=_temporary_root()))
+
+
 def _reachable_programs(installation: Installation) -> Path:
     """The programs, or when root's server could not reach them, a copy in the temporary directory."""
     if os.geteuid() != 0 or _others_can_reach(installation.bin / "postgres"):
         return installation.bin
     source = installation.bin.parent
     name = hashlib.sha256(str(source).encode()).hexdigest()[:16]
-    target = Path(tempfile.gettempdir()) / f"postgres-programs-{name}"
+    target = _temporary_root() / f"postgres-programs-{name}"
     if target.exists() and target.stat().st_uid != 0:
         raise StartFailedError(f"{target} belongs to somebody else: remove it")
     if not target.exists():
         # Wheels keep the libraries of programs beside the package, in <package>.libs.
-        partial = Path(tempfile.mkdtemp(prefix=_TEMPORARY_PREFIX))
+        partial = _temporary_directory()
         package = source.parent
         shutil.copytree(source, partial / package.name / source.name)
         libraries = package.parent / f"{package.name}.libs"
@@ -1044,7 +1053,7 @@ def _reachable_programs(installation: Installation) -> Path:
 
 def _remove_leftovers() -> None:
     """Stop the servers and remove the files of runs that were killed."""
-    for owner in Path(tempfile.gettempdir()).glob(f"{_TEMPORARY_PREFIX}*/owner"):
+    for owner in _temporary_root().glob(f"{_TEMPORARY_PREFIX}*/owner"):
         try:
             if _is_alive(int(owner.read_text() or "0")):
                 continue

@@ -162,6 +162,8 @@ def test_an_interrupted_apply_keeps_its_state(
         [sys.executable, "-m", "ops", "apply", "--layer", "network", "--env", "dev", "--yes"],
         cwd=root, env=os.environ | {"PYTHONPATH": str(ROOT)}, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE,
         stderr=subprocess.PIPE, text=True, start_new_session=True,
+        # A shell's background job ignores SIGINT, and so would everything below it.
+        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),
     )  # fmt: skip
     deadline = time.monotonic() + 60
     while not (root / "infra/network/started").exists():
