@@ -176,5 +176,5 @@ run "an_unknown_environment_is_refused" {
     environment  = "qa"
   }
 
-  expect_failures = [output.project]
+  expect_failures = [output.environment]
 }
