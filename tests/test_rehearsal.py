@@ -134,6 +134,7 @@ def test_the_leftovers_of_a_killed_run_are_removed_by_the_next(bake: Bake, tmp_p
     time.sleep(3)
     running.kill()
     running.wait()
+    running.stdout.close()
     [killed] = (tmp_path / "tmp").glob("rehearsal-*")
     result = make(project, "rehearse", "ONLY=account")
     assert result.returncode == 0, result.stdout[-10_000:]
