@@ -33,6 +33,7 @@ def test_health_and_ready(service: Service) -> None:
 def test_request_id_is_taken_or_made_and_logged(service: Service) -> None:
     answer = service.ask("GET", "/health", headers={"X-Request-Id": "from-the-caller-1"})
     assert answer.headers["X-Request-Id"] == "from-the-caller-1"
+    wait_until(lambda: service.logged(request_id="from-the-caller-1"))
     (line,) = service.logged(request_id="from-the-caller-1")
     assert line["logger"] == "access"
     assert (line["method"], line["path"], line["status"]) == ("GET", "/health", 200)
