@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import shutil
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 
 from botocore.exceptions import ClientError
 
@@ -21,6 +22,7 @@ from ops.terraform import (
     NETWORK,
     SERVICE,
     Layer,
+    Plan,
     Terraform,
 )
 
@@ -133,8 +135,8 @@ def down(project: Project, aws: Aws) -> None:
                     f"make down ENV={project.environment} WORKSPACE={name}" for name in beside
                 ),
             )
-    for layer in environment_layers(project):
-        _destroy_layer(project, aws, layer)
+    flags.empty(aws, project)
+    _destroy_layers(project, aws, environment_layers(project))
     step = Step("records")
     _deregister(project, aws)
     releases.delete(aws, project)
@@ -145,19 +147,38 @@ def down(project: Project, aws: Aws) -> None:
         terraform.delete_workspace()
 
 
-def _destroy_layer(project: Project, aws: Aws, layer: Layer) -> None:
-    step = Step(layer.name)
-    terraform = Terraform(project, layer, step=step)
+def _destroy_layers(project: Project, aws: Aws, doomed: list[Layer]) -> None:
+    """Delete layers one after another; the plan of the next is made while one is being deleted."""
+    with ThreadPoolExecutor(1) as ahead:
+        plans = [ahead.submit(_plan_destruction, project, aws, layer) for layer in doomed]
+        try:
+            for layer, plan in zip(doomed, plans, strict=True):
+                _destroy_layer(project, aws, layer, plan.result())
+        finally:
+            ahead.shutdown(cancel_futures=True)
+            for plan in plans:
+                if not plan.cancelled() and not plan.exception() and (made := plan.result()):
+                    made.path.unlink(missing_ok=True)
+
+
+def _plan_destruction(project: Project, aws: Aws, layer: Layer) -> Plan | None:
+    """Plan that nothing of a layer is left; None where nothing is there."""
+    terraform = Terraform(project, layer)
     if not layers.exists(aws, terraform):
+        return None
+    terraform.init()
+    return terraform.plan(
+        {"image_digest": f"sha256:{'0' * 64}"} if layer is SERVICE else {}, destroy=True
+    )
+
+
+def _destroy_layer(project: Project, aws: Aws, layer: Layer, plan: Plan | None) -> None:
+    step = Step(layer.name)
+    if plan is None:
         step.done("nothing is there")
         return
-    terraform.init()
-    if layer is SERVICE:
-        flags.empty(aws, project)
-    variables = {"image_digest": f"sha256:{'0' * 64}"} if layer is SERVICE else {}
-    plan = terraform.plan(variables, destroy=True)
     step.say(str(plan))
-    terraform.apply(plan)
+    Terraform(project, layer, step=step).apply(plan)
     step.done(f"{plan.remove} removed")
 
 
@@ -191,7 +212,7 @@ def destroy(project: Project, aws: Aws) -> None:
         incident.delete(aws, environment)
     say("--- shared")
     _empty_repository(project, aws)
-    _destroy_layer(project, aws, BUILD_REPOSITORY)
+    _destroy_layers(project, aws, [BUILD_REPOSITORY])
     _destroy_account(project, aws)
     shutil.rmtree(project.scratch(), ignore_errors=True)
 
@@ -235,9 +256,9 @@ def _destroy_account(project: Project, aws: Aws) -> None:
     terraform = local_terraform(project)
     terraform.init()
     # Terraform refuses to delete these (prevent_destroy): they go by name, below.
-    for address in terraform.resources():
-        if address.startswith(("aws_s3_bucket", "aws_kms_", "aws_dynamodb_table.")):
-            terraform.forget(address)
+    kept = ("aws_s3_bucket", "aws_kms_", "aws_dynamodb_table.")
+    if spared := [address for address in terraform.resources() if address.startswith(kept)]:
+        terraform.forget(*spared)
     plan = terraform.plan(destroy=True)
     step.say(str(plan))
     terraform.apply(plan)

@@ -288,9 +288,9 @@ class Terraform:
         """Store a state from a file. Terraform refuses when a newer or a foreign one is there."""
         self._text("state", "push", str(state.resolve()))
 
-    def forget(self, address: str) -> None:
-        """Take something out of the state without deleting it in AWS."""
-        self._text("state", "rm", address)
+    def forget(self, *addresses: str) -> None:
+        """Take resources out of the state without deleting them in AWS."""
+        self._text("state", "rm", *addresses)
 
     def unlock(self, identifier: str) -> None:
         """Remove a lock that its holder left behind."""

@@ -12,12 +12,11 @@ import contextlib
 import signal
 import sys
 import traceback
-from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from types import FrameType
 
 from rehearsal import kept, machine, report
-from rehearsal.driver import PROOFS_OF, FailedError, Rehearsal
+from rehearsal.driver import PROOFS_OF, SHARED, FailedError, Rehearsal
 from rehearsal.progress import Progress, clock
 
 
@@ -88,19 +87,18 @@ def _rehearse(rehearsal: Rehearsal, progress: Progress, *, only: str | None, kee
 def _all(rehearsal: Rehearsal, progress: Progress, *, keep: bool) -> None:
     rehearsal.incident_url()
     rehearsal.up()
-    rehearsal.launch()
-    with ThreadPoolExecutor(1) as pool:
-        # The service looks for new flags twice a minute: time for the proofs, and for plans beside them.
-        plans = pool.submit(rehearsal.plan_again)
-        try:
-            rehearsal.prove()
-            rehearsal.use()
-        except BaseException:
-            rehearsal.interrupt_commands()
-            raise
+
+    def use() -> None:
+        rehearsal.launch()
+        rehearsal.prove()
+        rehearsal.use()
         rehearsal.findings.proved_after = progress.elapsed
         progress.say(f"{clock(progress.elapsed)}  ✓ applied and proved")
-        plans.result()
+
+    def plan_again() -> None:
+        rehearsal.plan_again([layer for layer in rehearsal.layers() if layer not in SHARED])
+
+    rehearsal.at_the_same_time([plan_again, use])
     if not keep:
         rehearsal.change()
         rehearsal.destroy()

@@ -19,7 +19,7 @@ import sys
 import threading
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import ThreadPoolExecutor, as_completed
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -33,6 +33,7 @@ from rehearsal.proofs import Context, Result, Row, prove, reachable
 from rehearsal.receiver import Mailbox, Receiver
 
 LAYERS = ("account", "network", "build-repository", "database", "service")
+SHARED = ("account", "build-repository")  # by all environments
 # Where alarms go in the rehearsal: URLs of the form that each service hands out. Nobody there hears of it.
 INCIDENT_URLS = {
     "pagerduty": "https://events.pagerduty.com/integration/0123456789abcdef0123456789abcdef/enqueue",
@@ -100,6 +101,8 @@ class Rehearsal:
         self.simulator: subprocess.Popen[bytes] | None = None
         self.images = [_manifest(number) for number in range(2)]
         self._ended = threading.Event()
+        self._journal_read = 0
+        self._journal_lock = threading.Lock()
         self._evaluated: tuple[str, dict[str, Any]] | None = None
         self._port: int | None = None
 
@@ -160,23 +163,31 @@ class Rehearsal:
 
     def _watch(self, attached: bool = False) -> None:
         """Count calls, measure memory, and stop everything at once when the simulator lacks a call."""
-        journal = self.directory.path / "journal.jsonl"
-        position, measured = journal.stat().st_size if attached else 0, 0.0
+        if attached:
+            self._journal_read = (self.directory.path / "journal.jsonl").stat().st_size
+        measured = 0.0
         while not self._ended.wait(0.2):
-            if journal.exists():
-                with journal.open(encoding="utf-8") as file:
-                    file.seek(position)
-                    lines = [line for line in file if line.endswith("\n")]
-                    position += sum(len(line.encode()) for line in lines)
-                self.progress.calls += len(lines)
-                for record in map(json.loads, lines):
-                    if "problem" in record and self.findings.error is None:
-                        self.findings.error = _lack(record)
-                        self.interrupt_commands()
+            self._read_journal()
             if time.monotonic() - measured > 2:
                 used = machine.memory_of(os.getpid())
                 self.findings.peak_memory = max(self.findings.peak_memory, used)
                 measured = time.monotonic()
+
+    def _read_journal(self) -> None:
+        """Read what the simulator wrote since the last look."""
+        journal = self.directory.path / "journal.jsonl"
+        with self._journal_lock:
+            if not journal.exists():
+                return
+            with journal.open(encoding="utf-8") as file:
+                file.seek(self._journal_read)
+                lines = [line for line in file if line.endswith("\n")]
+            self._journal_read += sum(len(line.encode()) for line in lines)
+            self.progress.calls += len(lines)
+            for record in map(json.loads, lines):
+                if "problem" in record and self.findings.error is None:
+                    self.findings.error = _lack(record)
+                    self.interrupt_commands()
 
     def interrupt_commands(self) -> None:
         """Stop what runs, as Ctrl-C does."""
@@ -250,6 +261,7 @@ class Rehearsal:
         status = command.wait()
         self.commands.discard(command)
         output = "".join(lines)
+        self._read_journal()
         if self.findings.error:
             raise FailedError(self.findings.error)
         if status != 0:
@@ -281,18 +293,11 @@ class Rehearsal:
             with self.progress.step("make incident-url") as bar:
                 self.make(bar, "incident-url", f"ENV={self.environment}", given=f"{url}\n")
 
-    def up(self, image: int = 0) -> None:
-        """Bring the environment up with one of the two images."""
-        with self.progress.step(
-            f"make up ENV={self.environment}" + (" again" if image else "")
-        ) as bar:
-            self.make(
-                bar,
-                "up",
-                f"ENV={self.environment}",
-                f"IMAGE={_digest(self.images[image])}",
-                "YES=1",
-            )
+    def up(self) -> None:
+        """Bring the environment up with the first image."""
+        with self.progress.step(f"make up ENV={self.environment}") as bar:
+            image = f"IMAGE={_digest(self.images[0])}"
+            self.make(bar, "up", f"ENV={self.environment}", image, "YES=1")
 
     def apply(self, layer: str) -> None:
         """Apply one layer."""
@@ -301,16 +306,11 @@ class Rehearsal:
         with self.progress.step(f"make apply LAYER={layer}") as bar:
             if layer == "account":
                 self.make(bar, "bootstrap", "YES=1")
-            elif layer == "build-repository":
+            elif layer in SHARED:
                 self.make(bar, "apply", f"LAYER={layer}", "YES=1")
             elif layer == "service" and not self.platform().service:
-                self.make(
-                    bar,
-                    "up",
-                    f"ENV={self.environment}",
-                    f"IMAGE={_digest(self.images[0])}",
-                    "YES=1",
-                )
+                image = f"IMAGE={_digest(self.images[0])}"
+                self.make(bar, "up", f"ENV={self.environment}", image, "YES=1")
             else:
                 self.make(bar, "apply", f"LAYER={layer}", f"ENV={self.environment}", "YES=1")
         if layer == "service":
@@ -519,42 +519,65 @@ class Rehearsal:
             time.sleep(0.3)
         raise FailedError("The service did not come back after one of its tasks was stopped.")
 
-    def plan_again(self) -> None:
-        """Plan every layer: nothing may be left to change, and with moto's gaps closed there is no exception."""
-        with self.progress.step("plan again") as bar:
+    def plan_again(self, layers: Sequence[str]) -> None:
+        """Plan layers: nothing may be left to change, and with moto's gaps closed there is no exception."""
+        with self.progress.step(f"plan again: {', '.join(layers)}") as bar:
 
             def plan(layer: str) -> None:
-                shared = layer in ("account", "build-repository")
-                where = [] if shared else [f"ENV={self.environment}"]
+                where = [] if layer in SHARED else [f"ENV={self.environment}"]
                 try:
                     self.make(bar, "plan", f"LAYER={layer}", *where, "DRIFT=1")
                 except FailedError as error:
                     raise FailedError(f"A second plan of {layer} is not empty. {error}") from error
 
             with ThreadPoolExecutor(2) as pool:  # a plan takes half a gigabyte
-                for done in [pool.submit(plan, layer) for layer in self.layers()]:
+                for done in [pool.submit(plan, layer) for layer in layers]:
                     done.result()
-            bar.detail = f"{len(self.layers())} plans are empty"
+            bar.detail = f"{len(layers)} plans are empty"
 
     def change(self) -> None:
-        """Change something in each layer, and bring it up."""
+        """Change something in each layer of the environment, and apply it: layers that exist need no order."""
         changed = edit(self.copy / "project.yaml", self.environment)
         self.findings.notes.append("Changed and applied: " + ", ".join([*changed, "another image"]))
+        image = _digest(self.images[1])
         self.client("ecr").put_image(
             repositoryName=self.platform().names["build_repository"],
             imageManifest=self.images[1],
             imageTag="rehearsal-2",
-            imageDigest=_digest(self.images[1]),
+            imageDigest=image,
         )
-        self.up(image=1)
+
+        def deploy() -> None:
+            with self.progress.step(f"make deploy ENV={self.environment}") as bar:
+                self.make(bar, "deploy", f"ENV={self.environment}", f"IMAGE={image}", "YES=1")
+            # The provider waits half a minute for the database: time for the plans of what all environments share.
+            self.plan_again(SHARED)
+
+        steps = [deploy, lambda: self.apply("network")]
+        if "database" in self.layers():
+            steps.insert(0, lambda: self.apply("database"))
+        self.at_the_same_time(steps)
         with self.progress.step("prove the change"):
             self._healthy()
             platform = self.platform()
-            image = platform.task_definition(platform.service["taskDefinition"])[
+            container = platform.task_definition(platform.service["taskDefinition"])[
                 "containerDefinitions"
-            ][0]["image"]
-            if not image.endswith(_digest(self.images[1])):
-                raise FailedError(f"After the second deployment the service runs {image}.")
+            ][0]
+            if not container["image"].endswith(image):
+                raise FailedError(
+                    f"After the second deployment the service runs {container['image']}."
+                )
+
+    def at_the_same_time(self, steps: Sequence[Callable[[], None]]) -> None:
+        """Run steps beside each other; when one fails, the others are stopped and its error is raised."""
+        with ThreadPoolExecutor(len(steps)) as pool:
+            running = [pool.submit(step) for step in steps]
+            try:
+                for done in as_completed(running):
+                    done.result()
+            except BaseException:
+                self.interrupt_commands()
+                raise
 
     def destroy(self) -> None:
         """Delete the environment, then everything, and see that nothing is left."""
@@ -648,6 +671,8 @@ def _environment(endpoint: str, region: str) -> dict[str, str]:
         # S3 Control puts the account before the host's name: such a call finds the simulator as a proxy.
         "HTTP_PROXY": endpoint,
         "NO_PROXY": "127.0.0.1,localhost",
+        # Terraform's processes live for seconds: memory for time, of which Go's collector takes a fourth.
+        "GOGC": "200",
     }
 
 
@@ -688,7 +713,8 @@ def _lack(record: Mapping[str, Any]) -> str:
             f"The simulator has no {record['service']} {record['call']}. Add it to "
             "rehearsal/simulator/moto_additions, or do without it."
         )
-    return f"The simulator failed at {record['service']} {record['call']}: {problem}"
+    reason = problem.removeprefix("SimulatorFailed: ")
+    return f"The simulator failed at {record['service']} {record['call']}: {reason}"
 
 
 def _said(output: str) -> str:
@@ -731,7 +757,6 @@ def edit(file: Path, environment: str) -> list[str]:
         ("endpoint_zones", lambda value: str(int(value) + (1 if int(value) < zones else -1))),
         ("max_capacity", _more),
         ("max_tasks", _more),
-        ("log_retention_days", lambda _: "60"),
     ):
         match = re.compile(rf"(?m)^(      {setting}: )(\S+)").search(text, start.end())
         if match:

@@ -26,8 +26,8 @@ from app.telemetry import Metrics
 
 log = logging.getLogger(__name__)
 
-# AppConfig's lowest limit is 15 seconds; its answer names the pace that holds.
-POLL_SECONDS = 30
+# The least that AppConfig allows: what is switched off should be off soon. Its answer names the pace that holds.
+POLL_SECONDS = 15
 CONNECT_SECONDS = 2
 READ_SECONDS = 5
 FIRST_PAUSE_SECONDS = 1.0

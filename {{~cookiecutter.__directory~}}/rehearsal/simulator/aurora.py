@@ -8,6 +8,7 @@ from __future__ import annotations
 import importlib
 import json
 import threading
+import time
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -45,8 +46,14 @@ def install(world: World) -> None:
                 connection.run(
                     f"ALTER ROLE \"{cluster.master_username}\" PASSWORD '{secret['password']}'"
                 )
-        except Exception as error:  # noqa: BLE001 - shown where the database is missed
-            world.note("databases", cluster=cluster.db_cluster_identifier, problem=str(error))
+        except Exception as error:  # noqa: BLE001 - whatever it is ends the rehearsal, by its own words
+            world.note(
+                "journal",
+                at=round(time.time(), 3),
+                service="rds",
+                call="CreateDBCluster",
+                problem=f"PostgreSQL did not start: {error}",
+            )
             return
         # Clients believe that they talk to the cluster's own port, and make their tokens for it.
         server.front.port = cluster.port
