@@ -15,6 +15,7 @@ import os
 import shutil
 import subprocess
 import sys
+import threading
 import time
 import urllib.request
 from collections.abc import Callable, Iterator
@@ -27,13 +28,19 @@ import boto3
 import pytest
 import yaml
 from moto.ecs.models import EC2ContainerServiceBackend, ecs_backends
-from moto.moto_server.threaded_moto_server import ThreadedMotoServer
+from moto.moto_server.werkzeug_app import (
+    DomainDispatcherApplication,
+    MotoRequestHandler,
+    create_backend_app,
+)
+from werkzeug.serving import make_server
 
 from ops import cli, ecs, flags
 from ops.project import load
 from ops.tests import miniature
 
 # What moto lacks is in the rehearsal's additions: AppConfig's deployments, conditions of bucket policies.
+from rehearsal.simulator.journal import Journal
 from rehearsal.simulator.moto_additions import appconfig, s3
 
 ROOT = Path(__file__).parents[2]
@@ -81,16 +88,23 @@ class RoleManager:
 
 
 @pytest.fixture(scope="session")
-def moto() -> Iterator[str]:
+def moto(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
     """The address of a simulated AWS."""
     logging.getLogger("werkzeug").setLevel(logging.ERROR)
-    server = ThreadedMotoServer(ip_address="127.0.0.1", port=0, verbose=False)
-    server.start()
-    _, port = server.get_host_and_port()
+    # The journal knows a call that is repeated because its answer got lost; without it, Terraform's lock is in
+    # its own way then.
+    application = Journal(
+        DomainDispatcherApplication(create_backend_app),
+        tmp_path_factory.mktemp("moto") / "journal.jsonl",
+    )
+    server = make_server("127.0.0.1", 0, application, True, request_handler=MotoRequestHandler)
+    threading.Thread(target=server.serve_forever, daemon=True).start()
     with miniature.serving() as address:
         os.environ["MINIATURE"] = address
-        yield f"http://127.0.0.1:{port}"
-    server.stop()
+        yield f"http://127.0.0.1:{server.server_port}"
+    server.shutdown()
+    server.server_close()
+    application.file.close()
 
 
 @functools.cache
