@@ -31,8 +31,8 @@ test-fast: $(VENV)/.test ## What takes less than a minute: answers, hooks, rende
 	$(RUN) -m pytest -n 2 -m "not slow and not nightly" $(PYTEST_ARGS)
 
 .PHONY: test-nightly
-test-nightly: $(VENV)/.test ## Everything, for every pair of choices; the sabotages share one rehearsal
-	$(RUN) -m pytest -n 2 --dist loadgroup $(PYTEST_ARGS)
+test-nightly: $(VENV)/.test ## Everything, for every pair of choices
+	$(RUN) -m pytest -n 2 $(PYTEST_ARGS)
 
 .PHONY: lint
 lint: $(VENV)/.test ## Check formatting, style, types, spelling and generated documents

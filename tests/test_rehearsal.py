@@ -241,18 +241,17 @@ SABOTAGES = [
 ]
 
 
-@pytest.fixture(scope="module")
-def kept(bake: Bake, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Project]:
+@pytest.fixture
+def kept(bake: Bake, tmp_path: Path) -> Iterator[Project]:
     """The defaults, deployed and left running."""
-    folder = tmp_path_factory.mktemp("kept")
-    Terraform(folder)
-    project = bake.copy(folder / "project")
+    Terraform(tmp_path)
+    project = bake.copy(tmp_path / "project")
     assert make(project, "setup").returncode == 0
-    log = (folder / "log").open("w+")
+    log = (tmp_path / "log").open("w+")
     running = subprocess.Popen(
         ["make", "--no-print-directory", "rehearse", "KEEP=1"],
         cwd=project.path,
-        env=environment(folder / "tmp"),
+        env=environment(tmp_path / "tmp"),
         stdin=subprocess.DEVNULL,
         stdout=log,
         stderr=subprocess.STDOUT,
@@ -266,7 +265,8 @@ def kept(bake: Bake, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Proje
     yield project
     os.killpg(running.pid, signal.SIGINT)
     running.wait(60)
-    assert not list((folder / "tmp").glob("rehearsal-*"))
+    log.close()
+    assert not list((tmp_path / "tmp").glob("rehearsal-*"))
 
 
 # What is broken in the service's layer is applied after all others.
@@ -274,19 +274,19 @@ IN_ORDER = sorted(SABOTAGES, key=lambda sabotage: sabotage.layer == "service")
 
 
 @pytest.mark.nightly
-@pytest.mark.xdist_group("kept")
-@pytest.mark.parametrize("sabotage", IN_ORDER, ids=lambda sabotage: sabotage.name)
-def test_sabotage_is_named(kept: Project, sabotage: Sabotage) -> None:
-    file = kept.path / sabotage.file
-    before = file.read_text(encoding="utf-8")
-    assert before.count(sabotage.old) == 1, f"{sabotage.file} changed: write the sabotage again"
-    file.write_text(before.replace(sabotage.old, sabotage.new), encoding="utf-8")
-    try:
-        result = make(kept, "rehearse", f"ONLY={sabotage.layer}")
-    finally:
-        file.write_text(before, encoding="utf-8")
-    assert result.returncode != 0, result.stdout[-10_000:]
-    assert sabotage.says in result.stdout, result.stdout[-10_000:]
-    if sabotage.layer != "service":  # those come last, and each applies the service's other files as they were
-        mended = make(kept, "rehearse", f"ONLY={sabotage.layer}")
-        assert mended.returncode == 0, mended.stdout[-10_000:]
+def test_sabotage_is_named(kept: Project, subtests: pytest.Subtests) -> None:
+    for sabotage in IN_ORDER:
+        with subtests.test(sabotage.name):
+            file = kept.path / sabotage.file
+            before = file.read_text(encoding="utf-8")
+            assert before.count(sabotage.old) == 1, f"{sabotage.file} changed: write the sabotage again"
+            file.write_text(before.replace(sabotage.old, sabotage.new), encoding="utf-8")
+            try:
+                result = make(kept, "rehearse", f"ONLY={sabotage.layer}")
+            finally:
+                file.write_text(before, encoding="utf-8")
+            assert result.returncode != 0, result.stdout[-10_000:]
+            assert sabotage.says in result.stdout, result.stdout[-10_000:]
+            if sabotage.layer != "service":  # those come last, and each applies the service's other files as they were
+                mended = make(kept, "rehearse", f"ONLY={sabotage.layer}")
+                assert mended.returncode == 0, mended.stdout[-10_000:]

