@@ -98,7 +98,7 @@ def _all(rehearsal: Rehearsal, progress: Progress, *, keep: bool) -> None:
     def plan_again() -> None:
         rehearsal.plan_again([layer for layer in rehearsal.layers() if layer not in SHARED])
 
-    rehearsal.at_the_same_time([plan_again, use])
+    rehearsal.at_the_same_time(use, plan_again)
     if not keep:
         rehearsal.change()
         rehearsal.destroy()

@@ -555,8 +555,8 @@ class Rehearsal:
 
         steps = [deploy, lambda: self.apply("network")]
         if "database" in self.layers():
-            steps.insert(0, lambda: self.apply("database"))
-        self.at_the_same_time(steps)
+            steps.append(lambda: self.apply("database"))
+        self.at_the_same_time(*steps)
         with self.progress.step("prove the change"):
             self._healthy()
             platform = self.platform()
@@ -568,11 +568,15 @@ class Rehearsal:
                     f"After the second deployment the service runs {container['image']}."
                 )
 
-    def at_the_same_time(self, steps: Sequence[Callable[[], None]]) -> None:
-        """Run steps beside each other; when one fails, the others are stopped and its error is raised."""
-        with ThreadPoolExecutor(len(steps)) as pool:
-            running = [pool.submit(step) for step in steps]
+    def at_the_same_time(self, first: Callable[[], None], *others: Callable[[], None]) -> None:
+        """Run steps beside each other; when one fails, what runs is stopped and its error is raised.
+
+        The first one runs in this thread, where Ctrl-C ends it wherever it is.
+        """
+        with ThreadPoolExecutor(len(others)) as pool:
+            running = [pool.submit(step) for step in others]
             try:
+                first()
                 for done in as_completed(running):
                     done.result()
             except BaseException:

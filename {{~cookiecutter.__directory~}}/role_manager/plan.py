@@ -434,6 +434,11 @@ class _Planner:
             self.need(owner),
         )
 
+    def database_owner_to_be(self) -> str:
+        """The owner of the database, after :meth:`database_owner`."""
+        owner = self.catalog.database_owner
+        return self.me.name if owner in self.managed or owner in self.retired else owner
+
     def schemas(self) -> Iterator[Change]:
         owner = identifier(self.owner)
         for name in self.desired.schemas:
@@ -488,16 +493,46 @@ class _Planner:
                 continue
             yield from self.give_to_me(f"schema {name}", schema.owner, "SCHEMA", identifier(name))
 
-    def give_to_me(self, what: str, owner: str, keyword: str, name: str) -> Iterator[Change]:
+    def give_to_me(
+        self, what: str, owner: str, keyword: str, name: str, schema: str = ""
+    ) -> Iterator[Change]:
+        """Take what a managed role owns outside the managed schemas; who gets it must be able to make it there."""
         if not self.can_use(owner):
             self.block(what, f"it is owned by {owner}", self.admin_remedy(owner))
             return
-        yield Change(
-            what,
-            f"it is outside the managed schemas and owned by {owner}",
-            f"ALTER {keyword} {name} OWNER TO {identifier(self.me.name)}",
-            self.need(owner),
-        )
+        me = identifier(self.me.name)
+        sql = f"ALTER {keyword} {name} OWNER TO {me}"
+        needs = self.need(owner)
+        if schema and (lacking := self.lacking_in(schema)):
+            keeper = self.owner_to_be(schema)
+            where = f"{privilege_list(lacking)} ON SCHEMA {identifier(schema)}"
+            if not self.can_use(keeper):
+                self.block(
+                    what,
+                    f"it is owned by {owner}, and {self.me.name} may not create in schema {schema}",
+                    f"{keeper} runs: GRANT {where} TO {me}",
+                )
+                return
+            sql = f"GRANT {where} TO {me};\n{sql};\nREVOKE {where} FROM {me}"
+            needs |= self.need(keeper)
+        yield Change(what, f"it is outside the managed schemas and owned by {owner}", sql, needs)
+
+    def owner_to_be(self, schema: str) -> str:
+        """The owner of a schema outside the managed ones, after :meth:`schemas`."""
+        owner = self.catalog.schemas[schema].owner
+        return self.me.name if owner in self.managed else owner
+
+    def lacking_in(self, schema: str) -> frozenset[str]:
+        """What the current user lacks for owning objects in a schema outside the managed ones."""
+        if self.me.superuser:
+            return frozenset()
+        found, owner = self.catalog.schemas[schema], self.owner_to_be(schema)
+        mine = {self.me.name, PUBLIC, *self.direct}
+        if self.database_owner_to_be() in mine:
+            mine.add("pg_database_owner")
+        privileges = by_grantee(after_new_owner(found.acl, found.owner, owner))
+        has = {privilege for role in mine for privilege in privileges.get(role, ())}
+        return frozenset({"USAGE", "CREATE"} - has)
 
     def extensions(self) -> Iterator[Change]:
         for name in self.desired.extensions:
@@ -544,7 +579,7 @@ class _Planner:
             elif group.schema and not inside and group.owner in self.managed:
                 for name in group.names:
                     what = f"{keyword.lower()} {name}"
-                    yield from self.give_to_me(what, group.owner, keyword, name)
+                    yield from self.give_to_me(what, group.owner, keyword, name, group.schema)
         for (schema, owner), names in wrong.items():
             if not self.can_use(owner):
                 self.block(
@@ -612,14 +647,13 @@ class _Planner:
         connect = frozenset({"CONNECT"})
         wanted = dict.fromkeys(self.managed, connect)
         wanted[self.owner] = frozenset({"CONNECT", "TEMPORARY"})
-        owner = catalog.database_owner
-        new_owner = self.me.name if owner in self.managed or owner in self.retired else owner
+        new_owner = self.database_owner_to_be()
         yield Target(
             "database",
             "",
             (identifier(catalog.database),),
             new_owner,
-            after_new_owner(catalog.database_acl, owner, new_owner),
+            after_new_owner(catalog.database_acl, catalog.database_owner, new_owner),
             required=wanted,
             allowed=wanted,
             watched=self.is_answerable,
@@ -644,7 +678,7 @@ class _Planner:
             )
         for name, schema in catalog.schemas.items():
             if name not in self.desired.schemas:
-                new_owner = self.me.name if schema.owner in self.managed else schema.owner
+                new_owner = self.owner_to_be(name)
                 yield Target(
                     "schema",
                     "",

@@ -216,6 +216,20 @@ def test_what_cannot_be_repaired_is_said_and_nothing_is_done(database: Database)
     assert database.check().result == "passed"
 
 
+def test_a_schema_where_the_master_may_not_create_is_said(database: Database) -> None:
+    ready(database)
+    database.superuser(
+        "CREATE SCHEMA theirs",
+        "CREATE TABLE theirs.t (id int)",
+        "ALTER TABLE theirs.t OWNER TO app",
+    )
+    [blocked] = database.plan().plan.blocked
+    assert "theirs.t" in blocked.object
+    database.superuser(blocked.remedy.partition("runs: ")[2])
+    assert database.apply().result == "applied"
+    assert database.check().result == "passed"
+
+
 def test_attributes_beyond_the_master_are_said(database: Database) -> None:
     ready(database)
     database.superuser("ALTER ROLE app SUPERUSER")
