@@ -6,6 +6,7 @@ import json
 
 import pytest
 
+from local.postgres import SUPERUSER
 from role_manager.actions import ActionError
 from role_manager.connection import StatementError
 from role_manager.report import as_dict
@@ -216,13 +217,29 @@ def test_what_cannot_be_repaired_is_said_and_nothing_is_done(database: Database)
     assert database.check().result == "passed"
 
 
+def app_owns_a_table_in(database: Database, schema: str, owner: str) -> None:
+    database.superuser(
+        f"CREATE SCHEMA {schema} AUTHORIZATION {owner}",
+        f"CREATE TABLE {schema}.t (id int)",
+        f"ALTER TABLE {schema}.t OWNER TO app",
+    )
+
+
+def test_a_schema_where_the_master_may_not_create_is_lent_by_its_owner(database: Database) -> None:
+    ready(database)
+    database.master("CREATE ROLE keeper")
+    app_owns_a_table_in(database, "kept", "keeper")
+    assert "GRANT CREATE, USAGE ON SCHEMA" in str(database.plan().plan.changes)
+    assert database.apply().result == "applied"
+    assert database.check().result == "passed"
+    assert database.superuser("SELECT has_schema_privilege('master', 'kept', 'CREATE')") == [
+        [False]
+    ]
+
+
 def test_a_schema_where_the_master_may_not_create_is_said(database: Database) -> None:
     ready(database)
-    database.superuser(
-        "CREATE SCHEMA theirs",
-        "CREATE TABLE theirs.t (id int)",
-        "ALTER TABLE theirs.t OWNER TO app",
-    )
+    app_owns_a_table_in(database, "theirs", SUPERUSER)
     [blocked] = database.plan().plan.blocked
     assert "theirs.t" in blocked.object
     database.superuser(blocked.remedy.partition("runs: ")[2])
