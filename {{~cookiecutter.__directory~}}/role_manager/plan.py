@@ -29,9 +29,12 @@ from role_manager.privileges import (
     by_grantee,
     compare,
     grantee_list,
+    in_the_name_of,
     label_of,
+    loops,
     parts,
     privilege_list,
+    privilege_sql,
     reason_for,
     same_privileges,
     to_or_from,
@@ -484,8 +487,10 @@ class _Planner:
                 yield Change(
                     f"schema {name}",
                     reason_for("GRANT", [self.owner], lacking),
-                    f"SET LOCAL ROLE {owner};\nGRANT {privilege_list(lacking)} ON SCHEMA "
-                    f"{identifier(name)} TO {owner};\nSET LOCAL ROLE NONE",
+                    in_the_name_of(
+                        self.owner,
+                        privilege_sql("GRANT", "schema", [identifier(name)], lacking, [self.owner]),
+                    ),
                     self.need(self.owner),
                 )
         for name, schema in self.catalog.schemas.items():
@@ -606,6 +611,7 @@ class _Planner:
         revoking = Statements(self.me.name)
         everything = [*self.database_and_schemas(), *self.groups()]
         for target in everything:
+            yield from self.end_loops(target)
             cascade, excess, missing = compare(target)
             for verb, found, into in (
                 ("REVOKE GRANT OPTION FOR", cascade, revoking),
@@ -626,6 +632,19 @@ class _Planner:
                     into.add(verb, target, grantee, privileges)
         yield from revoking.changes(self.need)
         yield from granting.changes(self.need)
+
+    def end_loops(self, target: Target) -> Iterator[Change]:
+        """Revoke, as its grantor, what the owner cannot revoke; the rest follows by the owner's own."""
+        for (grantor, grantee), privileges in loops(target).items():
+            for names in parts(target.names):
+                reason = f"{who(grantee)} has {privilege_list(privileges)} by a grant of {grantor}"
+                sql = privilege_sql("REVOKE", target.kind, names, privileges, [grantee])
+                if self.can_use(grantor):
+                    yield Change(
+                        target.label, reason, in_the_name_of(grantor, sql), self.need(grantor)
+                    )
+                else:
+                    self.block(target.label, reason, f"{grantor} runs: {sql}")
 
     def allowed(self, kind: str, *, definer: bool = False) -> dict[str, frozenset[str]]:
         """What the managed roles have on an object of a kind in a managed schema."""

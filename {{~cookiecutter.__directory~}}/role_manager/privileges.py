@@ -175,6 +175,31 @@ def _root(
     return None
 
 
+def loops(target: Target) -> dict[tuple[str, str], frozenset[str]]:
+    """Return what keeps itself and so must be revoked by its grantor: privileges by grantor and grantee.
+
+    A grant ends with its grantor's grant option. Roles that granted to each other, or (after a change of owner)
+    to themselves, keep theirs when the owner's grants end. One grant of a circle is enough to end all.
+    """
+    left = [
+        entry
+        for entry in target.entries
+        if entry.grantable and target.owner not in (entry.grantor, entry.grantee)
+    ]
+    found: dict[tuple[str, str], set[str]] = defaultdict(set)
+    while True:
+        held = {(entry.grantee, entry.privilege) for entry in left}
+        kept = [entry for entry in left if (entry.grantor, entry.privilege) in held]
+        if len(kept) < len(left):
+            left = kept
+            continue
+        first = next((entry for entry in left if target.watched(entry.grantee)), None)
+        if first is None:
+            return {key: frozenset(privileges) for key, privileges in found.items()}
+        found[first.grantor, first.grantee].add(first.privilege)
+        left.remove(first)
+
+
 def _present(found: _Found) -> _Found:
     return {grantee: privileges for grantee, privileges in found.items() if privileges}
 
@@ -213,11 +238,11 @@ class Statements:
     def _as_owner(self, target: Target) -> bool:
         """Say whether only the owner's role will do.
 
-        A member of the owner's role that has a grant option of its own grants and revokes in its own
-        name: https://www.postgresql.org/docs/current/sql-revoke.html
+        A member of the owner's role that has a grant option of its own, or of another role that it is a
+        member of, may grant and revoke in that one's name: https://www.postgresql.org/docs/current/sql-revoke.html
         """
         return target.owner != self._user and any(
-            entry.grantee == self._user and entry.grantable for entry in target.entries
+            entry.grantable and entry.grantee != target.owner for entry in target.entries
         )
 
     def add(self, verb: str, target: Target, grantee: str, privileges: frozenset[str]) -> None:
@@ -235,9 +260,9 @@ class Statements:
                 together[tuple(names)].append(grantee)
             for same, grantees in together.items():
                 for part in parts(same):
-                    sql = _privilege_sql(verb, kind, part, privileges, grantees)
+                    sql = privilege_sql(verb, kind, part, privileges, grantees)
                     if as_owner:
-                        sql = f"SET LOCAL ROLE {identifier(owner)};\n{sql};\nSET LOCAL ROLE NONE"
+                        sql = in_the_name_of(owner, sql)
                     yield Change(
                         self._labels.get((kind, part[0]))
                         or label_of([(kind, name) for name in part], schema),
@@ -247,13 +272,19 @@ class Statements:
                     )
 
 
-def _privilege_sql(
+def in_the_name_of(role: str, sql: str) -> str:
+    """Run SQL as another role, which is the grantor then."""
+    return f"SET LOCAL ROLE {identifier(role)};\n{sql};\nSET LOCAL ROLE NONE"
+
+
+def privilege_sql(
     verb: str,
     kind: str,
     names: Sequence[str],
     privileges: frozenset[str],
     grantees: Sequence[str],
 ) -> str:
+    """Write a GRANT or REVOKE for objects of one kind."""
     end = f"{to_or_from(verb)} {grantee_list(grantees)}" + ("" if verb == "GRANT" else " CASCADE")
     if kind != "column":
         return f"{verb} {privilege_list(privileges)} ON {_KEYWORDS[kind]} {', '.join(names)} {end}"

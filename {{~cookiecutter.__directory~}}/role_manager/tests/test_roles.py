@@ -197,6 +197,50 @@ def test_a_retired_role_with_objects_in_another_database_is_refused(database: Da
             connection.run("DROP TABLE public.far")
 
 
+# --- Whose grant it is --------------------------------------------------------------------------
+
+
+def test_roles_that_grant_to_each_other_lose_it(database: Database) -> None:
+    ready(database)
+    database.master("CREATE ROLE one", "CREATE ROLE two")
+    # The owner's grants end, and the circle holds itself.
+    database.superuser(
+        "SET ROLE migrator",
+        "GRANT CREATE ON SCHEMA app TO one, two WITH GRANT OPTION",
+        "SET ROLE one",
+        "GRANT CREATE ON SCHEMA app TO two WITH GRANT OPTION",
+        "SET ROLE two",
+        "GRANT CREATE ON SCHEMA app TO one WITH GRANT OPTION",
+    )
+    acl = "SELECT nspacl::text FROM pg_namespace WHERE nspname = 'app'"
+    assert "one=C*/two" in str(database.superuser(acl))
+    assert database.apply().result == "applied"
+    assert "two" not in str(database.superuser(acl))
+    assert database.check().result == "passed"
+
+
+def test_another_role_with_a_grant_option_is_not_taken_for_the_owner(database: Database) -> None:
+    ready(database)
+    database.master("CREATE ROLE keeper")
+    database.superuser(
+        "CREATE TABLE public.kept (id int)",
+        "ALTER TABLE public.kept OWNER TO keeper",
+        "SET ROLE keeper",
+        "GRANT SELECT (id) ON public.kept TO migrator WITH GRANT OPTION",
+        "RESET ROLE",
+        "ALTER TABLE app.orders OWNER TO app",  # to change that takes migrator's role
+    )
+    assert database.apply().result == "applied"
+    assert database.check().result == "passed"
+
+
+def test_an_option_to_grant_on_public_is_ended(database: Database) -> None:
+    ready(database)
+    database.master("GRANT CREATE ON SCHEMA public TO app WITH GRANT OPTION")
+    assert database.apply().result == "applied"
+    assert database.check().result == "passed"
+
+
 # --- What the master cannot do ------------------------------------------------------------------
 
 
