@@ -73,6 +73,14 @@ def simulator(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Simulator]:
     started.stop()
 
 
+def test_endpoint_services_are_found_by_filter(simulator: Simulator) -> None:
+    name = f"com.amazonaws.{REGION}.logs"
+    found = simulator.client("ec2").describe_vpc_endpoint_services(
+        Filters=[{"Name": "service-name", "Values": [name, f"cn.{name}"]}]
+    )
+    assert found["ServiceNames"] == [name]
+
+
 def test_a_call_that_it_lacks_is_refused_at_once_by_name(simulator: Simulator) -> None:
     began = time.monotonic()
     calls: list[tuple[str, str, dict[str, str]]] = [

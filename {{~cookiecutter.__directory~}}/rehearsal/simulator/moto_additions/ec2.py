@@ -1,9 +1,10 @@
-"""EC2: descriptions of security group rules."""
+"""EC2: descriptions of security group rules, endpoint services by filter."""
 
 import inspect
 from typing import Any
 
 from moto.ec2.models.security_groups import SecurityGroupRule
+from moto.ec2.models.vpcs import VPCBackend
 
 from rehearsal.simulator.moto_additions.gaps import gap, wraps
 
@@ -29,3 +30,10 @@ def _description(rule: SecurityGroupRule) -> str | None:
 
 
 SecurityGroupRule.description = property(_description)  # type: ignore[assignment]
+
+
+@gap("aws_vpc_endpoint_service", "the values of a filter are looked for under `Value`")
+@wraps(VPCBackend, "describe_vpc_endpoint_services")
+def read_filters(original: Any, backend: VPCBackend, *, filters: Any, **kwargs: Any) -> Any:
+    filters = [{**item, "Value": item.get("Values", [])} for item in filters]
+    return original(backend, filters=filters, **kwargs)
