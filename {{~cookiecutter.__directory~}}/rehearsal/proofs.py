@@ -595,6 +595,7 @@ def github(context: Context, result: Result) -> None:
         "GitHub is an identity provider of the account", provider, provider or "no OIDC provider"
     )
     prefix = str(platform.settings["github_oidc_subject_prefix"])
+    wanted = "sts.amazonaws.com" + (".cn" if platform.partition == "aws-cn" else "")
     for name in (names["plan_role"], names["build_role"], names["apply_role"]):
         role = platform.role(name)
         for statement in statements(role.trust):
@@ -608,7 +609,7 @@ def github(context: Context, result: Result) -> None:
             audience = conditions.get("StringEquals", {}).get(f"{issuer}:aud")
             result.claim(
                 f"{name} takes tokens for AWS only",
-                audience in ("sts.amazonaws.com", ["sts.amazonaws.com"]),
+                audience in (wanted, [wanted]),
                 audience,
             )
     plan = platform.role(names["plan_role"])
