@@ -169,6 +169,25 @@ SABOTAGES = [
         "role manager reaches secretsmanager — no endpoint for secretsmanager",
     ),
     Sabotage(
+        "endpoint for everybody's account",
+        "infra/network/endpoints.tf",
+        """      Condition = { StringEquals = { "aws:PrincipalAccount" = local.account } }
+    }]
+  }) : null""",
+        """    }]
+  }) : null""",
+        "network",
+        "endpoint secretsmanager refuses other accounts: secretsmanager:DescribeSecret",
+    ),
+    Sabotage(
+        "database subnets given a route to the internet",
+        "infra/network/routes.tf",
+        "route_table_id = aws_route_table.database.id",
+        "route_table_id = aws_route_table.public.id",
+        "network",
+        "database subnets have no route out of the VPC: igw-",
+    ),
+    Sabotage(
         "log bucket policy emptied",
         "infra/service/access-logs.tf",
         '"logdelivery.elasticloadbalancing.amazonaws.com"',

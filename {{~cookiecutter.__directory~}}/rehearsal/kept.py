@@ -52,7 +52,7 @@ def wait(rehearsal: Rehearsal, progress: Progress) -> None:
         encoding="utf-8",
     )
     port = rehearsal.service_port()
-    shown = ("AWS_ENDPOINT_URL", "AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY", "AWS_REGION")
+    shown = ("AWS_ENDPOINT_URL", "AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY", "AWS_DEFAULT_REGION")
     exports = " ".join(f"{name}={rehearsal.variables[name]}" for name in shown)
     progress.say(
         f"\nThe service:   http://127.0.0.1:{port}/health\n"

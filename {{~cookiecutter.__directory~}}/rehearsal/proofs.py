@@ -483,7 +483,11 @@ def role_manager(context: Context, result: Result) -> None:
     )
     secret = platform.cluster["MasterUserSecret"]["SecretArn"]
     role = platform.role(function["Role"])
-    result.claim("may read the master password", role.may("secretsmanager:GetSecretValue", secret))
+    result.claim(
+        "may read the master password",
+        role.may("secretsmanager:GetSecretValue", secret),
+        role.name,
+    )
     other = secret.rpartition(":")[0] + ":another-secret"
     result.claim("and no other secret", not role.may("secretsmanager:GetSecretValue", other))
     group = function.get("LoggingConfig", {}).get("LogGroup")
@@ -845,6 +849,29 @@ def endpoints(context: Context, result: Result) -> None:
     interfaces = [e for e in vpc.endpoints if e["VpcEndpointType"] == "Interface"]
     result.claim("interface endpoints answer to the services' own names",
                  all(e["PrivateDnsEnabled"] for e in interfaces), f"{len(interfaces)} endpoints")  # fmt: skip
+    # Stolen keys of another account would carry data out through an endpoint that takes them.
+    found = platform.client("ec2").describe_vpc_endpoint_services(
+        ServiceNames=[e["ServiceName"] for e in interfaces]
+    )["ServiceDetails"]
+    with_policy = {s["ServiceName"] for s in found if s["VpcEndpointPolicySupported"]}
+    for endpoint in interfaces:
+        if endpoint["ServiceName"] in with_policy:
+            taken = sorted(_for_strangers(endpoint["PolicyDocument"]))
+            name = vpc.endpoint_place(endpoint).name
+            result.claim(f"{name} refuses other accounts", not taken, ", ".join(taken))
+
+
+def _for_strangers(policy: str) -> set[str]:
+    """Return the actions that a policy allows an identity of another account."""
+    account = "000000000000"
+    stranger, context = f"arn:aws:iam::{account}:user/x", {"aws:PrincipalAccount": account}
+    return {
+        str(action)
+        for statement in statements(policy)
+        for action in as_list(statement.get("Action", []))
+        for resource in as_list(statement.get("Resource", []))
+        if decide(policy, Request(stranger, action, resource, context)) == "allowed"
+    }
 
 
 @proof("VPC network")
@@ -863,6 +890,23 @@ def network(context: Context, result: Result) -> None:
             len(found) == zones,
             ", ".join(sorted(found)) or "none",
         )
+    # A route to a NAT gateway is all that a private subnet may have, and a database subnet none.
+    through = "nat-" if platform.settings["internet_egress"] == "nat-gateway" else None
+    for tier, allowed in (("private", through), ("database", None)):
+        ways = {
+            way
+            for subnet in vpc.subnets.values()
+            if _rows(subnet.get("Tags", []), "Key").get("tier") == tier
+            for way in vpc.beyond(subnet["SubnetId"])
+            if allowed is None or not way.startswith(allowed)
+        }
+        only = " but to NAT gateways" if allowed else ""
+        if tier in tiers:
+            result.claim(
+                f"{tier} subnets have no route out of the VPC{only}",
+                not ways,
+                ", ".join(sorted(ways)),
+            )
     default = [g for g in vpc.groups.values() if g["GroupName"] == "default"]
     result.claim("the default security group admits nothing",
                  not any(g["IpPermissions"] or g["IpPermissionsEgress"] for g in default))  # fmt: skip

@@ -151,6 +151,16 @@ class Vpc:
             return Verdict("no", f"no endpoint for {service}, and {verdict.because}")
         return Verdict(verdict.reach, f"through the internet, {verdict.because}")
 
+    def beyond(self, subnet: str) -> list[str]:
+        """Return where a subnet's routes lead outside the VPC and its endpoints, such as `igw-1`."""
+        targets = (
+            str(target)
+            for route in self.routes.get(self.tables[subnet], [])
+            for key, target in route.items()
+            if key.endswith("Id") and key != "DestinationPrefixListId"
+        )
+        return [target for target in targets if target != "local" and target[:5] != "vpce-"]
+
     def services(self) -> list[str]:
         """Return the services that have an endpoint here, such as `logs`."""
         return sorted({_service_name(endpoint["ServiceName"]) for endpoint in self.endpoints})

@@ -69,6 +69,20 @@ def test_a_range_admits_all_a_part_or_nothing(cidr: str, reach: str) -> None:
     assert vpc.between(CLIENT, SERVER, 5432).reach == reach
 
 
+def test_routes_lead_beyond_the_vpc_or_not() -> None:
+    vpc = network()
+    vpc.routes["closed"] = [
+        {"DestinationCidrBlock": "10.0.0.0/16", "GatewayId": "local"},
+        {"DestinationPrefixListId": "pl-1", "GatewayId": "vpce-1"},
+    ]
+    assert vpc.beyond("a") == ["igw-1"]
+    assert vpc.beyond("b") == []
+    vpc.routes["closed"].append(
+        {"DestinationCidrBlock": "192.168.0.0/16", "VpcPeeringConnectionId": "pcx-1"}
+    )
+    assert vpc.beyond("b") == ["pcx-1"]
+
+
 def test_a_network_acl_blocks_what_groups_admit() -> None:
     vpc = network()
     everything = {
