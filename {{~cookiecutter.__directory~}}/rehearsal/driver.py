@@ -328,7 +328,7 @@ class Rehearsal:
                 raise FailedError(
                     f"The deployment of {newest.rpartition('/')[2]} failed:\n{self._last_task()}"
                 )
-            if state == "COMPLETED":
+            if state == "COMPLETED" and service["runningCount"] == service["desiredCount"]:
                 return
             time.sleep(0.3)
         raise FailedError(
@@ -517,7 +517,9 @@ class Rehearsal:
                     self._healthy()
                     return
             time.sleep(0.3)
-        raise FailedError("The service did not come back after one of its tasks was stopped.")
+        raise FailedError(
+            f"The service did not come back after one of its tasks was stopped.\n{self._last_task()}"
+        )
 
     def plan_again(self, layers: Sequence[str]) -> None:
         """Plan layers: nothing may be left to change, and with moto's gaps closed there is no exception."""

@@ -43,6 +43,9 @@ if TYPE_CHECKING:
 # https://docs.aws.amazon.com/AmazonECS/latest/developerguide/deployment-circuit-breaker.html
 FAILED_TASKS = 3
 HEALTH_SECONDS = 0.5  # between two looks; on AWS this is the task definition's interval
+# For a healthy container to become a healthy target; on AWS the grace period and the target group's checks.
+TARGET_SECONDS = 10
+RETRY_SECONDS = 2  # before a task that cannot start is tried again; on AWS up to 15 minutes
 
 
 @dataclass
@@ -133,10 +136,11 @@ class Fargate:
                         code=code, reason=reason, exit_code=exit_code)  # fmt: skip
         running.over.set()
         service = task._backend.services.get(f"{task.cluster_name}:{task.group.partition(':')[2]}")
-        if running.served and service is not None:
+        if service is not None:
             self._deregister(service, running)
-            self._count(service)
-            self.reconcile(task._backend, service)  # another one takes its place
+            if running.served:
+                self._count(service)
+                self.reconcile(task._backend, service)  # another one takes its place
 
     def stop(self, running: Running, reason: str, grace_seconds: int) -> None:
         """Stop a task as AWS does: SIGTERM, then SIGKILL after the grace time."""
@@ -392,7 +396,9 @@ class Fargate:
     def _reconcile(self, backend: EC2ContainerServiceBackend, service: Service) -> None:
         lock = self.reconciling.setdefault(service.arn, threading.Lock())
         with lock:
-            wanted = service.desired_count if service.status == "ACTIVE" else 0
+            deployment = service.deployments[0]
+            # The circuit breaker is for deployments: what ends after one is tried again until it starts.
+            deploying = deployment["rolloutState"] != "COMPLETED"
             definition = backend.describe_task_definition(str(service.task_definition))
             current = [
                 r
@@ -400,7 +406,9 @@ class Fargate:
                 if r.task.task_definition_arn == definition.arn and not r.stopping
             ]
             failures = 0
-            while len(current) < wanted:
+            while len(current) < (wanted := _wanted(service)):
+                if service.deployments[0]["id"] != deployment["id"]:
+                    return  # a newer deployment waits for the lock
                 running = self._start_for(backend, service, definition)
                 if self._wait_for(service, running):
                     current.append(running)
@@ -410,8 +418,10 @@ class Fargate:
                 self._event(
                     service, f"(task {running.task.id}) failed: {running.task.stopped_reason}"
                 )
-                service.deployments[0]["failedTasks"] = failures
-                if failures >= FAILED_TASKS:
+                deployment["failedTasks"] = failures
+                if not deploying:
+                    time.sleep(RETRY_SECONDS)
+                elif failures >= FAILED_TASKS:
                     self._give_up(backend, service)
                     return
             container: dict[str, Any] = definition.container_definitions[0]
@@ -452,10 +462,16 @@ class Fargate:
 
     def _wait_for(self, service: Service, running: Running) -> bool:
         """Wait until a task is healthy, for itself and as a target; False when it ended."""
+        deadline = None
         while not running.over.is_set():
-            if running.healthy and self._register(service, running):
-                running.served = True
-                return True
+            if running.healthy:
+                why = self._register(service, running)
+                if why is None:
+                    running.served = True
+                    return True
+                deadline = deadline or time.monotonic() + TARGET_SECONDS
+                if time.monotonic() > deadline and not running.stopping:
+                    self.stop(running, f"Task failed ELB health checks in ({why})", 5)
             running.over.wait(0.1)
         return False
 
@@ -467,13 +483,16 @@ class Fargate:
             if balancer.get("targetGroupArn") in groups
         ]
 
-    def _register(self, service: Service, running: Running) -> bool:
-        good = True
+    def _register(self, service: Service, running: Running) -> str | None:
+        """Make a task a target, and say why it is not a healthy one."""
+        problem = None
         for group, port in self._groups(service):
             if running.address not in group.targets:
                 group.register([{"Id": running.address, "Port": port}])
-            good = good and self.target_health(group, running.address)[0] == "healthy"
-        return good
+            why = self.target_health(group, running.address)[1]
+            if why is not None:
+                problem = f"target-group {group.name}: GET {group.health_check_path}: {why}"
+        return problem
 
     def _deregister(self, service: Service, running: Running) -> None:
         for group, _ in self._groups(service):
@@ -574,6 +593,10 @@ class Fargate:
         for running in list(self.running.values()):
             if running.process is not None:
                 running.over.wait(6)
+
+
+def _wanted(service: Service) -> int:
+    return int(service.desired_count) if service.status == "ACTIVE" else 0
 
 
 def _in_range(status: int, part: str) -> bool:
