@@ -472,7 +472,7 @@ class Fargate:
                 deadline = deadline or time.monotonic() + TARGET_SECONDS
                 if time.monotonic() > deadline and not running.stopping:
                     self.stop(running, f"Task failed ELB health checks in ({why})", 5)
-            running.over.wait(0.1)
+            running.over.wait(HEALTH_SECONDS if deadline else 0.1)
         return False
 
     def _groups(self, service: Service) -> list[tuple[FakeTargetGroup, int]]:

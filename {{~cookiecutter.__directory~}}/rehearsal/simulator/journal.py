@@ -4,6 +4,7 @@ A real client retries a 5xx answer for minutes. The journal's answer to a call t
 not have is a 400 with the service and the call in its message, which no client retries.
 """
 
+import contextlib
 import io
 import json
 import re
@@ -27,6 +28,9 @@ Application = Callable[[Environ, StartResponse], Iterable[bytes]]
 LACKS = "SimulatorLacksThisCall"
 FAILED = "SimulatorFailed"
 REMEMBERED = 200  # answers; a lost one is asked for again within a second or two
+# moto walks through what its other threads change. Answers of these services wait for nothing but the processor;
+# those of others call the simulator themselves or wait for a process.
+ONE_AT_A_TIME = ("ec2", "iam", "kms", "logs")
 
 
 class Journal:
@@ -40,6 +44,7 @@ class Journal:
         self.application = application
         self.file = path.open("a", buffering=1, encoding="utf-8")
         self.lock = threading.Lock()
+        self.turns = {service: threading.Lock() for service in ONE_AT_A_TIME}
         # Answers of calls that changed something, by the number that an SDK gives to all tries of a call.
         self.answers: OrderedDict[str, tuple[str, list[tuple[str, str]], bytes]] = OrderedDict()
 
@@ -71,7 +76,8 @@ class Journal:
 
         problem = None
         try:
-            body = b"".join(self.application(environ, remember))
+            with self.turns.get(service, contextlib.nullcontext()):
+                body = b"".join(self.application(environ, remember))
         except NotImplementedError:
             problem = LACKS
         except HTTPException as error:
