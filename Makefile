@@ -24,7 +24,12 @@ project: $(VENV)/.project ## Make a project: ARGS="app_name=shop aws_region=eu-w
 
 .PHONY: test
 test: $(VENV)/.test ## Everything: every kind of render, Terraform, the rendered repositories' own tests
+	$(RUN) -m tools.machinery
 	$(RUN) -m pytest -n 2 -m "not nightly" $(PYTEST_ARGS)
+
+.PHONY: test-machinery
+test-machinery: $(VENV)/.test ## The tests of ops/ in a render: PYTEST_ARGS="-k doctor tests/machinery/ops/test_doctor.py"
+	$(RUN) -m tools.machinery $(PYTEST_ARGS)
 
 .PHONY: test-fast
 test-fast: $(VENV)/.test ## What takes less than a minute: answers, hooks, renders, documents
@@ -40,6 +45,7 @@ lint: $(VENV)/.test ## Check formatting, style, types, spelling and generated do
 	$(RUN) -m ruff check $(CHECKED)
 	$(RUN) -m mypy $(CHECKED)
 	$(RUN) -m tools.docs --check
+	$(RUN) -m tools.machinery --lint
 	$(VENV)/bin/codespell *.md docs/*.md hooks tools bench
 
 .PHONY: format
@@ -52,7 +58,7 @@ docs: $(VENV)/.project ## Write docs/inputs.md and docs/names.md again
 	$(RUN) -m tools.docs
 
 .PHONY: diagram
-diagram: $(VENV)/.project ## Draw docs/system-architecture again, after an edit of the template's docs/diagram
+diagram: $(VENV)/.project ## Draw docs/system-architecture again, after an edit of the template's ops/diagram
 	$(RUN) -m tools.diagram
 
 .PHONY: bench

@@ -64,7 +64,7 @@ def desired(roles: int) -> dict[str, Any]:
 
 def measure(tables: int, roles: int) -> dict[str, Any]:
     """One row. Runs in the render's environment."""
-    postgres: Any = importlib.import_module("local.postgres")
+    postgres: Any = importlib.import_module("ops.laptop.postgres")
     actions: Any = importlib.import_module("role_manager.actions")
     connection: Any = importlib.import_module("role_manager.connection")
     state = importlib.import_module("role_manager.desired").parse(desired(roles))

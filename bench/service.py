@@ -12,7 +12,7 @@ printed, and again as JSON with --json. Exit status 1 when a goal is missed: 3 t
 a p99 that is not worse.
 
 Needs wrk (Debian: `apt-get install wrk`) and two processors. PostgreSQL's own TLS is used where a server
-built with OpenSSL is found (a distribution's), else local/postgres.py's front, which slows down both.
+built with OpenSSL is found (a distribution's), else ops/laptop/postgres.py's front, which slows down both.
 """
 
 from __future__ import annotations
@@ -80,9 +80,9 @@ wrk.body = '{"name": "measured"}'
 # Runs inside the render's environment: prints what a client needs, then waits for its end.
 DATABASE = """
 import json, os, sys
-from local.dev import laptop
-from local.dev.database import create_roles, migrate, variables
-from local.postgres import LocalPostgres, StartFailedError, installations
+from ops.laptop.dev import laptop
+from ops.laptop.dev.database import create_roles, migrate, variables
+from ops.laptop.postgres import LocalPostgres, StartFailedError, installations
 
 def start():
     for installation in installations():
@@ -94,7 +94,7 @@ def start():
             pass
     server = LocalPostgres()
     server.start()
-    return server, "the TLS of local/postgres.py"
+    return server, "the TLS of ops/laptop/postgres.py"
 
 server, tls = start()
 try:

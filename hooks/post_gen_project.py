@@ -14,7 +14,7 @@ import shutil
 import sys
 from pathlib import Path
 
-# {%~ raw ~%}
+# {% raw %}
 
 MANIFEST = "absent-paths.txt"
 # Cookiecutter copies whole folders, with whatever is in them.
@@ -87,23 +87,23 @@ def next_steps(root: Path) -> str:
 
 def draw_architecture(root: Path, answers: dict[str, str]) -> None:
     """Draw docs/system-architecture.svg and .drawio, as `make diagram` does, with the project's own program."""
-    program = runpy.run_path(str(root / "docs" / "diagram" / "draw.py"), run_name="draw")
+    program = runpy.run_path(str(root / "ops" / "diagram" / "draw.py"), run_name="draw")
     program["draw"](answers, root / "docs")
 
 
 def write_costs(root: Path) -> None:
     """Write docs/costs.md, as `make costs` does. It reads project.yaml with PyYAML, which Cookiecutter itself needs."""
-    runpy.run_path(str(root / "infra" / "costs.py"), run_name="costs")["write"](root)
+    runpy.run_path(str(root / "ops" / "costs.py"), run_name="costs")["write"](root)
 
 
-# {%~ endraw ~%}
+# {% endraw %}
 
 
 def main() -> None:
     """Finish the project in the current folder."""
     root = Path.cwd()
     remove_absent(root)
-    draw_architecture(root, json.loads(r"""{{~ cookiecutter | tojson ~}}"""))
+    draw_architecture(root, json.loads(r"""{{ cookiecutter | tojson }}"""))
     write_costs(root)
     remove_junk(root)
     sys.stdout.write(next_steps(root))

@@ -12,7 +12,7 @@ import sys
 import unicodedata
 from typing import NamedTuple
 
-# {%~ raw ~%}
+# {% raw %}
 
 
 class Name(NamedTuple):
@@ -342,14 +342,14 @@ def require_python() -> None:
         )
 
 
-# {%~ endraw ~%}
+# {% endraw %}
 
 
 def main() -> None:
     """Exit with 1 and a block of lines on standard error when an answer breaks a rule."""
     require_python()
     # tojson escapes ' as \u0027, so no answer can end the string.
-    lines = problems(json.loads(r"""{{~ cookiecutter | tojson ~}}"""))
+    lines = problems(json.loads(r"""{{ cookiecutter | tojson }}"""))
     if lines:
         sys.exit(report(lines))
 

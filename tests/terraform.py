@@ -1,4 +1,4 @@
-"""Runs Terraform on renders. How it finds the provider is known to infra/check.py of the rendered repository."""
+"""Runs Terraform on renders. How it finds the provider is known to ops/checks.py of the rendered repository."""
 
 from __future__ import annotations
 
@@ -16,12 +16,12 @@ from tools import template
 
 
 def rendered_check() -> ModuleType:
-    """infra/check.py of the template, which is copied into renders as it is."""
+    """ops/checks.py of the template, which is copied into renders as it is."""
     import sys
 
-    name = "rendered_infra_check"
+    name = "rendered_checks"
     if name not in sys.modules:
-        spec = importlib.util.spec_from_file_location(name, template.RENDERED_ROOT / "infra" / "check.py")
+        spec = importlib.util.spec_from_file_location(name, template.RENDERED_ROOT / "ops" / "checks.py")
         assert spec is not None
         assert spec.loader is not None
         sys.modules[name] = importlib.util.module_from_spec(spec)

@@ -17,7 +17,7 @@ from tests.options import Options, every_option_set
 from tools import template
 
 RIGHT: dict[str, object] = {
-    name: default[0] if isinstance(default, list) else default.replace("{{~ cookiecutter.app_name ~}}", "my-app")
+    name: default[0] if isinstance(default, list) else default.replace("{{ cookiecutter.app_name }}", "my-app")
     for name, default in template.questions().items()
 }
 

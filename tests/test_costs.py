@@ -37,7 +37,7 @@ def costs(project: Project) -> str:
 
 def run(root: Path) -> subprocess.CompletedProcess[str]:
     """`make costs`, without its .venv."""
-    return subprocess.run([sys.executable, "infra/costs.py"], cwd=root, capture_output=True, text=True, check=False)
+    return subprocess.run([sys.executable, "ops/costs.py"], cwd=root, capture_output=True, text=True, check=False)
 
 
 @every_option_set

@@ -91,7 +91,7 @@ def test_updates_keep_edits_and_bring_back_nothing(repository: Repository, answe
     commit(repository.path, "our edits")
 
     with (repository.inside / "README.md").open("a") as readme:
-        readme.write("\nA line of the next version for {{~ cookiecutter.app_name ~}}.\n")
+        readme.write("\nA line of the next version for {{ cookiecutter.app_name }}.\n")
     (repository.inside / "docs" / "new.md").write_text("# New\n")
     commit(repository.template, "next version")
     assert repository.cruft("check").returncode == 1

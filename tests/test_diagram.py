@@ -367,7 +367,7 @@ def test_the_project_draws_what_the_template_drew(bake: Bake, tmp_path: Path, op
     before = [(project.path / name).read_bytes() for name in (PICTURE, EDITABLE)]
     for name in (PICTURE, EDITABLE):
         (project.path / name).unlink()
-    subprocess.run([sys.executable, "docs/diagram/draw.py"], cwd=project.path, check=True, capture_output=True)
+    subprocess.run([sys.executable, "ops/diagram/draw.py"], cwd=project.path, check=True, capture_output=True)
     assert [(project.path / name).read_bytes() for name in (PICTURE, EDITABLE)] == before
 
 

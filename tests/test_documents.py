@@ -387,7 +387,7 @@ MESSAGES_OF_OTHERS = {"InvalidRestoreTime", "Cannot find upgrade target", "permi
 @cache
 def spoken(root: Path) -> str:
     """All text of the code, with strings that go on in the next line joined."""
-    folders = ("app", "infra", "local", "ops", "role_manager")
+    folders = ("app", "infra", "ops", "role_manager")
     files = [path for name in folders for path in (root / name).rglob("*") if path.suffix in (".py", ".tf")]
     code = "\n".join(path.read_text(encoding="utf-8") for path in files)
     return re.sub(r'"\s*\n\s*(?:\+ )?f?"', "", code)

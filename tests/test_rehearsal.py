@@ -50,7 +50,9 @@ def make(project: Project, *words: str) -> subprocess.CompletedProcess[str]:
 
 def report(project: Project) -> dict[str, object]:
     """The report's data."""
-    loaded: dict[str, object] = json.loads((project.path / "rehearsal/report/report.json").read_text(encoding="utf-8"))
+    loaded: dict[str, object] = json.loads(
+        (project.path / "ops/rehearsal/report/report.json").read_text(encoding="utf-8")
+    )
     return loaded
 
 
@@ -65,7 +67,7 @@ def test_everything_works_and_nothing_is_left(bake: Bake, tmp_path: Path, option
     result = make(project, "rehearse")
     assert result.returncode == 0, result.stdout[-20_000:]
     assert "It works" in result.stdout
-    page = (project.path / "rehearsal/report/index.html").read_text(encoding="utf-8")
+    page = (project.path / "ops/rehearsal/report/index.html").read_text(encoding="utf-8")
     assert not re.search(r"(src|href)=|url\(", page), "the report needs another file"
     found = report(project)
     assert found["worked"] is True
@@ -119,7 +121,7 @@ def test_the_leftovers_of_a_killed_run_are_removed_by_the_next(bake: Bake, tmp_p
     project = bake.copy(tmp_path / "project", **minimal())
     assert make(project, "setup").returncode == 0
     running = subprocess.Popen(
-        [project.path / ".venv/bin/python", "-m", "rehearsal"],
+        [project.path / ".venv/bin/python", "-m", "ops.rehearsal"],
         cwd=project.path,
         env=environment(tmp_path / "tmp"),
         stdin=subprocess.DEVNULL,
@@ -276,7 +278,7 @@ def kept(bake: Bake, tmp_path: Path) -> Iterator[Project]:
         stderr=subprocess.STDOUT,
         start_new_session=True,
     )
-    note = project.path / "rehearsal/report/kept.json"
+    note = project.path / "ops/rehearsal/report/kept.json"
     while not note.exists():
         log.seek(0)
         assert running.poll() is None, log.read()[-20_000:]

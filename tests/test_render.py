@@ -134,7 +134,7 @@ def test_project_yaml_holds_the_answers(bake: Bake, options: Options) -> None:
     expected = {
         name: options.get(
             name,
-            default[0] if isinstance(default, list) else default.replace("{{~ cookiecutter.app_name ~}}", "my-app"),
+            default[0] if isinstance(default, list) else default.replace("{{ cookiecutter.app_name }}", "my-app"),
         )
         for name, default in template.questions().items()
     }

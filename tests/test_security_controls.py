@@ -14,9 +14,9 @@ from tests.options import MAIN, Options, label
 
 
 def check(project: Project, argument: str) -> subprocess.CompletedProcess[str]:
-    """Run the render's infra/check.py without leaving anything in it."""
+    """Run the render's ops/checks.py without leaving anything in it."""
     return subprocess.run(
-        [sys.executable, "-B", "infra/check.py", argument],
+        [sys.executable, "-B", "ops/checks.py", argument],
         cwd=project.path,
         capture_output=True,
         text=True,

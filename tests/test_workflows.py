@@ -28,7 +28,7 @@ def test_every_action_is_pinned_by_commit_with_its_version(path: Path) -> None:
 
 def test_the_same_pins_as_in_the_render() -> None:
     pattern = re.compile(r"uses:\s*([\w./-]+)@([0-9a-f]{40})")
-    rendered = ROOT / "{{~cookiecutter.__directory~}}/.github"
+    rendered = ROOT / "{{cookiecutter.app_name}}/.github"
     theirs = {pin for path in rendered.rglob("*.yml") for pin in pattern.findall(path.read_text())}
     ours = {pin for path in FILES for pin in pattern.findall(path.read_text())}
     names = [name for name, _ in theirs | ours]

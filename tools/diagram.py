@@ -1,6 +1,6 @@
 """Draw docs/system-architecture.svg and .drawio: the architecture that the default answers give.
 
-The source and the program are the rendered repository's own: docs/diagram in the template's folder.
+The source and the program are the rendered repository's own: ops/diagram in the template's folder.
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ from urllib.parse import quote
 
 from tools import template
 
-SOURCE = template.RENDERED_ROOT / "docs" / "diagram"
+SOURCE = template.RENDERED_ROOT / "ops" / "diagram"
 DRAWN = template.ROOT / "docs"
 
 

@@ -38,9 +38,9 @@ How long it may be is computed in [names.md](names.md).
 make project ARGS="app_name=shop aws_region=eu-west-1 description='Takes orders'" OUTPUT=~/projects
 ```
 
-Answers in `ARGS` stay as typed. With `cookiecutter . name=value`, Cookiecutter itself renders each value as Jinja.
-This template's Jinja begins with `{{{{~`, `{{%~`, `{{#~` or `#~`, so the usual `{{{{ 7*7 }}}}` stays text, but a value
-with these marks is an expression and can run code. Do not pass values from people you do not trust that way.
+Answers in `ARGS` stay as typed. With `cookiecutter . name=value`, Cookiecutter itself renders each value as Jinja, as
+for every template of its: `{{{{ 7*7 }}}}` becomes 49, and such an expression can run code. Do not pass values from
+people you do not trust that way; typed and replayed answers stay text.
 Cookiecutter also checks choices in its own words, and is silent about names that it does not know.
 """
 
@@ -75,7 +75,7 @@ def inputs() -> str:
         if isinstance(default, list):
             may_be, shown = ", ".join(f"`{choice}`" for choice in default), default[0]
         else:
-            may_be, shown = rules.RULES[name].rule, default.replace("{{~ cookiecutter.app_name ~}}", "<app_name>")
+            may_be, shown = rules.RULES[name].rule, default.replace("{{ cookiecutter.app_name }}", "<app_name>")
         questions.append([f"`{name}`", labels[name]["__prompt__"], may_be, f"`{shown}`" if shown else "empty"])
     choices = [
         [f"`{name}`", f"`{choice}`", labels[name][choice]] for name, all_ in rules.CHOICES.items() for choice in all_

@@ -2,7 +2,7 @@
 
 ARGS and OUTPUT come through the environment (PROJECT_ANSWERS, PROJECT_FOLDER), so that neither make nor a
 shell expands what is in them. Answers in ARGS are checked before anything is written, and stay as typed:
-a `{{~` in one is text, not Jinja. On a terminal the other answers are asked for, each until it is a right
+a `{{` in one is text, not Jinja. On a terminal the other answers are asked for, each until it is a right
 one; otherwise they are the defaults.
 """
 
@@ -52,7 +52,7 @@ def parse(arguments: str) -> dict[str, str]:
 
 def literal(value: str) -> str:
     """A Jinja expression for exactly this text: cookiecutter renders every answer that it is given."""
-    return '{{~ "' + "".join(f"\\U{ord(character):08x}" for character in value) + '" ~}}'
+    return '{{ "' + "".join(f"\\U{ord(character):08x}" for character in value) + '" }}'
 
 
 def ask_until_right(ask: Callable[..., Any]) -> Callable[..., Any]:

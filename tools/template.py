@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 ROOT = Path(__file__).resolve().parent.parent
-RENDERED_ROOT = ROOT / "{{~cookiecutter.__directory~}}"
+RENDERED_ROOT = ROOT / "{{cookiecutter.app_name}}"
 
 
 def context() -> dict[str, Any]:

@@ -1,0 +1,532 @@
+"""What people type day to day: logs, run, exec, roles, flag, incident-url, status, down, destroy."""
+
+from __future__ import annotations
+
+import json
+import os
+import pty
+import subprocess
+import sys
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from tests.machinery import ROOT
+from tests.machinery.ops.conftest import (
+    APP,
+    BUCKET,
+    DIGEST,
+    Fargate,
+    Ops,
+    RoleManager,
+    Settings,
+    service_in_moto,
+)
+
+Client = Callable[[str], Any]
+ENV = ("--env", "dev")
+
+
+def _log(client: Client, message: str, *, minutes_ago: float = 0, stream: str = "app/app/0a1b2c3d4e5f") -> None:
+    logs = client("logs")
+    group = f"/{APP}/dev/service"
+    if not logs.describe_log_streams(logGroupName=group, logStreamNamePrefix=stream)["logStreams"]:
+        logs.create_log_stream(logGroupName=group, logStreamName=stream)
+    moment = int((time.time() - minutes_ago * 60) * 1000)
+    logs.put_log_events(
+        logGroupName=group,
+        logStreamName=stream,
+        logEvents=[{"timestamp": moment, "message": message}],
+    )
+
+
+# ---------------------------------------------------------------------- logs
+
+
+def test_logs(deployed: Settings, ops: Ops, client: Client) -> None:
+    _log(client, "long ago", minutes_ago=90)
+    _log(client, "just now")
+    shown = ops("logs", *ENV)
+    assert shown.code == 0
+    assert "just now" in shown.out
+    assert "0a1b2c3d" in shown.out
+    assert "long ago" not in shown.out
+    assert "long ago" in ops("logs", *ENV, "--since", "2h").out
+    assert "just now" in ops("logs", *ENV, "--since", "2026-01-31T08:00").out
+    wrong = ops("logs", *ENV, "--since", "yesterday")
+    assert wrong.code == 2
+    assert "10m, 2h, 1d" in wrong.err
+
+
+def test_logs_before_up(account_ready: Settings, ops: Ops) -> None:
+    result = ops("logs", *ENV)
+    assert result.code == 1
+    assert "no log group" in result.err
+
+
+def test_logs_follow_shows_what_comes(
+    deployed: Settings, ops: Ops, client: Client, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    turns = iter(["second", "third"])
+
+    def sleep(_seconds: float) -> None:
+        message = next(turns, None)
+        if message is None:
+            raise KeyboardInterrupt
+        _log(client, message)
+
+    _log(client, "first")
+    monkeypatch.setattr("ops.logs.time.sleep", sleep)
+    result = ops("logs", *ENV, "--follow")
+    assert result.code == 130
+    assert [line.split()[-1] for line in result.out.split("\n") if line] == [
+        "first",
+        "second",
+        "third",
+    ]
+
+
+# ---------------------------------------------------------------------- tasks
+
+
+def test_run_shows_the_log_and_exits_with_the_code(deployed: Settings, ops: Ops, fargate: Fargate) -> None:
+    fargate.log = ["imported 12 rows"]
+    result = ops("run", *ENV, "--cmd", "python -m app.import 'two words' --fast")
+    assert result.code == 0, result.text
+    assert result.out == "imported 12 rows\n"
+    assert fargate.ran[0]["command"] == ["python", "-m", "app.import", "two words", "--fast"]
+    fargate.exit_code = 41
+    assert ops("run", *ENV, "--cmd", "false").code == 41
+
+
+@pytest.mark.parametrize(
+    ("reason", "container_reason", "said"),
+    [
+        (
+            "Task failed to start",
+            "CannotPullContainerError: pull image manifest not found",
+            "could not be pulled",
+        ),
+        ("ResourceInitializationError: unable to pull secrets", "none", "could not be reached"),
+    ],
+)
+def test_run_that_never_starts(
+    reason: str, container_reason: str, said: str, deployed: Settings, ops: Ops, fargate: Fargate
+) -> None:
+    fargate.reason, fargate.container_reason = reason, container_reason
+    result = ops("run", *ENV, "--cmd", "true")
+    assert result.code == 1
+    assert said in result.err
+
+
+def test_run_killed_for_memory(deployed: Settings, ops: Ops, fargate: Fargate) -> None:
+    fargate.exit_code = 137
+    result = ops("run", *ENV, "--cmd", "true")
+    assert result.code == 137
+    assert "out of memory" in result.err
+
+
+@pytest.mark.parametrize("command", ["", "echo 'unclosed"])
+def test_run_of_what_is_no_command(command: str, deployed: Settings, ops: Ops) -> None:
+    assert ops("run", *ENV, "--cmd", command).code == 2
+
+
+def test_exec(deployed: Settings, ops: Ops, fargate: Fargate, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    missing = ops("exec", *ENV)
+    assert missing.code == 1
+    assert "session-manager-plugin is not installed" in missing.err
+    plugin = tmp_path / "plugin/session-manager-plugin"
+    plugin.parent.mkdir()
+    plugin.write_text(
+        f'#!/bin/sh\necho "$@" > {tmp_path}/arguments\necho "$AWS_SSM_START_SESSION_RESPONSE" > {tmp_path}/answer\nexit 7\n'
+    )
+    plugin.chmod(0o755)
+    monkeypatch.setenv("PATH", f"{plugin.parent}:{os.environ['PATH']}")
+    idle = ops("exec", *ENV)
+    assert idle.code == 1
+    assert "No task runs" in idle.err
+
+    task = {"taskArn": f"arn:aws:ecs:us-east-1:1:task/{APP}-dev/0a1b2c", "lastStatus": "RUNNING"}
+    task["containers"] = [{"name": "app", "runtimeId": "0a1b2c-99"}]  # type: ignore[assignment]
+    _answers(monkeypatch, "ListTasks", {"taskArns": [task["taskArn"]]})
+    _answers(monkeypatch, "DescribeTasks", {"tasks": [task]})
+    _answers(monkeypatch, "ExecuteCommand", {"session": {"sessionId": "s", "tokenValue": "a-secret"}})
+    shell = ops("exec", *ENV)
+    assert shell.code == 7
+    arguments = (tmp_path / "arguments").read_text()
+    assert f"ecs:{APP}-dev_0a1b2c_0a1b2c-99" in arguments
+    assert "a-secret" not in arguments
+    assert "a-secret" in (tmp_path / "answer").read_text()
+    assert ops("exec", *ENV, "--task", "ffff").code == 2
+
+
+def _answers(monkeypatch: pytest.MonkeyPatch, operation: str, answer: dict[str, Any]) -> None:
+    """Let AWS answer an operation that moto has not, or not so."""
+    from botocore.client import BaseClient
+
+    original = BaseClient._make_api_call
+
+    def call(self: Any, name: str, arguments: Any) -> Any:
+        return answer if name == operation else original(self, name, arguments)
+
+    monkeypatch.setattr(BaseClient, "_make_api_call", call)
+
+
+# ---------------------------------------------------------------------- roles
+
+
+def test_roles(deployed: Settings, ops: Ops, role_manager: RoleManager) -> None:
+    change = {"sql": 'GRANT USAGE ON SCHEMA "app" TO "app"', "why": "missing"}
+    role_manager.answer = {
+        "action": "plan",
+        "result": "changes",
+        "summary": "1 change.",
+        "changes": [change],
+        "blocked": [],
+    }
+    result = ops("roles", *ENV, "plan")
+    assert result.code == 0, result.text
+    assert 'GRANT USAGE ON SCHEMA "app"' in result.out
+    assert "blocked" not in result.out
+    assert role_manager.calls == [(f"{APP}-dev-role-manager", {"action": "plan"})]
+
+
+def test_roles_that_have_drifted(deployed: Settings, ops: Ops, role_manager: RoleManager) -> None:
+    report = {
+        "action": "check",
+        "result": "drift",
+        "summary": "readonly may INSERT into app.orders.",
+        "notes": ["a note"],
+    }
+    role_manager.error = True
+    role_manager.answer = {"errorType": "Drift", "errorMessage": json.dumps(report)}
+    result = ops("roles", *ENV, "check")
+    assert result.code == 1
+    assert "a note" in result.out
+    assert "check: drift. readonly may INSERT into app.orders." in result.err
+    assert "make roles ACTION=plan ENV=dev" in result.err
+
+
+def test_a_role_manager_that_fails(deployed: Settings, ops: Ops, role_manager: RoleManager) -> None:
+    role_manager.error = True
+    role_manager.answer = {"errorMessage": "connection refused", "errorType": "OperationalError"}
+    role_manager.log = "START\nconnecting to shop-dev.cluster\n"
+    result = ops("roles", *ENV, "apply")
+    assert result.code == 1
+    assert "connection refused" in result.err
+    assert "connecting to shop-dev.cluster" in result.err
+    assert ops("roles", *ENV, "drop").code == 2
+
+
+def test_roles_without_a_database(account_ready: Settings, ops: Ops) -> None:
+    account_ready.change(database="none")
+    assert ops("roles", *ENV, "check").code == 2
+    assert ops("migrate", *ENV).code == 2
+
+
+# ---------------------------------------------------------------------- flags
+
+DOCUMENT = {
+    "version": "1",
+    "flags": {
+        "cart": {"name": "cart", "attributes": {"percent": {"constraints": {"type": "number"}}}},
+        "old": {"name": "old"},
+    },
+    "values": {"cart": {"enabled": False, "percent": 0}, "old": {"enabled": True}},
+}
+
+
+@pytest.fixture
+def appconfig(deployed: Settings, client: Client) -> dict[str, str]:
+    """The flags of dev, as the service layer makes them."""
+    config = client("appconfig")
+    application = config.create_application(Name=f"{APP}-dev")["Id"]
+    environment = config.create_environment(ApplicationId=application, Name="dev")["Id"]
+    profile = config.create_configuration_profile(
+        ApplicationId=application,
+        Name="flags",
+        LocationUri="hosted",
+        Type="AWS.AppConfig.FeatureFlags",
+    )["Id"]
+    config.create_hosted_configuration_version(
+        ApplicationId=application, ConfigurationProfileId=profile, ContentType="application/json",
+        Content=json.dumps(DOCUMENT).encode(),
+    )  # fmt: skip
+    for name in (f"{APP}-dev", f"{APP}-dev-immediate"):
+        config.create_deployment_strategy(
+            Name=name,
+            DeploymentDurationInMinutes=0,
+            GrowthFactor=100,
+            FinalBakeTimeInMinutes=0,
+            ReplicateTo="NONE",
+        )
+    return {
+        "ApplicationId": application,
+        "ConfigurationProfileId": profile,
+        "EnvironmentId": environment,
+    }
+
+
+def _newest(client: Client, where: dict[str, str]) -> Any:
+    config = client("appconfig")
+    place = {key: where[key] for key in ("ApplicationId", "ConfigurationProfileId")}
+    numbers = [item["VersionNumber"] for item in config.list_hosted_configuration_versions(**place)["Items"]]
+    return json.loads(config.get_hosted_configuration_version(**place, VersionNumber=max(numbers))["Content"].read())
+
+
+def test_flag(appconfig: dict[str, str], ops: Ops, client: Client) -> None:
+    shown = ops("flag", *ENV)
+    assert shown.code == 0, shown.text
+    assert shown.out.split() == ["cart", "off", "percent", "0", "old", "on"]
+    changed = ops("flag", *ENV, "--name", "cart", "--enabled", "true", "--percent", "30")
+    assert changed.code == 0, changed.text
+    assert "complete, 100 %" in changed.out
+    assert _newest(client, appconfig)["values"] == {
+        "cart": {"enabled": True, "percent": 30},
+        "old": {"enabled": True},
+    }
+    again = ops("flag", *ENV, "--name", "cart", "--percent", "30")
+    assert "so already" in again.out
+    off = ops("flag", *ENV, "--name", "cart", "--enabled", "false", "--immediate")
+    assert off.code == 0, off.text
+    assert _newest(client, appconfig)["values"]["cart"] == {"enabled": False, "percent": 30}
+
+
+def test_flag_that_does_not_exist(appconfig: dict[str, str], ops: Ops) -> None:
+    unknown = ops("flag", *ENV, "--name", "basket", "--enabled", "true")
+    assert unknown.code == 2
+    assert "One of cart, old" in unknown.err
+    for wrong in (
+        ("--name", "cart"), ("--enabled", "true"), ("--name", "cart", "--percent", "101"),
+        ("--name", "cart", "--enabled", "perhaps"), ("--name", "old", "--percent", "5"),
+    ):  # fmt: skip
+        assert ops("flag", *ENV, *wrong).code == 2, wrong
+
+
+def test_flag_that_an_alarm_rolls_back(appconfig: dict[str, str], ops: Ops, monkeypatch: pytest.MonkeyPatch) -> None:
+    event = {"Description": "alarm shop-dev-errors went off"}
+    _answers(
+        monkeypatch,
+        "GetDeployment",
+        {"State": "ROLLED_BACK", "PercentageComplete": 0.0, "EventLog": [event]},
+    )
+    result = ops("flag", *ENV, "--name", "cart", "--enabled", "true")
+    assert result.code == 6
+    assert "shop-dev-errors went off" in result.err
+
+
+def test_flag_before_up_and_without_the_component(account_ready: Settings, ops: Ops) -> None:
+    assert ops("flag", *ENV).code == 3
+    account_ready.change(feature_flags="none")
+    assert ops("flag", *ENV).code == 2
+
+
+# ---------------------------------------------------------------------- incident-url
+
+URL = "https://events.pagerduty.com/integration/0123abcd/enqueue"
+
+
+def test_incident_url_from_standard_input(account_ready: Settings, ops: Ops, client: Client) -> None:
+    result = ops("incident-url", *ENV, given=f"{URL}\n")
+    assert result.code == 0, result.text
+    assert "0123abcd" not in result.text
+    stored = client("ssm").get_parameter(Name=f"/{APP}/dev/incident-url", WithDecryption=True)["Parameter"]
+    assert (stored["Type"], stored["Value"]) == ("SecureString", URL)
+    for path in account_ready.path.parent.rglob("*"):
+        assert not path.is_file() or b"0123abcd" not in path.read_bytes()
+    again = ops("incident-url", *ENV, given=URL.replace("0123abcd", "ffff"))
+    assert again.code == 0, again.text
+
+
+@pytest.mark.parametrize(
+    "wrong",
+    [
+        "",
+        "http://events.pagerduty.com/integration/0123/enqueue",
+        "https://evil.example/0123",
+        "0123",
+    ],
+)
+def test_incident_url_that_is_none(wrong: str, account_ready: Settings, ops: Ops, client: Client) -> None:
+    result = ops("incident-url", *ENV, given=wrong)
+    assert result.code == 2
+    assert "<KEY>" in result.err
+    assert "0123" not in result.text
+    assert client("ssm").describe_parameters()["Parameters"] == []
+
+
+@pytest.mark.parametrize(
+    ("service", "value", "code"),
+    [
+        (
+            "splunk-on-call",
+            "https://alert.victorops.com/integrations/cloudwatch/20131130/alert/aa-11/team",
+            0,
+        ),
+        ("splunk-on-call", URL, 2),
+        ("email", "oncall@example.com", 0),
+        ("none", "x", 2),
+    ],
+)
+def test_incident_url_of_each_service(service: str, value: str, code: int, account_ready: Settings, ops: Ops) -> None:
+    account_ready.change(incident_management=service)
+    assert ops("incident-url", *ENV, given=value).code == code
+
+
+def test_incident_url_typed_on_a_terminal_is_not_shown(account_ready: Settings, client: Client) -> None:
+    main, terminal = pty.openpty()
+    process = subprocess.Popen(
+        [sys.executable, "-m", "ops", "incident-url", *ENV],
+        cwd=account_ready.path.parent, env=os.environ | {"PYTHONPATH": str(ROOT)},
+        stdin=terminal, stdout=terminal, stderr=terminal, start_new_session=True,
+    )  # fmt: skip
+    os.close(terminal)
+    shown = b""
+    while b"(not shown)" not in shown:
+        shown += os.read(main, 1000)
+    time.sleep(0.2)
+    os.write(main, f"{URL}\n".encode())
+    while True:
+        try:
+            piece = os.read(main, 1000)
+        except OSError:  # the terminal was closed
+            break
+        if not piece:
+            break
+        shown += piece
+    assert process.wait(60) == 0, shown
+    os.close(main)
+    assert b"0123abcd" not in shown
+    assert b"Stored in" in shown
+
+
+# ---------------------------------------------------------------------- status
+
+
+def test_status(deployed: Settings, ops: Ops, client: Client) -> None:
+    alarm = {
+        "EvaluationPeriods": 1,
+        "Threshold": 1,
+        "ComparisonOperator": "GreaterThanThreshold",
+        "Namespace": "x",
+        "MetricName": "x",
+        "Period": 60,
+        "Statistic": "Sum",
+    }
+    client("cloudwatch").put_metric_alarm(AlarmName=f"{APP}-dev-errors", **alarm)
+    client("cloudwatch").put_metric_alarm(AlarmName=f"{APP}-dev-cpu", **alarm)
+    client("cloudwatch").set_alarm_state(AlarmName=f"{APP}-dev-errors", StateValue="ALARM", StateReason="5XX")
+    layer = deployed.path.parent / "infra/network/main.tf"
+    layer.write_text(layer.read_text() + 'resource "terraform_data" "new" {}\n')
+    result = ops("status", *ENV)
+    assert result.code == 0, result.text
+    assert DIGEST["old"] in result.out
+    assert "release-1" in result.out
+    assert "1 of 1 run" in result.out
+    assert "alarms alarm" in result.out
+    assert "errors" in result.out
+    assert "drift: 1 to add" in result.out
+    assert "as the code says" in result.out
+    data = json.loads(ops("status", *ENV, "--json", "--no-drift").out)
+    assert data["healthy"] is True
+    assert data["alarms"]["ALARM"] == ["errors"]
+    assert data["layers"]["network"] == "applied"
+    assert data["deployments"][0]["image"] == DIGEST["old"]
+
+
+def test_status_of_a_service_that_is_down(deployed: Settings, ops: Ops) -> None:
+    service_in_moto().running_count = 0
+    assert "NOT HEALTHY" in ops("status", *ENV, "--no-drift").out
+
+
+def test_status_before_up(account_ready: Settings, ops: Ops) -> None:
+    result = ops("status", *ENV)
+    assert result.code == 0, result.text
+    assert "nothing is deployed" in result.out
+    assert "layer network" in result.out
+
+
+def test_status_before_bootstrap(project: Settings, ops: Ops) -> None:
+    assert ops("status", *ENV).code == 3
+
+
+# ---------------------------------------------------------------------- down and destroy
+
+
+def test_down_wants_the_name(deployed: Settings, ops: Ops, client: Client) -> None:
+    asked = ops("down", *ENV)
+    assert asked.code == 2
+    assert "dev: service, database, network" in asked.out
+    assert "CONFIRM=dev" in asked.err
+    assert ops("down", *ENV, "--confirm", "prod").code == 2
+    assert ops("image", *ENV).code == 0
+    done = ops("down", *ENV, "--confirm", "dev")
+    assert done.code == 0, done.text
+    assert done.out.index("[service]") < done.out.index("[database]") < done.out.index("[network]")
+    assert client("ecs").list_task_definitions(status="ACTIVE")["taskDefinitionArns"] == []
+    assert client("ssm").describe_parameters()["Parameters"] == []
+    assert client("ecr").describe_repositories()["repositories"]
+    again = ops("down", *ENV, "--confirm", "dev")
+    assert again.code == 0, again.text
+    assert again.out.count("nothing is there") == 3
+
+
+def test_down_refuses_what_is_protected(account_ready: Settings, ops: Ops) -> None:
+    result = ops("down", "--env", "prod", "--confirm", "prod")
+    assert result.code == 2
+    assert "prod is protected" in result.err
+    assert "protected: false" in result.err
+
+
+def test_down_refuses_what_is_still_protected_in_aws(deployed: Settings, ops: Ops, client: Client) -> None:
+    client("rds").modify_db_cluster(DBClusterIdentifier=f"{APP}-dev", DeletionProtection=True)
+    result = ops("down", *ENV, "--confirm", "dev")
+    assert result.code == 2
+    assert "make apply LAYER=database ENV=dev" in result.err
+
+
+def test_down_goes_on_after_a_failure(deployed: Settings, ops: Ops, client: Client) -> None:
+    balancer = client("elbv2").describe_load_balancers(Names=[f"{APP}-dev"])["LoadBalancers"][0]
+    client("elbv2").delete_load_balancer(LoadBalancerArn=balancer["LoadBalancerArn"])
+    failed = ops("down", *ENV, "--confirm", "dev")
+    assert failed.code == 1
+    assert "Terraform apply failed in service-dev" in failed.err
+    client("ecs").create_cluster(clusterName=f"{APP}-dev")
+    subnets = [item["SubnetId"] for item in client("ec2").describe_subnets()["Subnets"]][:2]
+    client("elbv2").create_load_balancer(Name=f"{APP}-dev", Subnets=subnets)
+    service = {"cluster": f"{APP}-dev", "serviceName": f"{APP}-dev", "taskDefinition": f"{APP}-dev"}
+    client("ecs").create_service(**service, desiredCount=0)
+    done = ops("down", *ENV, "--confirm", "dev")
+    assert done.code == 0, done.text
+
+
+def test_destroy_everything(deployed: Settings, ops: Ops, client: Client) -> None:
+    assert ops("incident-url", *ENV, given=URL).code == 0
+    assert ops("up", *ENV, "--workspace", "pr-1", "--image", "release-2").code == 0
+    asked = ops("destroy")
+    assert asked.code == 2
+    assert f"CONFIRM={APP}" in asked.err
+    done = ops("destroy", "--confirm", APP)
+    assert done.code == 0, done.text
+    assert client("s3").list_buckets()["Buckets"] == []
+    assert client("dynamodb").list_tables()["TableNames"] == []
+    assert client("ecr").describe_repositories()["repositories"] == []
+    assert client("ssm").describe_parameters()["Parameters"] == []
+    assert client("kms").list_aliases()["Aliases"] == [
+        item for item in client("kms").list_aliases()["Aliases"] if item["AliasName"].startswith("alias/aws/")
+    ]
+    assert not (deployed.path.parent / ".ops").exists()
+
+
+def test_destroy_refuses_while_anything_is_protected(deployed: Settings, ops: Ops) -> None:
+    deployed.change(environments={"dev": {}})
+    text = deployed.path.read_text().replace("protected: false", "protected: true")
+    deployed.path.write_text(text)
+    result = ops("destroy", "--confirm", APP)
+    assert result.code == 2
+    assert "dev is protected" in result.err
+    assert ops("image", *ENV).code == 0
+    assert BUCKET

@@ -1,0 +1,236 @@
+"""The workflows, read as data: what they may, what they run, in which order."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+
+from tests.machinery import ROOT
+
+WORKFLOWS = {path.name: yaml.safe_load(path.read_text()) for path in sorted((ROOT / ".github/workflows").glob("*.yml"))}
+ACTION = yaml.safe_load((ROOT / ".github/actions/setup/action.yml").read_text())
+FILES = [
+    *(ROOT / ".github/workflows").glob("*.yml"),
+    *(ROOT / ".github/actions").rglob("action.yml"),
+]
+NAMES = sorted(WORKFLOWS)
+
+
+def triggers(workflow: dict[Any, Any]) -> dict[str, Any]:
+    on = workflow[True]  # YAML 1.1 reads the key `on` as true
+    return on if isinstance(on, dict) else {on: None}
+
+
+def jobs() -> Iterator[tuple[str, str, dict[str, Any]]]:
+    for name, workflow in WORKFLOWS.items():
+        for job, body in workflow["jobs"].items():
+            yield name, job, body
+
+
+def steps() -> Iterator[tuple[str, dict[str, Any]]]:
+    for name, job, body in jobs():
+        for step in body.get("steps", []):
+            yield f"{name}:{job}", step
+    for step in ACTION["runs"]["steps"]:
+        yield "setup", step
+
+
+def called(uses: str) -> dict[Any, Any]:
+    workflow: dict[Any, Any] = WORKFLOWS[uses.rsplit("/", 1)[1]]
+    return workflow
+
+
+def make_targets() -> set[str]:
+    text = (ROOT / "Makefile").read_text()
+    names = set(re.findall(r"(?m)^([a-z][a-z0-9-]*):", text))
+    for jobs_of_github in re.findall(r"(?m)^GITHUB_JOBS := (.*)$", text):
+        names.update(jobs_of_github.split())
+    return names
+
+
+@pytest.mark.parametrize("path", FILES, ids=lambda path: path.name)
+def test_every_action_is_pinned_by_commit_with_its_version(path: Path) -> None:
+    for line in path.read_text().splitlines():
+        uses = re.search(r"uses:\s*(\S+)(.*)", line)
+        if uses and not uses[1].startswith("./"):
+            assert re.fullmatch(r"[\w.-]+/[\w./-]+@[0-9a-f]{40}", uses[1]), line
+            assert re.match(r"\s+# v\d+\.\d+\.\d+$", uses[2]), line
+
+
+def test_one_version_of_each_action() -> None:
+    text = "\n".join(path.read_text() for path in FILES)
+    pins: dict[str, set[str]] = {}
+    for name, commit in re.findall(r"uses:\s*([\w./-]+)@([0-9a-f]{40})", text):
+        pins.setdefault(name, set()).add(commit)
+    assert {name: commits for name, commits in pins.items() if len(commits) > 1} == {}
+
+
+def test_every_run_is_one_make_target() -> None:
+    runs = [(place, step["run"]) for place, step in steps() if "run" in step]
+    assert runs
+    for place, run in runs:
+        words = run.split()
+        assert words[0] == "make", (place, run)
+        assert words[1] in make_targets(), (place, run)
+        assert all(re.fullmatch(r"[A-Z]+=[a-z]+", word) for word in words[2:]), (place, run)
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_permissions_are_empty_at_the_top_and_stated_for_each_job(name: str) -> None:
+    assert WORKFLOWS[name]["permissions"] == {}
+    for job, body in WORKFLOWS[name]["jobs"].items():
+        assert isinstance(body["permissions"], dict), job
+        assert "write-all" not in body["permissions"].values()
+        assert body["permissions"].get("contents", "read") == "read"
+
+
+def test_jobs_that_run_have_a_time_limit() -> None:
+    for name, job, body in jobs():
+        assert "uses" in body or body["timeout-minutes"] <= 120, (name, job)
+
+
+def test_no_secrets_and_no_privileged_trigger() -> None:
+    for path in FILES:
+        assert "secrets." not in path.read_text(), path
+    for name, workflow in WORKFLOWS.items():
+        assert not {"pull_request_target", "workflow_run", "issue_comment"} & set(triggers(workflow)), name
+
+
+def test_forks_get_neither_writes_nor_credentials() -> None:
+    """A job that a fork's pull request can start has read permissions only, or is kept from it by a condition."""
+    guard = "github.event.pull_request.head.repo.full_name == github.repository"
+    for name, workflow in WORKFLOWS.items():
+        if "pull_request" not in triggers(workflow):
+            continue
+        for job, body in workflow["jobs"].items():
+            writes = {scope for scope, level in body["permissions"].items() if level == "write"}
+            # GitHub gives a fork no write token and no OIDC; code scanning accepts that from forks.
+            if writes - {"security-events"}:
+                assert all(guard in text or "schedule" in text for text in conditions(workflow, job)), (name, job)
+
+
+def conditions(workflow: dict[Any, Any], job: str) -> list[str]:
+    """Conditions of a job and of those it needs, of which one at least must keep forks out."""
+    body = workflow["jobs"][job]
+    own = str(body.get("if", ""))
+    needed = [text for need in needs(body) for text in conditions(workflow, need)]
+    guard = "head.repo.full_name"
+    return [own] if guard in own or "schedule" in own or not needed else needed
+
+
+def needs(body: dict[str, Any]) -> list[str]:
+    value = body.get("needs", [])
+    return [value] if isinstance(value, str) else list(value)
+
+
+def test_references_between_jobs_steps_and_workflows_resolve() -> None:
+    for name, job, body in jobs():
+        workflow = WORKFLOWS[name]
+        text = yaml.safe_dump(body)
+        for need in needs(body):
+            assert need in workflow["jobs"], (name, job, need)
+        for need, output in re.findall(r"needs\.([\w-]+)\.outputs\.([\w-]+)", text):
+            assert need in needs(body), (name, job, need)
+            target = workflow["jobs"][need]
+            outputs = (
+                triggers(called(target["uses"]))["workflow_call"]["outputs"] if "uses" in target else target["outputs"]
+            )
+            assert output in outputs, (name, job, output)
+        identifiers = {step.get("id"): step for step in body.get("steps", [])}
+        for step, output in re.findall(r"steps\.([\w-]+)\.outputs\.([\w-]+)", text):
+            assert step in identifiers, (name, job, step)
+            if identifiers[step].get("uses") == "./.github/actions/setup":
+                assert output in ACTION["outputs"], (name, job, output)
+        if "uses" in body:
+            inputs = triggers(called(body["uses"]))["workflow_call"]["inputs"]
+            given = set(body.get("with", {}))
+            assert given <= set(inputs), (name, job)
+            assert {key for key, value in inputs.items() if value.get("required")} <= given, (
+                name,
+                job,
+            )
+            for other in called(body["uses"])["jobs"].values():
+                for scope, level in other["permissions"].items():
+                    assert body["permissions"].get(scope) in (level, "write"), (name, job, scope)
+        for step in body.get("steps", []):
+            if step.get("uses") == "./.github/actions/setup":
+                assert set(step.get("with", {})) <= set(ACTION["inputs"]), (name, job)
+
+
+def test_setup_follows_a_checkout_without_stored_credentials() -> None:
+    for name, job, body in jobs():
+        seen = False
+        for step in body.get("steps", []):
+            uses = str(step.get("uses", ""))
+            if uses.startswith("actions/checkout@"):
+                assert step["with"]["persist-credentials"] is False, (name, job)
+                seen = True
+            if uses.startswith("./") or "run" in step:
+                assert seen, (name, job)
+
+
+def ancestors(workflow: dict[Any, Any], job: str) -> set[str]:
+    found: set[str] = set()
+    for need in needs(workflow["jobs"][job]):
+        found |= {need} | ancestors(workflow, need)
+    return found
+
+
+def test_cd_promotes_from_environment_to_environment() -> None:
+    cd = WORKFLOWS["cd.yml"]
+    assert ancestors(cd, "prod") >= {"build", "dev", "staging"}
+    assert ancestors(cd, "staging") >= {"build", "dev"}
+    assert "build" in ancestors(cd, "dev")
+    for environment in ("dev", "staging", "prod"):
+        body = cd["jobs"][environment]
+        assert body["uses"] == "./.github/workflows/deploy.yml"
+        assert body["with"] == {
+            "environment": environment,
+            "image": "${{ needs.build.outputs.digest }}",
+        }
+        assert f"'{environment}'" in body["if"]
+    # A later environment starts after a skipped one, but never after one that failed or was stopped.
+    for environment in ("staging", "prod"):
+        assert "!failure()" in cd["jobs"][environment]["if"]
+        assert "!cancelled()" in cd["jobs"][environment]["if"]
+        assert "always()" not in cd["jobs"][environment]["if"]
+    assert cd["concurrency"]["cancel-in-progress"] is False
+
+
+def test_deploy_waits_for_its_environment_and_goes_in_order() -> None:
+    deploy = WORKFLOWS["deploy.yml"]["jobs"]["deploy"]
+    assert deploy["environment"] == "${{ inputs.environment }}"
+    assert deploy["concurrency"] == {
+        "group": "deploy-${{ inputs.environment }}",
+        "cancel-in-progress": False,
+    }
+    runs = [step["run"] for step in deploy["steps"] if "run" in step]
+    order = [run.split()[1] for run in runs]
+    # `ops deploy` runs the migrations before the service: ops/tests of `deploy` show it.
+    assert order == ["github-apply", "roles", "deploy", "status"]
+    assert not any("continue-on-error" in step for step in deploy["steps"])
+
+
+def test_required_stands_for_every_job_of_ci() -> None:
+    ci = WORKFLOWS["ci.yml"]["jobs"]
+    assert set(needs(ci["required"])) == set(ci) - {"required"}
+    assert ci["required"]["if"] == "always()"
+
+
+def test_jobs_with_an_apply_role_run_in_a_github_environment() -> None:
+    for name, job, body in jobs():
+        roles = [
+            step["with"].get("role")
+            for step in body.get("steps", [])
+            if step.get("uses", "").startswith("./") and "with" in step
+        ]
+        if "apply" in roles:
+            assert body.get("environment"), (name, job)
+            assert body["permissions"]["id-token"] == "write", (name, job)
+        if not any(roles):
+            assert "id-token" not in body["permissions"] or "uses" in body, (name, job)

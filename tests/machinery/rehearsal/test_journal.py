@@ -1,0 +1,41 @@
+"""The journal before the simulator: whose calls it answers one at a time."""
+
+from __future__ import annotations
+
+import contextlib
+import threading
+import time
+from collections.abc import Iterable
+from pathlib import Path
+from typing import Any
+
+import pytest
+from ops.rehearsal.simulator.journal import Journal
+
+
+@pytest.mark.parametrize(("service", "together"), [("iam", 1), ("ec2", 1), ("lambda", 4)])
+def test_what_only_computes_is_answered_one_at_a_time(tmp_path: Path, service: str, together: int) -> None:
+    lock, now, most = threading.Lock(), 0, 0
+
+    def application(_: dict[str, Any], start_response: Any) -> Iterable[bytes]:
+        nonlocal now, most
+        with lock:
+            now += 1
+            most = max(most, now)
+        time.sleep(0.1)
+        with lock:
+            now -= 1
+        start_response("200 OK", [])
+        return [b"{}"]
+
+    journal = Journal(application, tmp_path / "journal.jsonl")
+    signed = f"AWS4-HMAC-SHA256 Credential=x/20260101/us-east-1/{service}/aws4_request, "
+    request = {"HTTP_AUTHORIZATION": signed, "HTTP_X_AMZ_TARGET": "Service.Call"}
+    calls = [threading.Thread(target=journal, args=(request, lambda *_: None)) for _ in range(4)]
+    with contextlib.closing(journal.file):
+        for call in calls:
+            call.start()
+        for call in calls:
+            call.join()
+    assert most == together
+    assert len((tmp_path / "journal.jsonl").read_text(encoding="utf-8").splitlines()) == 4

@@ -1,0 +1,151 @@
+"""Migrations: there and back, two at once, and what they make is what app/models.py says."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import subprocess
+import sys
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+
+import pytest
+from alembic.autogenerate import compare_metadata
+from alembic.config import Config
+from alembic.migration import MigrationContext
+from alembic.script import ScriptDirectory
+from sqlalchemy import Connection, inspect
+
+from app.components.database import DatabaseSettings
+from app.migrate import ADVISORY_LOCK, with_connection
+from app.models import metadata
+from app.settings import Environment, read_settings
+from app.tests.service import ROOT, wait_until
+from ops.laptop.dev.database import schema, user, variables
+from ops.laptop.postgres import LocalPostgres
+
+
+@pytest.fixture
+def migrator(environment: dict[str, str], server: LocalPostgres) -> dict[str, str]:
+    return {**environment, **variables(server, owner=True)}
+
+
+def migrate(migrator: dict[str, str], *arguments: str) -> subprocess.CompletedProcess[str]:
+    return subprocess.run(
+        [sys.executable, "-m", "app.migrate", *arguments],
+        cwd=ROOT,
+        env={"PATH": os.environ["PATH"], **migrator},
+        capture_output=True,
+        text=True,
+        timeout=60,
+        check=False,
+    )
+
+
+def tables(server: LocalPostgres) -> set[str]:
+    with server.superuser(server.database) as connection:
+        found = connection.run("SELECT tablename FROM pg_tables WHERE schemaname = :schema", schema=schema())
+    return {name for (name,) in found}
+
+
+def test_up_down_up(migrator: dict[str, str], server: LocalPostgres) -> None:
+    for arguments in ([], ["down", "base"], ["up"], []):
+        done = migrate(migrator, *arguments)
+        assert done.returncode == 0, done.stdout + done.stderr
+        expected = set() if "down" in arguments else set(metadata.tables)
+        assert tables(server) - {"alembic_version"} == expected
+    current = migrate(migrator, "current")
+    assert "(head)" in current.stdout
+
+
+def test_two_at_once(migrator: dict[str, str], server: LocalPostgres) -> None:
+    assert migrate(migrator, "down", "base").returncode == 0
+    with ThreadPoolExecutor() as pool:
+        results = list(pool.map(lambda _: migrate(migrator), range(4)))
+    assert [done.returncode for done in results] == [0] * 4
+    applied = sum("Running upgrade" in done.stdout for done in results)
+    assert applied == 1
+    assert tables(server) >= set(metadata.tables)
+
+
+def test_the_second_waits_for_the_first(migrator: dict[str, str], server: LocalPostgres, tmp_path: Path) -> None:
+    output = tmp_path / "stdout"
+    with server.superuser(server.database) as other, output.open("wb") as stdout:
+        other.run(f"SELECT pg_advisory_lock({ADVISORY_LOCK})")
+        waiting = subprocess.Popen(
+            [sys.executable, "-m", "app.migrate"],
+            cwd=ROOT,
+            env={"PATH": os.environ["PATH"], **migrator},
+            stdout=stdout,
+        )
+        wait_until(lambda: "waiting for another migration" in output.read_text(), 60)
+        assert waiting.poll() is None
+        other.run(f"SELECT pg_advisory_unlock({ADVISORY_LOCK})")
+        assert waiting.wait(timeout=60) == 0
+
+
+def test_models_and_migrations_agree(migrator: dict[str, str], monkeypatch: pytest.MonkeyPatch) -> None:
+    assert migrate(migrator).returncode == 0
+    for name, value in migrator.items():
+        monkeypatch.setenv(name, value)
+    env = Environment(migrator)
+    differences: list[object] = []
+
+    def compare(connection: Connection, name: str) -> None:
+        context = MigrationContext.configure(connection, opts={"compare_type": True, "compare_server_default": True})
+        found = compare_metadata(context, metadata)
+        differences.extend(item for item in found if "alembic_version" not in repr(item))
+        # Alembic does not compare everything.
+        inspector = inspect(connection)
+        for table in metadata.sorted_tables:
+            stored = {column["name"]: column for column in inspector.get_columns(table.name)}
+            for column in table.columns:
+                declared = column.identity.always if column.identity else None
+                identity = stored[column.name].get("identity")
+                assert (identity["always"] if identity else None) == declared
+
+    asyncio.run(with_connection(DatabaseSettings(env, read_settings(env)), compare))
+    assert differences == []
+
+
+def test_each_migration_follows_the_one_before() -> None:
+    config = Config()
+    config.set_main_option("script_location", str(ROOT / "app" / "migrations"))
+    scripts = ScriptDirectory.from_config(config)
+    assert len(scripts.get_heads()) == 1, "two branches: make one of them follow the other"
+
+
+def test_a_migration_is_written_from_the_models(migrator: dict[str, str], server: LocalPostgres) -> None:
+    """A table that the models do not have makes a migration that drops it."""
+    assert migrate(migrator).returncode == 0
+    directory = ROOT / "app" / "migrations" / "versions"
+    before = set(directory.glob("*.py"))
+    with server.superuser(server.database) as connection:
+        connection.run(f'CREATE TABLE "{schema()}".surplus (id int)')
+        connection.run(f'ALTER TABLE "{schema()}".surplus OWNER TO "{user(owner=True)}"')
+    try:
+        done = migrate(migrator, "new", "remove the surplus")
+        assert done.returncode == 0, done.stdout + done.stderr
+        (written,) = set(directory.glob("*.py")) - before
+        assert written.name.startswith(f"{len(before) + 1:04}_")
+        assert 'op.drop_table("surplus")' in written.read_text().replace("'", '"')
+        compile(written.read_text(), written.name, "exec")
+        written.unlink()
+    finally:
+        with server.superuser(server.database) as connection:
+            connection.run(f'DROP TABLE "{schema()}".surplus')
+
+
+def test_failures_are_told(migrator: dict[str, str]) -> None:
+    missing = migrate({name: value for name, value in migrator.items() if name != "DB_HOST"})
+    assert missing.returncode == 1
+    assert "DB_HOST is missing" in missing.stderr
+    unknown = migrate(migrator, "up", "nope")
+    assert unknown.returncode == 1
+    assert "nope" in unknown.stdout
+    not_owner = migrate({**migrator, "DB_USER": user()}, "down", "base")
+    assert not_owner.returncode == 1
+    assert "must be owner" in not_owner.stdout
+    nobody = migrate({**migrator, "DB_USER": "nobody"})
+    assert nobody.returncode == 1
+    assert "authentication failed" in nobody.stdout

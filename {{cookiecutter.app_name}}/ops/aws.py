@@ -1,0 +1,129 @@
+"""One AWS session, the account check, and AWS's errors in words."""
+
+from __future__ import annotations
+
+import functools
+from dataclasses import dataclass
+from typing import Any
+
+import boto3
+from botocore.config import Config
+from botocore.exceptions import (
+    BotoCoreError,
+    ClientError,
+    ConnectTimeoutError,
+    CredentialRetrievalError,
+    EndpointConnectionError,
+    NoCredentialsError,
+    NoRegionError,
+    PartialCredentialsError,
+    ProfileNotFound,
+    ReadTimeoutError,
+    SSOError,
+    TokenRetrievalError,
+)
+
+from ops.errors import AccountError, OpsError
+from ops.project import Project
+
+_EXPIRED = {
+    "ExpiredToken",
+    "ExpiredTokenException",
+    "RequestExpired",
+    "InvalidClientTokenId",
+    "UnrecognizedClientException",
+    "AuthFailure",
+    "SignatureDoesNotMatch",
+}
+_DENIED = {
+    "AccessDenied",
+    "AccessDeniedException",
+    "UnauthorizedOperation",
+    "Client.UnauthorizedOperation",
+    "AuthorizationError",
+}
+_SIGN_IN = "Sign in again (such as `aws sso login`), or set AWS_PROFILE to the right profile."
+
+
+@dataclass(frozen=True)
+class Aws:
+    """Clients for the project's region. boto3 finds credentials (and AWS_ENDPOINT_URL) by itself."""
+
+    region: str
+
+    @functools.cached_property
+    def session(self) -> Any:
+        """The session behind all clients."""
+        return boto3.Session(region_name=self.region)
+
+    def client(self, service: str) -> Any:
+        """A client with bounded time and retries."""
+        return _client(self.session, service)
+
+
+@functools.lru_cache(maxsize=64)
+def _client(session: Any, service: str) -> Any:
+    config = Config(connect_timeout=10, read_timeout=60, retries={"mode": "standard", "max_attempts": 5})
+    return session.client(service, config=config)
+
+
+@dataclass(frozen=True)
+class Identity:
+    """Who the credentials belong to."""
+
+    account: str
+    arn: str
+
+
+def identity(aws: Aws) -> Identity:
+    """Ask AWS who we are. Raises AccountError for missing, wrong or expired credentials."""
+    try:
+        answer = aws.client("sts").get_caller_identity()
+    except (BotoCoreError, ClientError) as error:
+        raise explain(error) from error
+    return Identity(account=answer["Account"], arn=answer["Arn"])
+
+
+def connect(project: Project) -> Aws:
+    """The AWS account of project.yaml. Raises AccountError when the credentials are of another one."""
+    aws = Aws(project.region)
+    found = identity(aws)
+    if found.account != project.account:
+        raise AccountError(
+            f"The credentials are of account {found.account} ({found.arn}); project.yaml says {project.account}.",
+            next_step="Set AWS_PROFILE to a profile of the right account, or correct aws_account_id in project.yaml.",
+        )
+    return aws
+
+
+def code(error: ClientError) -> str:
+    """AWS's code of an error, such as `ResourceNotFoundException`."""
+    return str(error.response.get("Error", {}).get("Code", ""))
+
+
+def explain(error: BotoCoreError | ClientError) -> OpsError:
+    """An error of boto3 as one for people."""
+    if isinstance(error, NoCredentialsError | PartialCredentialsError):
+        return AccountError("There are no AWS credentials.", next_step=_SIGN_IN)
+    if isinstance(error, ProfileNotFound | NoRegionError):
+        return AccountError(str(error), next_step="Correct AWS_PROFILE or ~/.aws/config.")
+    if isinstance(error, SSOError | TokenRetrievalError | CredentialRetrievalError):
+        return AccountError(f"The AWS credentials can't be read: {error}", next_step=_SIGN_IN)
+    if isinstance(error, EndpointConnectionError | ConnectTimeoutError | ReadTimeoutError):
+        return OpsError(
+            f"AWS can't be reached: {error}",
+            next_step="Check the network, a proxy, and AWS_ENDPOINT_URL; then repeat the command.",
+        )
+    if isinstance(error, ClientError):
+        message = error.response.get("Error", {}).get("Message", "") or str(error)
+        if message.lstrip().startswith("<"):  # a proxy's page, not AWS's words
+            message = "no reason given"
+        if code(error) in _EXPIRED:
+            return AccountError(f"AWS refuses the credentials: {code(error)}: {message}", next_step=_SIGN_IN)
+        if code(error) in _DENIED:
+            return AccountError(
+                f"These credentials may not do {error.operation_name}: {message}",
+                next_step="Use a role that may, or ask the account's administrators.",
+            )
+        return OpsError(f"AWS answers {error.operation_name} with {code(error)}: {message}")
+    return OpsError(f"AWS: {error}")

@@ -1,0 +1,214 @@
+"""Container images: which tag, build and push, and from a digest or a commit to what is in the repository."""
+
+from __future__ import annotations
+
+import base64
+import hashlib
+import os
+import re
+import shutil
+import subprocess
+from collections.abc import Mapping
+from dataclasses import dataclass
+from datetime import datetime
+from pathlib import Path
+from typing import Any
+
+from botocore.exceptions import ClientError
+
+from ops.aws import Aws, code, explain
+from ops.errors import AccountError, OpsError, WrongUse
+from ops.output import Step
+from ops.project import Project
+
+CONTEXT = "app"  # all that `docker build` sees
+_PLATFORMS = {"arm64": "linux/arm64", "x86_64": "linux/amd64"}
+_NOT_BUILT = {"__pycache__", ".pytest_cache", ".mypy_cache", ".ruff_cache", ".hypothesis"}
+
+
+@dataclass(frozen=True)
+class Image:
+    """An image in the build repository."""
+
+    digest: str
+    tags: tuple[str, ...]
+    pushed: datetime | None
+
+    def __str__(self) -> str:
+        return f"{self.digest[:19]}…{f' ({self.tags[0]})' if self.tags else ''}"
+
+
+def _git(root: Path, *arguments: str) -> str | None:
+    """Output of git, or None where it fails or is not installed."""
+    if shutil.which("git") is None:
+        return None
+    process = subprocess.run(  # noqa: S603 - our own arguments, no shell
+        ["git", "-C", str(root), *arguments],  # noqa: S607
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    return process.stdout.strip() if process.returncode == 0 else None
+
+
+def current_tag(root: Path) -> tuple[str, str]:
+    """Tag of an image of the work tree, and where it comes from in words.
+
+    The commit's full SHA, or `content-<16 hex digits of SHA-256>` where the files are not those of a commit.
+    """
+    commit = _git(root, "rev-parse", "--verify", "HEAD")
+    if commit:
+        if _git(root, "status", "--porcelain", "--", CONTEXT) == "":
+            return commit, f"commit {commit[:12]}"
+        reason = f"{CONTEXT}/ has changes that are not committed"
+    else:
+        reason = "this is not a git repository with a commit yet"
+    tag = f"content-{_content_hash(root / CONTEXT)}"
+    return tag, f"{tag}, because {reason}"
+
+
+def _content_hash(folder: Path) -> str:
+    digest = hashlib.sha256()
+    for path in sorted(folder.rglob("*")):
+        if path.is_file() and not _NOT_BUILT.intersection(path.parts):
+            mode = b"x" if path.stat().st_mode & 0o100 else b"-"
+            content = hashlib.sha256(path.read_bytes()).digest()
+            digest.update(path.relative_to(folder).as_posix().encode() + b"\0" + mode + content)
+    return digest.hexdigest()[:16]
+
+
+def find(aws: Aws, project: Project, tag_or_digest: str) -> Image | None:
+    """The image with this exact tag or digest; None when it is not in the build repository."""
+    key = "imageDigest" if tag_or_digest.startswith("sha256:") else "imageTag"
+    try:
+        found = aws.client("ecr").describe_images(
+            repositoryName=project.names["build_repository"], imageIds=[{key: tag_or_digest}]
+        )["imageDetails"]
+    except ClientError as error:
+        if code(error) == "ImageNotFoundException":
+            return None
+        raise _missing_repository(error, project) from error
+    return _image(found[0]) if found else None
+
+
+def newest(aws: Aws, project: Project, count: int | None = None) -> list[Image]:
+    """The images in the build repository, newest first."""
+    pages = aws.client("ecr").get_paginator("describe_images")
+    try:
+        details = [
+            detail
+            for page in pages.paginate(repositoryName=project.names["build_repository"])
+            for detail in page["imageDetails"]
+        ]
+    except ClientError as error:
+        raise _missing_repository(error, project) from error
+    details.sort(key=lambda detail: str(detail.get("imagePushedAt", "")), reverse=True)
+    return [_image(detail) for detail in details[:count]]
+
+
+def _image(detail: Mapping[str, Any]) -> Image:
+    return Image(
+        detail["imageDigest"],
+        tuple(sorted(detail.get("imageTags", []))),
+        detail.get("imagePushedAt"),
+    )
+
+
+def _missing_repository(error: ClientError, project: Project) -> OpsError:
+    if code(error) == "RepositoryNotFoundException":
+        return AccountError(
+            f"There is no build repository {project.names['build_repository']}.",
+            next_step="Run make up first, or make apply LAYER=build-repository.",
+        )
+    return explain(error)
+
+
+def resolve(aws: Aws, project: Project, text: str) -> Image:
+    """The image that a person means by a digest, a commit (also short, a tag or a branch), or a tag.
+
+    Raises WrongUse with the newest images when there is none.
+    """
+    text = text.strip()
+    if text.startswith("sha256:") and not re.fullmatch(r"sha256:[0-9a-f]{64}", text):
+        raise WrongUse(f"IMAGE: {text!r} is not a digest: sha256: and 64 hexadecimal digits.")
+    if not re.fullmatch(r"[A-Za-z0-9_][A-Za-z0-9_./:@^~-]*", text):
+        raise WrongUse(f"IMAGE: {text!r} is neither a digest nor a commit.")
+    candidates = [text]
+    if not text.startswith("sha256:"):
+        commit = _git(project.root, "rev-parse", "--verify", "--quiet", f"{text}^{{commit}}")
+        candidates = [commit, text] if commit else [text]
+    for candidate in candidates:
+        # ECR refuses to look for what can't be a tag, such as a branch with a slash.
+        if candidate.startswith("sha256:") or re.fullmatch(r"[A-Za-z0-9_][A-Za-z0-9_.-]{0,127}", candidate):
+            found = find(aws, project, candidate)
+            if found:
+                return found
+    images = newest(aws, project)
+    if re.fullmatch(r"[0-9a-f]{7,39}", text):
+        matching = [image for image in images if any(tag.startswith(text) for tag in image.tags)]
+        if len(matching) == 1:
+            return matching[0]
+    listed = "".join(f"\n  {image.digest}  {', '.join(image.tags) or '(no tag)'}" for image in images[:5])
+    what = "digest" if text.startswith("sha256:") else "commit"
+    raise WrongUse(
+        f"IMAGE: no image of {what} {text} is in the build repository"
+        f" {project.names['build_repository']}: never built there, or expired."
+        + (f" The newest are:{listed}" if listed else " It holds no image."),
+        next_step="Build it with make up at that commit, or choose one that is there.",
+    )
+
+
+def build_and_push(aws: Aws, project: Project, tag: str, step: Step) -> Image:
+    """Build the image of the work tree and push it. Raises OpsError with the end of Docker's output."""
+    docker = shutil.which("docker")
+    if docker is None:
+        raise OpsError(
+            "Docker is not installed, so the image can't be built here.",
+            next_step="Install Docker, or give an image that a workflow built: IMAGE=sha256:… or IMAGE=<commit>.",
+        )
+    repository = aws.client("ecr").describe_repositories(repositoryNames=[project.names["build_repository"]])
+    uri = repository["repositories"][0]["repositoryUri"]
+    platform = _PLATFORMS[str(project.settings["cpu_architecture"])]
+    step.say(f"building for {platform}")
+    _docker(
+        docker,
+        ["build", "--platform", platform, "--tag", f"{uri}:{tag}", str(project.root / CONTEXT)],
+        step,
+        "Correct the cause above. An image for another processor needs QEMU: docker run --privileged --rm"
+        " tonistiigi/binfmt --install all",
+    )
+    authorization = aws.client("ecr").get_authorization_token()["authorizationData"][0]
+    user, _, password = base64.b64decode(authorization["authorizationToken"]).decode().partition(":")
+    registry = uri.partition("/")[0]
+    _docker(docker, ["login", "--username", user, "--password-stdin", registry], step, "", password)
+    step.say(f"pushing {tag}")
+    _docker(
+        docker,
+        ["push", f"{uri}:{tag}"],
+        step,
+        "Repeat the command: layers that arrived are not sent again.",
+    )
+    found = find(aws, project, tag)
+    if found is None:
+        raise OpsError(f"{uri}:{tag} was pushed, and the build repository does not have it.")
+    return found
+
+
+def _docker(docker: str, arguments: list[str], step: Step, next_step: str, secret: str | None = None) -> None:
+    # Without provenance the tag is the image itself and not an index, so that its digest is what tasks run.
+    environment = os.environ | {"BUILDX_NO_DEFAULT_ATTESTATIONS": "1"}
+    process = subprocess.run(  # noqa: S603 - our own arguments, no shell
+        [docker, *arguments],
+        input=secret,
+        env=environment,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        text=True,
+        check=False,
+    )
+    if process.returncode != 0:
+        tail = "\n".join(process.stdout.strip().splitlines()[-30:])
+        if "daemon" in tail and ("connect" in tail or "running" in tail):
+            next_step = "Start Docker, or give an image that a workflow built: IMAGE=sha256:… or IMAGE=<commit>."
+        raise OpsError(f"docker {arguments[0]} failed:\n{tail}", next_step=next_step)
+    step.say(f"docker {arguments[0]}: done")

@@ -1,0 +1,39 @@
+"""What the service needs around it on a laptop, in place of AWS.
+
+Each module here but `__main__` stands for one thing, and is found by being here: its function
+`provide(directory, environment)` is a context manager that yields the environment variables by
+which the service finds it. `directory` is where state is kept between runs, None for none.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import importlib
+import pkgutil
+from collections.abc import Iterator
+from pathlib import Path
+
+import yaml
+
+ROOT = Path(__file__).parents[3]
+
+
+@contextlib.contextmanager
+def laptop(directory: Path | None = None) -> Iterator[dict[str, str]]:
+    """Yield the variables of the service's environment; what they name runs until the end."""
+    project = yaml.safe_load((ROOT / "project.yaml").read_text())
+    variables = {
+        "APP_NAME": project["app_name"],
+        "ENVIRONMENT": "laptop",
+        "RELEASE": "working-copy",
+        "AWS_REGION": project["aws_region"],
+        # Good for nothing but what runs on this laptop.
+        "AWS_ACCESS_KEY_ID": "laptop",
+        "AWS_SECRET_ACCESS_KEY": "laptop",
+    }
+    with contextlib.ExitStack() as stack:
+        for module in pkgutil.iter_modules(__path__):
+            if module.name != "__main__":
+                part = importlib.import_module(f"{__name__}.{module.name}")
+                variables |= stack.enter_context(part.provide(directory, variables))
+        yield variables

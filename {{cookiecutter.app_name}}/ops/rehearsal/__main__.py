@@ -1,0 +1,108 @@
+"""`make rehearse`: deploy this repository to a simulated AWS on this machine, and prove that it works.
+
+--keep leaves everything running until Ctrl-C. --only takes a layer: it is applied and everything proved again
+in a rehearsal that is kept in another terminal; without one, the layers up to it are rehearsed. Exit codes: 0 it
+works, 1 it does not, 2 this machine cannot rehearse or the options are wrong, 130 interrupted.
+"""
+
+from __future__ import annotations
+
+import argparse
+import contextlib
+import signal
+import sys
+import traceback
+from pathlib import Path
+from types import FrameType
+
+from ops.rehearsal import kept, machine, report
+from ops.rehearsal.driver import PROOFS_OF, SHARED, FailedError, Rehearsal
+from ops.rehearsal.progress import Progress, clock
+
+
+def main() -> int:
+    """Rehearse; return the exit code."""
+    parser = argparse.ArgumentParser(prog="make rehearse", description=__doc__)
+    parser.add_argument("--keep", action="store_true")
+    parser.add_argument("--only", choices=kept.PARTS)
+    parser.add_argument("--env", help="environment; the first of project.yaml when left out")
+    options = parser.parse_args()
+    # SIGINT as well: a shell starts what it puts into the background with SIGINT ignored.
+    for number in (signal.SIGTERM, signal.SIGINT):
+        signal.signal(number, _interrupt)
+    progress = Progress()
+    render = Path.cwd()
+    try:
+        machine.check()
+        machine.forget_aws()
+        if options.only is not None and (running := kept.find(render)) is not None:
+            return kept.repeat(running, render, options.only, progress)
+        rehearsal = Rehearsal(render, options.env, progress)
+        return _rehearse(rehearsal, progress, only=options.only, keep=options.keep)
+    except machine.UnusableError as problem:
+        progress.close()
+        sys.stderr.write(f"This machine cannot rehearse:\n{problem}\n")
+        return 2
+    except KeyboardInterrupt:
+        progress.close()
+        sys.stderr.write("Interrupted: everything that was started is stopped and removed.\n")
+        return 130
+
+
+def _interrupt(_number: int, _frame: FrameType | None) -> None:
+    raise KeyboardInterrupt
+
+
+def _rehearse(rehearsal: Rehearsal, progress: Progress, *, only: str | None, keep: bool) -> int:
+    worked = False
+    with rehearsal.running():
+        try:
+            rehearsal.bootstrap()
+            rehearsal.zone()
+            if only in PROOFS_OF:
+                rehearsal.up_to(only)
+            else:
+                _all(rehearsal, progress, keep=keep)
+            worked = True
+        except FailedError as error:
+            rehearsal.findings.error = str(error)
+            rehearsal.keep_logs()
+        except KeyboardInterrupt:
+            rehearsal.findings.error = "Interrupted."
+            raise
+        except Exception:  # noqa: BLE001 - a fault of the rehearsal itself is reported as well
+            rehearsal.findings.error = traceback.format_exc()
+            rehearsal.keep_logs()
+        finally:
+            if not (worked and keep):
+                progress.close()
+            report.write(rehearsal, progress, worked=worked)
+        if worked and keep:
+            with contextlib.suppress(KeyboardInterrupt):
+                kept.wait(rehearsal, progress)
+            progress.say("Stopping …")
+    return 0 if worked else 1
+
+
+def _all(rehearsal: Rehearsal, progress: Progress, *, keep: bool) -> None:
+    rehearsal.incident_url()
+    rehearsal.up()
+
+    def use() -> None:
+        rehearsal.launch()
+        rehearsal.prove()
+        rehearsal.use()
+        rehearsal.findings.proved_after = progress.elapsed
+        progress.say(f"{clock(progress.elapsed)}  ✓ applied and proved")
+
+    def plan_again() -> None:
+        rehearsal.plan_again([layer for layer in rehearsal.layers() if layer not in SHARED])
+
+    rehearsal.at_the_same_time(use, plan_again)
+    if not keep:
+        rehearsal.change()
+        rehearsal.destroy()
+
+
+if __name__ == "__main__":
+    sys.exit(main())

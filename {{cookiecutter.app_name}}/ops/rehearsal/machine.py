@@ -1,0 +1,195 @@
+"""What a rehearsal needs from this machine: tools, room, and a directory of its own that is cleaned up.
+
+A run's directory holds a lock for as long as its process lives. What a killed run left behind (its
+directory and the processes it recorded) is removed by the next one; two runs at once do not meet.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import fcntl
+import json
+import os
+import re
+import shutil
+import signal
+import subprocess
+import sys
+import tempfile
+from pathlib import Path
+
+from infra.check import NoTerraformError, terraform_environment
+
+PREFIX = "rehearsal-"
+NEEDED_BYTES = 1_000_000_000
+NOT_COPIED = (
+    ".git",
+    ".venv",
+    ".ops",
+    ".terraform",
+    "*.tfstate*",
+    "__pycache__",
+    ".*_cache",
+    "report",
+    "node_modules",
+)
+
+
+class UnusableError(Exception):
+    """Why this machine cannot rehearse, and what to do."""
+
+
+def check() -> None:
+    """Raise UnusableError, with every problem at once."""
+    problems = []
+    if shutil.which("terraform") is None:
+        problems.append(
+            "Terraform is not installed: version 1.11 or newer, https://developer.hashicorp.com/terraform/install"
+        )
+    else:
+        shown = subprocess.run(  # noqa: S603 - the Terraform that PATH names
+            [shutil.which("terraform") or "", "version", "-json"],
+            capture_output=True,
+            text=True,
+            check=False,
+        )
+        version = json.loads(shown.stdout or "{}").get("terraform_version", "0.0.0")
+        if tuple(map(int, re.findall(r"\d+", version)[:2])) < (1, 11):
+            problems.append(f"Terraform is {version}: version 1.11 or newer is needed")
+    if shutil.which("make") is None:
+        problems.append("make is not installed")
+    free = shutil.disk_usage(tempfile.gettempdir()).free
+    if free < NEEDED_BYTES:
+        problems.append(
+            f"{tempfile.gettempdir()} has {free // 1_000_000} MB free: "
+            f"{NEEDED_BYTES // 1_000_000} MB are needed (another place: set TMPDIR)"
+        )
+    if problems:
+        raise UnusableError("\n".join(problems))
+
+
+def forget_aws() -> None:
+    """Drop the person's AWS settings from this process: no profile, no credentials, no proxy."""
+    for name in list(os.environ):
+        if name.startswith("AWS_") or name.lower() in ("http_proxy", "no_proxy", "all_proxy"):
+            del os.environ[name]
+    os.environ |= {
+        "AWS_CONFIG_FILE": os.devnull,
+        "AWS_SHARED_CREDENTIALS_FILE": os.devnull,
+        "AWS_EC2_METADATA_DISABLED": "true",
+        "NO_PROXY": "127.0.0.1,localhost",
+    }
+
+
+def provider_settings(directory: Path) -> dict[str, str]:
+    """Return the variables by which Terraform finds the AWS provider: see ops/checks.py."""
+    try:
+        environment = terraform_environment(directory)
+    except NoTerraformError as error:
+        raise UnusableError(f"Terraform has no AWS provider: {error}") from error
+    names = ("TF_CLI_CONFIG_FILE", "TF_PLUGIN_CACHE_DIR")
+    return {name: environment[name] for name in names if name in environment}
+
+
+class Directory:
+    """The directory of a run, this process's or another's."""
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+
+    def remove(self) -> None:
+        """Leave it: only its own process removes it."""
+
+    def record(self, group: int) -> None:
+        """Remember a process group, for the case that its run is killed."""
+        with (self.path / "groups").open("a", encoding="ascii") as file:
+            file.write(f"{group} {_started(group)}\n")
+
+
+class RunDirectory(Directory):
+    """The directory of this process: locked while it lives, removed at its end."""
+
+    def __init__(self) -> None:
+        remove_leftovers()
+        super().__init__(Path(tempfile.mkdtemp(prefix=PREFIX)))
+        # Tasks run as other users; what is secret in here has modes of its own.
+        self.path.chmod(0o711)
+        self._lock = (self.path / "lock").open("w")
+        fcntl.flock(self._lock, fcntl.LOCK_EX)
+        self._lock.write(str(os.getpid()))
+        self._lock.flush()
+
+    def remove(self) -> None:
+        """Remove everything, and give up the lock."""
+        shutil.rmtree(self.path, ignore_errors=True)
+        self._lock.close()
+
+
+def remove_leftovers() -> list[Path]:
+    """Remove what killed runs left: their processes, then their directories. Returns the directories."""
+    removed = []
+    for directory in Path(tempfile.gettempdir()).glob(f"{PREFIX}*"):
+        lock = directory / "lock"
+        if not lock.is_file() or directory.stat().st_uid != os.geteuid():
+            continue
+        with lock.open("r+") as file:
+            try:
+                fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            except OSError:
+                continue  # that run lives
+            groups = directory / "groups"
+            for line in groups.read_text(encoding="ascii").splitlines() if groups.exists() else []:
+                group, _, started = line.partition(" ")
+                # A number that another process has by now is left alone.
+                if started and _started(int(group)) == started:
+                    stop_group(int(group), signal.SIGKILL)
+            shutil.rmtree(directory, ignore_errors=True)
+            removed.append(directory)
+    return removed
+
+
+def stop_group(group: int, number: signal.Signals) -> None:
+    """Send a signal to a process group, if it is still there."""
+    with contextlib.suppress(ProcessLookupError, PermissionError):
+        os.killpg(group, number)
+
+
+def _started(process: int) -> str:
+    """Return when a process started, as `ps` says it; empty when there is none."""
+    return _ps("-o", "lstart=", "-p", str(process)).strip()
+
+
+def copy_render(source: Path, target: Path) -> None:
+    """Copy the repository as it is on disk, without what commands made in it; share its .venv."""
+    shutil.copytree(
+        source,
+        target,
+        ignore=shutil.ignore_patterns(*NOT_COPIED),
+        symlinks=True,
+        dirs_exist_ok=True,
+    )
+    venv = target / ".venv"
+    if not venv.exists():
+        venv.symlink_to(Path(sys.prefix).resolve(), target_is_directory=True)
+
+
+def memory_of(process: int) -> int:
+    """Return the resident memory of a process and its descendants, in bytes."""
+    children: dict[int, list[int]] = {}
+    sizes = {}
+    for line in _ps("-A", "-o", "pid=,ppid=,rss=").splitlines():
+        pid, parent, size = map(int, line.split())
+        children.setdefault(parent, []).append(pid)
+        sizes[pid] = size
+    total, pending = 0, [process]
+    while pending:
+        pid = pending.pop()
+        total += sizes.get(pid, 0)
+        pending += children.get(pid, [])
+    return total * 1024
+
+
+def _ps(*arguments: str) -> str:
+    return subprocess.run(  # noqa: S603 - our own arguments
+        ["/bin/ps", *arguments], capture_output=True, text=True, check=False
+    ).stdout

@@ -1,0 +1,105 @@
+"""S3: lifecycle, bucket policies, delete markers and logging targets."""
+
+from typing import Any
+
+from flask import request as http_request
+from moto.iam.access_control import PermissionResult
+from moto.s3.models import FakeBucket, FakeDeleteMarker
+from moto.s3.responses import S3Response
+
+from ops.rehearsal.policies import Request, decide
+from ops.rehearsal.simulator.moto_additions.gaps import adds, gap, wraps
+
+
+@gap(
+    "aws_s3_bucket_lifecycle_configuration",
+    "`newer_noncurrent_versions` is dropped, and the provider waits three minutes to see it",
+)
+@wraps(FakeBucket, "set_lifecycle")
+def set_lifecycle(original: Any, bucket: FakeBucket, rules: list[dict[str, Any]]) -> None:
+    original(bucket, rules)
+    for kept, rule in zip(bucket.rules, rules, strict=True):
+        expiration = rule.get("NoncurrentVersionExpiration") or {}
+        kept.newer_noncurrent_versions = expiration.get("NewerNoncurrentVersions")  # type: ignore[attr-defined]
+
+
+@wraps(S3Response, "get_bucket_lifecycle")
+def get_bucket_lifecycle(original: Any, response: S3Response) -> Any:
+    rules = response.backend.get_bucket_lifecycle(response.bucket_name)
+
+    def serialized(answer: Any) -> Any:
+        shown_rules = answer.result["Rules"] if isinstance(answer.result, dict) else []
+        for shown, rule in zip(shown_rules, rules or [], strict=True):
+            if newer := getattr(rule, "newer_noncurrent_versions", None):
+                shown["NoncurrentVersionExpiration"]["NewerNoncurrentVersions"] = newer
+        return S3Response.serialized(response, answer)
+
+    response.serialized = serialized  # type: ignore[method-assign, assignment]
+    return original(response)
+
+
+@gap(
+    "aws_s3_bucket_policy",
+    "conditions are ignored: a statement that denies calls without TLS denies every call",
+)
+@wraps(FakeBucket, "get_permission")
+def get_permission(_original: Any, bucket: FakeBucket, action: str, resource: str) -> Any:
+    if bucket.policy is None:
+        return PermissionResult.NEUTRAL
+    asked = Request(
+        principal=f"arn:{bucket.partition}:iam::{bucket.account_id}:user/rehearsal",
+        action=action,
+        resource=resource,
+        context={
+            # Every call is taken as one that came over TLS: on this machine there is no wire.
+            "aws:SecureTransport": "true",
+            "s3:TlsVersion": "1.3",
+            "aws:PrincipalAccount": bucket.account_id,
+        }
+        | {f"s3:{k.lower()}": v for k, v in http_request.headers.items() if k[:6].lower() == "x-amz-"},
+    )
+    return {
+        "denied": PermissionResult.DENIED,
+        "allowed": PermissionResult.PERMITTED,
+        "nothing": PermissionResult.NEUTRAL,
+    }[decide(bucket.policy.decode(), asked)]
+
+
+@gap("aws_s3_bucket", "a versioned bucket with delete markers cannot be emptied (force_destroy)")
+@adds(FakeDeleteMarker)
+def dispose(self: FakeDeleteMarker, garbage: bool = False) -> None:
+    """Free nothing: a marker has no content."""
+
+
+@gap("aws_s3_bucket_logging", "a target policy with a statement for everyone breaks the call")
+@wraps(FakeBucket, "_log_permissions_enabled_policy")
+def log_permissions_enabled_policy(
+    _original: Any, bucket: FakeBucket, *, target_bucket: FakeBucket, target_prefix: str | None
+) -> bool:
+    asked = Request(
+        principal="logging.s3.amazonaws.com",
+        action="s3:PutObject",
+        resource=f"{target_bucket.arn}/{target_prefix or ''}log",
+        context={
+            "aws:SecureTransport": "true",
+            "aws:SourceAccount": bucket.account_id,
+            "aws:SourceArn": bucket.arn,
+        },
+    )
+    return target_bucket.policy is not None and (decide(target_bucket.policy.decode(), asked) == "allowed")
+
+
+@gap("aws_s3_bucket_logging", "`target_object_key_format` is dropped")
+@wraps(S3Response, "get_bucket_logging")
+def get_bucket_logging(original: Any, response: S3Response) -> Any:
+    logging = response.backend.get_bucket_logging(response.bucket_name)
+
+    def serialized(answer: Any) -> Any:
+        if logging and "TargetObjectKeyFormat" in logging:
+            answer.result["LoggingEnabled"]["TargetObjectKeyFormat"] = {
+                name: value or {} for name, value in logging["TargetObjectKeyFormat"].items()
+            }
+        return S3Response.serialized(response, answer)
+
+    response.serialized = serialized  # type: ignore[method-assign, assignment]
+    return original(response)

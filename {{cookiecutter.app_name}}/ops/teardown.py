@@ -1,0 +1,299 @@
+"""`down` deletes an environment, `destroy` everything: in the right order, and what must be emptied is emptied."""
+
+from __future__ import annotations
+
+import shutil
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+
+from botocore.exceptions import ClientError
+
+from ops import flags, incident, layers, releases
+from ops.aws import Aws, code
+from ops.bootstrap import local_terraform, state_file
+from ops.errors import OpsError, WrongUse
+from ops.output import Step, say
+from ops.project import Project, load
+from ops.terraform import (
+    ACCOUNT,
+    BUILD_REPOSITORY,
+    DATABASE,
+    LAYERS,
+    NETWORK,
+    SERVICE,
+    Layer,
+    Plan,
+    Terraform,
+)
+
+_KEEP_DAYS = 30  # until a deleted state key is gone for good; AWS's longest
+
+
+def refuse_protected(project: Project, aws: Aws) -> None:
+    """Raises WrongUse while the environment is protected, in project.yaml or still in AWS."""
+    if project.protected:
+        raise WrongUse(
+            f"{project.environment} is protected.",
+            next_step=f"Set environments.{project.environment}.protected: false in project.yaml, apply that"
+            f" (make apply LAYER=service ENV={project.environment}, and database), then repeat the command.",
+        )
+    held = [*_held(project, aws)]
+    if held:
+        raise WrongUse(
+            f"project.yaml says that {project.place} is not protected, but in AWS it still is: {', '.join(held)}.",
+            next_step="; ".join(f"make apply LAYER={name} ENV={project.environment}" for name in sorted(set(held)))
+            + "; then repeat the command.",
+        )
+
+
+def refuse_any_protected(project: Project, aws: Aws) -> None:
+    """Raises WrongUse while any environment that is deployed is protected."""
+    for name in project.environments:
+        environment = load(name)
+        if _deployed(environment, aws):
+            refuse_protected(environment, aws)
+
+
+def _held(project: Project, aws: Aws) -> Iterator[str]:
+    """Layers that AWS would refuse to delete."""
+    if project.database and not project.temporary:
+        try:
+            found = aws.client("rds").describe_db_clusters(DBClusterIdentifier=project.names["database_cluster"])
+        except ClientError as error:
+            if code(error) != "DBClusterNotFoundFault":
+                raise
+        else:
+            if any(cluster.get("DeletionProtection") for cluster in found["DBClusters"]):
+                yield DATABASE.name
+    client = aws.client("elbv2")
+    try:
+        found = client.describe_load_balancers(Names=[project.names["service"]])
+    except ClientError as error:
+        if code(error) != "LoadBalancerNotFound":
+            raise
+        return
+    for balancer in found["LoadBalancers"]:
+        attributes = client.describe_load_balancer_attributes(LoadBalancerArn=balancer["LoadBalancerArn"])
+        if {"Key": "deletion_protection.enabled", "Value": "true"} in attributes["Attributes"]:
+            yield SERVICE.name
+
+
+def environment_layers(project: Project) -> list[Layer]:
+    """The layers of an environment, in the order in which they are deleted."""
+    return [
+        layer
+        for layer in reversed(LAYERS)
+        if layer.per_environment
+        and (layer.workspaces or not project.temporary)
+        and (project.root / "infra" / layer.name).is_dir()
+    ]
+
+
+def tell(project: Project, aws: Aws) -> list[str]:
+    """What `down` deletes, in words."""
+    found = [layer.name for layer in environment_layers(project) if layers.exists(aws, layers.of(project, layer))]
+    return [f"{project.place}: {', '.join(found) or 'nothing is deployed'}"]
+
+
+def temporary_environments(project: Project, aws: Aws) -> list[str]:
+    """Names of the temporary environments beside an environment, from the states in the bucket."""
+    suffix = f"/{Terraform(project, SERVICE).state_key}"
+    pages = aws.client("s3").get_paginator("list_objects_v2")
+    try:
+        keys = [
+            item["Key"]
+            for page in pages.paginate(Bucket=project.names["state_bucket"], Prefix="env:/")
+            for item in page.get("Contents", [])
+        ]
+    except ClientError as error:
+        if code(error) == "NoSuchBucket":
+            return []
+        raise
+    return sorted(key.removeprefix("env:/").removesuffix(suffix) for key in keys if key.endswith(suffix))
+
+
+def down(project: Project, aws: Aws) -> None:
+    """Delete an environment: service, database, network. What it left behind is removed by the next call."""
+    if not project.temporary:
+        beside = temporary_environments(project, aws)
+        if beside:
+            raise WrongUse(
+                f"{project.environment} still has temporary environments: {', '.join(beside)}.",
+                next_step="; ".join(f"make down ENV={project.environment} WORKSPACE={name}" for name in beside),
+            )
+    flags.empty(aws, project)
+    _destroy_layers(project, aws, environment_layers(project))
+    step = Step("records")
+    _deregister(project, aws)
+    releases.delete(aws, project)
+    step.done("task definitions and the record of deployments are removed")
+    if project.temporary:
+        terraform = Terraform(project, SERVICE, step=Step(SERVICE.name))
+        terraform.init()
+        terraform.delete_workspace()
+
+
+def _destroy_layers(project: Project, aws: Aws, doomed: list[Layer]) -> None:
+    """Delete layers one after another; the plan of the next is made while one is being deleted."""
+    with ThreadPoolExecutor(1) as ahead:
+        plans = [ahead.submit(_plan_destruction, project, aws, layer) for layer in doomed]
+        try:
+            for layer, plan in zip(doomed, plans, strict=True):
+                _destroy_layer(project, aws, layer, plan.result())
+        finally:
+            ahead.shutdown(cancel_futures=True)
+            for plan in plans:
+                if not plan.cancelled() and not plan.exception() and (made := plan.result()):
+                    made.path.unlink(missing_ok=True)
+
+
+def _plan_destruction(project: Project, aws: Aws, layer: Layer) -> Plan | None:
+    """Plan that nothing of a layer is left; None where nothing is there."""
+    terraform = Terraform(project, layer)
+    if not layers.exists(aws, terraform):
+        return None
+    terraform.init()
+    return terraform.plan({"image_digest": f"sha256:{'0' * 64}"} if layer is SERVICE else {}, destroy=True)
+
+
+def _destroy_layer(project: Project, aws: Aws, layer: Layer, plan: Plan | None) -> None:
+    step = Step(layer.name)
+    if plan is None:
+        step.done("nothing is there")
+        return
+    step.say(str(plan))
+    Terraform(project, layer, step=step).apply(plan)
+    step.done(f"{plan.remove} removed")
+
+
+def _deregister(project: Project, aws: Aws) -> None:
+    """Deregister the task definitions that a rollback would have needed."""
+    client = aws.client("ecs")
+    for family in (project.names["service"], project.names["migrate"]):
+        pages = client.get_paginator("list_task_definitions").paginate(familyPrefix=family, status="ACTIVE")
+        for arn in [arn for page in pages for arn in page["taskDefinitionArns"]]:
+            # The prefix of a family is also the prefix of the families of temporary environments.
+            if arn.rsplit("/", 1)[-1].rsplit(":", 1)[0] == family:
+                client.deregister_task_definition(taskDefinition=arn)
+
+
+def destroy(project: Project, aws: Aws) -> None:
+    """Delete every environment, the build repository and the account layer, state last.
+
+    `project` is the one without an environment. Raises WrongUse, before anything is deleted, while an
+    environment is protected.
+    """
+    refuse_any_protected(project, aws)
+    environments = [load(name) for name in project.environments]
+    for environment in environments:
+        for workspace in temporary_environments(environment, aws):
+            say(f"--- {environment.environment}/{workspace}")
+            down(load(environment.environment, workspace), aws)
+        say(f"--- {environment.environment}")
+        down(environment, aws)
+        incident.delete(aws, environment)
+    say("--- shared")
+    _empty_repository(project, aws)
+    _destroy_layers(project, aws, [BUILD_REPOSITORY])
+    _destroy_account(project, aws)
+    shutil.rmtree(project.scratch(), ignore_errors=True)
+
+
+def _deployed(project: Project, aws: Aws) -> bool:
+    return any(layers.exists(aws, Terraform(project, layer)) for layer in (NETWORK, SERVICE))
+
+
+def _empty_repository(project: Project, aws: Aws) -> None:
+    client = aws.client("ecr")
+    name = project.names["build_repository"]
+    step = Step("images")
+    count = 0
+    try:
+        for page in client.get_paginator("list_images").paginate(repositoryName=name):
+            for start in range(0, len(page["imageIds"]), 100):
+                batch = page["imageIds"][start : start + 100]
+                client.batch_delete_image(repositoryName=name, imageIds=batch)
+                count += len(batch)
+    except ClientError as error:
+        if code(error) != "RepositoryNotFoundException":
+            raise
+    step.done(f"{count} images removed")
+
+
+def _destroy_account(project: Project, aws: Aws) -> None:
+    """Delete the account layer: what Terraform may delete by Terraform, and the state's own home after it.
+
+    The state moves to a local file first, because the bucket that holds it goes too.
+    """
+    step = Step("account")
+    remote = Terraform(project, ACCOUNT, step=step)
+    state = state_file(project)
+    if layers.exists(aws, remote):
+        remote.init()
+        state.write_text(remote.pull())
+        state.chmod(0o600)
+    elif not state.exists():
+        step.done("nothing is there")
+        return
+    terraform = local_terraform(project)
+    terraform.init()
+    # Terraform refuses to delete these (prevent_destroy): they go by name, below.
+    kept = ("aws_s3_bucket", "aws_kms_", "aws_dynamodb_table.")
+    if spared := [address for address in terraform.resources() if address.startswith(kept)]:
+        terraform.forget(*spared)
+    plan = terraform.plan(destroy=True)
+    step.say(str(plan))
+    terraform.apply(plan)
+    _delete_table(project, aws)
+    for name in ("state_bucket", "state_log_bucket"):
+        _delete_bucket(aws, project.names[name])
+    _delete_key(project, aws)
+    state.unlink(missing_ok=True)
+    step.done(f"{plan.remove} removed, then the locks table, the state's buckets and (in {_KEEP_DAYS} days) its key")
+
+
+def _delete_table(project: Project, aws: Aws) -> None:
+    client = aws.client("dynamodb")
+    name = project.names["locks_table"]
+    try:
+        client.update_table(TableName=name, DeletionProtectionEnabled=False)
+        client.delete_table(TableName=name)
+    except ClientError as error:
+        if code(error) != "ResourceNotFoundException":
+            raise
+
+
+def _delete_bucket(aws: Aws, name: str) -> None:
+    """Empty a versioned bucket and delete it."""
+    client = aws.client("s3")
+    try:
+        # No log arrives while it is emptied.
+        client.put_bucket_logging(Bucket=name, BucketLoggingStatus={})
+        for page in client.get_paginator("list_object_versions").paginate(Bucket=name):
+            found = [
+                {"Key": item["Key"], "VersionId": item["VersionId"]}
+                for item in [*page.get("Versions", []), *page.get("DeleteMarkers", [])]
+            ]
+            if found:
+                answer = client.delete_objects(Bucket=name, Delete={"Objects": found, "Quiet": True})
+                if answer.get("Errors"):
+                    first = answer["Errors"][0]
+                    raise OpsError(f"{first['Key']} in {name} could not be deleted: {first.get('Message')}")
+        client.delete_bucket(Bucket=name)
+    except ClientError as error:
+        if code(error) not in ("NoSuchBucket", "404"):
+            raise
+
+
+def _delete_key(project: Project, aws: Aws) -> None:
+    client = aws.client("kms")
+    alias = project.names["state_key"]
+    try:
+        key = client.describe_key(KeyId=alias)["KeyMetadata"]
+    except ClientError as error:
+        if code(error) == "NotFoundException":
+            return
+        raise
+    if key["KeyState"] != "PendingDeletion":
+        client.schedule_key_deletion(KeyId=key["KeyId"], PendingWindowInDays=_KEEP_DAYS)
+    client.delete_alias(AliasName=alias)

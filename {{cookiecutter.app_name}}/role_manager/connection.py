@@ -1,0 +1,368 @@
+"""Connects to PostgreSQL, over verified TLS only, and to the AWS services that give the passwords.
+
+Nothing here puts a password or token into a message, a log or a statement.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import dataclasses
+import ipaddress
+import json
+import socket
+import ssl
+import struct
+import time
+import urllib.parse
+from collections.abc import Callable, Iterator, Mapping
+from pathlib import Path
+from typing import Any
+
+import pg8000.native
+
+# The certificate authorities of RDS in the regions of the partition aws, as AWS publishes them in
+# https://truststore.pki.rds.amazonaws.com/global/global-bundle.pem
+CA_BUNDLE = Path(__file__).with_name("rds-ca-bundle.pem")
+
+# A paused Aurora cluster needs about 15 seconds to take its first connection.
+CONNECT_SECONDS = 30
+STATEMENT_SECONDS = 120
+# Changing an owner needs an exclusive lock. Whoever waits for it makes everybody else wait behind.
+LOCK_SECONDS = 10
+
+_ATTEMPTS = 3
+_PAUSE_SECONDS = 1.0
+# The server is starting, stopping or full: https://www.postgresql.org/docs/current/errcodes-appendix.html
+_TRY_AGAIN = {"57P01", "57P02", "57P03", "53300"}
+
+
+class ConnectionFailedError(Exception):
+    """The connection could not be made; the message says why and what to do."""
+
+
+class AuthenticationFailedError(ConnectionFailedError):
+    """The server refused the login."""
+
+
+class ConnectionLostError(Exception):
+    """The connection broke while a statement ran."""
+
+
+class StatementError(Exception):
+    """The server refused a statement.
+
+    `state` is its SQLSTATE, `message` what it said.
+    """
+
+    def __init__(self, fields: Mapping[str, str]) -> None:
+        self.state = fields.get("C", "")
+        parts = [fields.get("M", ""), fields.get("D"), fields.get("H")]
+        self.message = ". ".join(part.rstrip(".") for part in parts if part)
+        super().__init__(f"{self.message} (SQLSTATE {self.state})")
+
+
+@dataclasses.dataclass(frozen=True)
+class Server:
+    """Where the database is, and whom to trust about it.
+
+    Attributes:
+        host: name or address; the certificate must be for it. A path is a Unix socket's directory.
+        port: TCP port.
+        database: name of the database.
+        ca_bundle: PEM file of the certificate authorities to trust.
+        encrypted: False only for a server on this machine (see :func:`parse_dsn`).
+
+    """
+
+    host: str
+    port: int
+    database: str
+    ca_bundle: Path = CA_BUNDLE
+    encrypted: bool = True
+
+
+@dataclasses.dataclass(frozen=True)
+class Timeouts:
+    """Limits in seconds for connecting, for each statement, and for waiting on a lock."""
+
+    connect: float = CONNECT_SECONDS
+    statement: float = STATEMENT_SECONDS
+    lock: float = LOCK_SECONDS
+
+
+class Session:
+    """A connection that reports its failures as this module's exceptions."""
+
+    def __init__(self, connection: pg8000.native.Connection, raw: socket.socket) -> None:
+        self._connection = connection
+        self._raw = raw
+
+    def run(self, sql: str) -> list[list[Any]]:
+        """Run SQL, which may be several statements, in one round trip; return the rows of all.
+
+        Raises:
+            StatementError: the server refused it.
+            ConnectionLostError: the connection broke; whether the SQL ran is not known.
+
+        """
+        try:
+            return self._connection.run(sql) or []
+        except pg8000.native.DatabaseError as error:
+            failure = StatementError(error.args[0])
+            if failure.state.startswith(("57P", "08")):  # the server ended the session
+                raise ConnectionLostError(str(failure)) from None
+            raise failure from None
+        except (pg8000.native.InterfaceError, OSError) as error:
+            raise ConnectionLostError(_reason(error)) from None
+
+    def close(self) -> None:
+        """End the session; the server rolls back what was not committed."""
+        with contextlib.suppress(pg8000.native.Error, OSError):
+            self._connection.close()
+        _close(self._raw)
+
+
+@contextlib.contextmanager
+def connect(
+    server: Server,
+    user: str,
+    password: Callable[[], str],
+    *,
+    settings: Mapping[str, str] | None = None,
+    timeouts: Timeouts | None = None,
+    attempts: int = _ATTEMPTS,
+) -> Iterator[Session]:
+    """Log in, try again when the server is not reachable or not ready, and close in the end.
+
+    Args:
+        server: where.
+        user: the role.
+        password: gives the password or token; called for each attempt, since tokens expire and
+            secrets are rotated.
+        settings: run-time parameters of the session.
+        timeouts: limits; the statement limit also bounds waiting for any answer.
+        attempts: how often to try.
+
+    Raises:
+        ConnectionFailedError: with the reason.
+        AuthenticationFailedError: the server refused the login.
+
+    """
+    timeouts = timeouts or Timeouts()
+    for attempt in range(1, attempts + 1):
+        try:
+            session = Session(*_open(server, user, password(), settings or {}, timeouts))
+            break
+        except _NotNow as error:
+            if attempt == attempts:
+                raise ConnectionFailedError(str(error)) from None
+            time.sleep(_PAUSE_SECONDS * attempt)
+    try:
+        yield session
+    finally:
+        session.close()
+
+
+class _NotNow(Exception):  # noqa: N818 - a signal inside this module, not an error to handle
+    pass
+
+
+def _open(
+    server: Server, user: str, password: str, settings: Mapping[str, str], timeouts: Timeouts
+) -> tuple[pg8000.native.Connection, socket.socket]:
+    where = f"{server.host}:{server.port}"
+    try:
+        raw = _socket(server, timeouts)
+    except ssl.SSLCertVerificationError as error:
+        raise ConnectionFailedError(
+            f"{where} is not trusted: {error.verify_message}. No password was sent. Its certificate "
+            f"must be for {server.host} and signed by an authority in {server.ca_bundle.name}"
+        ) from None
+    except OSError as error:
+        raise _NotNow(
+            f"{where} cannot be reached: {_reason(error)}. Check the host, the port and the security groups"
+        ) from None
+    try:
+        connection = pg8000.native.Connection(
+            user,
+            host=server.host,
+            database=server.database,
+            password=password,
+            sock=raw,
+            ssl_context=False,  # the socket is encrypted already, see _socket
+            application_name="role-manager",
+            startup_params=dict(settings),
+        )
+    except BaseException as error:
+        _close(raw)
+        if isinstance(error, pg8000.native.DatabaseError):
+            failure = StatementError(error.args[0])
+            if failure.state in _TRY_AGAIN:
+                raise _NotNow(f"{where} takes no connections: {failure}") from None
+            if failure.state.startswith("28"):
+                raise AuthenticationFailedError(f"{where} refused the login of {user}: {failure}") from None
+            raise ConnectionFailedError(f"{where}: {failure}") from None
+        if isinstance(error, pg8000.native.InterfaceError | OSError):
+            raise _NotNow(f"{where} closed the connection: {_reason(error)}") from None
+        raise
+    # The server ends a long statement itself; this is for a server that is gone.
+    raw.settimeout(timeouts.statement + 10)
+    return connection, raw
+
+
+def _socket(server: Server, timeouts: Timeouts) -> socket.socket:
+    if server.host.startswith("/"):
+        raw = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
+        raw.settimeout(timeouts.connect)
+        address: Any = f"{server.host}/.s.PGSQL.{server.port}"
+        try:
+            raw.connect(address)
+        except OSError:
+            raw.close()
+            raise
+        return raw
+    raw = socket.create_connection((server.host, server.port), timeouts.connect)
+    try:
+        raw.setsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1)
+        raw.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+        if not server.encrypted:
+            return raw
+        context = _tls(server)
+        # The request for TLS: https://www.postgresql.org/docs/current/protocol-flow.html
+        raw.sendall(struct.pack("!ii", 8, 80877103))
+        if raw.recv(1) == b"S":
+            return context.wrap_socket(raw, server_hostname=server.host)
+    except BaseException:
+        _close(raw)
+        raise
+    _close(raw)
+    raise ConnectionFailedError(f"{server.host}:{server.port} does not offer TLS. No password was sent")
+
+
+def _close(raw: socket.socket) -> None:
+    """Close at once, whatever files and tracebacks still refer to the socket."""
+    with contextlib.suppress(OSError):
+        if (number := raw.detach()) >= 0:
+            socket.close(number)
+
+
+def _tls(server: Server) -> ssl.SSLContext:
+    """Build what libpq calls verify-full: trusted authority, right name, nothing older than TLS 1.2."""
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)  # CERT_REQUIRED and check_hostname
+    context.minimum_version = ssl.TLSVersion.TLSv1_2
+    try:
+        context.load_verify_locations(cafile=server.ca_bundle)
+    except OSError as error:
+        raise ConnectionFailedError(
+            f"The certificate bundle {server.ca_bundle} cannot be read: {_reason(error)}"
+        ) from None
+    return context
+
+
+def _reason(error: BaseException) -> str:
+    inner = error.__cause__ if error.__cause__ is not None else error
+    if isinstance(inner, TimeoutError):
+        return "no answer in time"
+    return getattr(inner, "strerror", None) or str(inner) or type(inner).__name__
+
+
+# --- Where passwords come from ------------------------------------------------------------------
+
+
+def master_login(secret_arn: str) -> tuple[str, str]:
+    """Read the master's user name and password from Secrets Manager.
+
+    Raises:
+        ConnectionFailedError: the secret cannot be read or has another form.
+
+    """
+    import boto3  # late: it costs more than all the rest, and by hand it is not needed
+    from botocore.exceptions import BotoCoreError, ClientError
+
+    try:
+        answer = boto3.client("secretsmanager").get_secret_value(SecretId=secret_arn)
+    except (BotoCoreError, ClientError) as error:
+        raise ConnectionFailedError(f"The secret {secret_arn} cannot be read: {error}") from None
+    try:
+        secret = json.loads(answer["SecretString"])
+        return str(secret["username"]), str(secret["password"])
+    except (KeyError, TypeError, ValueError):
+        # Not even the parser's words: they quote what they could not parse.
+        raise ConnectionFailedError(f"The secret {secret_arn} is not JSON with username and password") from None
+
+
+class Tokens:
+    """Makes IAM authentication tokens; boto3 finds region and credentials as always."""
+
+    def __init__(self, server: Server) -> None:
+        import boto3
+        from botocore.exceptions import BotoCoreError
+
+        self._server = server
+        try:
+            self._client = boto3.client("rds")
+        except BotoCoreError as error:
+            raise ConnectionFailedError(f"IAM tokens cannot be made: {error}") from None
+
+    def token(self, user: str) -> str:
+        """Make a token that is good for 15 minutes.
+
+        Raises:
+            ConnectionFailedError: there are no credentials.
+
+        """
+        from botocore.exceptions import BotoCoreError
+
+        try:
+            return str(
+                self._client.generate_db_auth_token(
+                    DBHostname=self._server.host, Port=self._server.port, DBUsername=user
+                )
+            )
+        except BotoCoreError as error:
+            raise ConnectionFailedError(f"IAM tokens cannot be made: {error}") from None
+
+
+# --- By hand ------------------------------------------------------------------------------------
+
+
+def parse_dsn(dsn: str, environment: Mapping[str, str]) -> tuple[Server, str, str]:
+    """Read a PostgreSQL URL; return server, user and password.
+
+    The parameters sslmode (`verify-full`, the default, or for a server on this machine `disable`),
+    sslrootcert and host are known. PGPASSWORD is used when the URL has no password.
+
+    Raises:
+        ValueError: it is not such a URL. The message does not repeat it: it may hold a password.
+
+    """
+    try:
+        url = urllib.parse.urlsplit(dsn)
+        port = url.port or 5432
+        options = dict(urllib.parse.parse_qsl(url.query, strict_parsing=True)) if url.query else {}
+    except ValueError:
+        raise ValueError("the DSN is not a URL such as postgresql://user@host/database") from None
+    if url.scheme not in {"postgresql", "postgres"} or not url.username:
+        raise ValueError("the DSN must begin like postgresql://user@host/database")
+    host = urllib.parse.unquote(options.pop("host", "") or url.hostname or "localhost")
+    mode = options.pop("sslmode", "verify-full")
+    bundle = Path(options.pop("sslrootcert", CA_BUNDLE))
+    if options:
+        raise ValueError(
+            f"the DSN has unknown parameters: {', '.join(sorted(options))}; known are host, sslmode and sslrootcert"
+        )
+    local = host.startswith("/") or host == "localhost" or _is_loopback(host)
+    if mode != "verify-full" and not (mode == "disable" and local):
+        raise ValueError("the DSN's sslmode must be verify-full; disable is for a server on this machine")
+    encrypted = mode == "verify-full" and not host.startswith("/")
+    user = urllib.parse.unquote(url.username)
+    database = urllib.parse.unquote(url.path.removeprefix("/")) or user
+    password = urllib.parse.unquote(url.password or "") or environment.get("PGPASSWORD", "")
+    return Server(host, port, database, bundle, encrypted), user, password
+
+
+def _is_loopback(host: str) -> bool:
+    try:
+        return ipaddress.ip_address(host).is_loopback
+    except ValueError:
+        return False

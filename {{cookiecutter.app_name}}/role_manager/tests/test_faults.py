@@ -1,0 +1,200 @@
+"""Servers that lie, connections that break, others that do the same at the same time."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from typing import Any
+
+import pytest
+
+from ops.laptop.postgres import Fault
+from role_manager.actions import ActionError, Manager, apply, check
+from role_manager.connection import (
+    AuthenticationFailedError,
+    ConnectionFailedError,
+    Server,
+    Timeouts,
+    Tokens,
+    connect,
+)
+from role_manager.desired import parse
+from role_manager.tests.conftest import DESIRED, Database
+
+# Everything that an action could leave behind.
+_EVERYTHING = """
+SELECT md5(string_agg(line, E'\\n' ORDER BY line)) FROM (
+  SELECT c::text AS line FROM pg_class c WHERE relnamespace >= 16384 OR relkind = 'S'
+  UNION ALL SELECT n::text FROM pg_namespace n WHERE nspname NOT LIKE 'pg\\_t%'
+  UNION ALL SELECT p::text FROM pg_proc p WHERE pronamespace >= 16384
+  UNION ALL SELECT r::text FROM pg_roles r
+  UNION ALL SELECT m::text FROM pg_auth_members m
+  UNION ALL SELECT d::text FROM pg_default_acl d
+  UNION ALL SELECT s::text FROM pg_db_role_setting s
+  UNION ALL SELECT datacl::text FROM pg_database) x"""
+
+
+def state(database: Database) -> str:
+    return str(database.superuser(_EVERYTHING)[0][0])
+
+
+def test_a_cut_at_any_step_leaves_all_or_nothing(newest_database: Database) -> None:
+    database = newest_database
+    steps = len(database.plan().plan.changes) + 3  # reading twice and COMMIT
+    before = state(database)
+    for step in range(2, steps + 1):
+        both = ("cut-before", "cut-after")
+        for action in both if step >= steps - 1 else both[step % 2 :][:1]:
+            database.server.front.faults.append(Fault(at=step, action=action, user="master"))
+            with pytest.raises(ActionError) as caught:
+                apply(_impatient(database))
+            words = str(caught.value)
+            if step == steps:
+                assert "at COMMIT" in words
+                made = database.plan().result == "nothing to do"
+                assert made is (action == "cut-after")
+            elif step == steps - 1:
+                assert "while reading" in words
+                assert state(database) == before
+            else:
+                assert f"change {step - 1} of" in words
+                assert "nothing was changed" in words
+                assert state(database) == before
+    assert database.apply().result == "nothing to do"
+
+
+def _impatient(database: Database) -> Manager:
+    """The reading before and after the changes is tried again; here the fault comes back each time."""
+    faults = database.server.front.faults
+    if faults[-1].at == len(database.plan().plan.changes) + 2:
+        faults[-1].times = 3
+    return database.manager()
+
+
+@pytest.mark.parametrize("action", ["cut-before", "cut-after"])
+def test_a_cut_before_anything_was_done_is_tried_again(newest_database: Database, action: str) -> None:
+    newest_database.server.front.faults.append(Fault(at=1, action=action, times=2))
+    assert newest_database.apply().result == "applied"
+    assert [line["message"] for line in newest_database.log][:2] == ["trying again"] * 2
+
+
+@pytest.mark.parametrize("certificate", ["self-signed", "wrong-name", "none"])
+def test_an_impostor_gets_neither_password_nor_token(newest_database: Database, certificate: str) -> None:
+    database = newest_database
+    database.apply()
+    front, server = database.server.front, database.manager().server
+    front.forget()
+    front.certificate = certificate
+    with pytest.raises(ConnectionFailedError, match="No password was sent") as caught:
+        database.apply()
+    tokens = Tokens(server)
+    with (
+        pytest.raises(ConnectionFailedError, match="No password was sent"),
+        connect(server, "app", lambda: tokens.token("app")),
+    ):
+        pass
+    assert len(front.sessions) >= 2
+    assert not any(session.password_received for session in front.sessions)
+    assert not any(session.user for session in front.sessions)
+    assert database.server.master_password not in str(caught.value)
+
+
+def test_a_server_of_another_authority_is_refused(newest_database: Database) -> None:
+    """The bundle that ships with the package trusts RDS alone."""
+    local = newest_database.manager().server
+    server = Server(local.host, local.port, local.database)
+    with pytest.raises(ConnectionFailedError, match=r"rds-ca-bundle\.pem"):
+        apply(Manager(server, lambda: ("master", "x"), parse(DESIRED)))
+
+
+def test_a_wrong_password_is_said_and_not_repeated(newest_database: Database) -> None:
+    manager = Manager(newest_database.manager().server, lambda: ("master", "wrong-secret"), parse(DESIRED))
+    with pytest.raises(AuthenticationFailedError, match="refused the login of master") as caught:
+        apply(manager)
+    assert "wrong-secret" not in str(caught.value)
+
+
+def test_nobody_listening_is_said(newest_database: Database) -> None:
+    server = Server("localhost", 1, "app", newest_database.server.ca_file)
+    with pytest.raises(ConnectionFailedError, match="cannot be reached"):
+        apply(Manager(server, lambda: ("master", "x"), parse(DESIRED)))
+
+
+def test_applies_at_the_same_time_do_not_collide(database: Database) -> None:
+    with ThreadPoolExecutor(4) as pool:
+        reports = list(pool.map(lambda _: database.apply(), range(4)))
+    assert sorted(report.result for report in reports) == ["applied", *["nothing to do"] * 3]
+    assert database.check().result == "passed"
+
+
+def test_checks_and_applies_at_the_same_time(newest_database: Database) -> None:
+    newest_database.apply()
+    work: list[Callable[[], Any]] = [newest_database.check, newest_database.apply] * 3
+    with ThreadPoolExecutor(6) as pool:
+        for report in pool.map(lambda one: one(), work):
+            assert report.result in {"passed", "nothing to do"}
+
+
+def test_a_statement_that_takes_too_long_ends_the_apply(newest_database: Database) -> None:
+    database = newest_database
+    database.apply()
+    database.as_role("migrator", "CREATE TABLE app.orders (id int)")
+    database.superuser("ALTER TABLE app.orders OWNER TO app")
+    before = state(database)
+    with database.server.superuser() as other:
+        other.run("BEGIN; LOCK TABLE app.orders")
+        with pytest.raises(ActionError, match="statement timeout") as caught:
+            database.apply(statement=0.4, lock=30)
+        other.run("ROLLBACK")
+    assert "Nothing was changed" in str(caught.value)
+    assert state(database) == before
+
+
+def test_another_apply_that_hangs_is_not_waited_for_forever(newest_database: Database) -> None:
+    database = newest_database
+    with database.server.superuser() as other:
+        key = int.from_bytes(b"rolemngr", "big", signed=True)
+        other.run(f"BEGIN; SELECT pg_advisory_xact_lock({key})")
+        with pytest.raises(ActionError, match="timeout"):
+            database.apply(statement=0.3)
+        other.run("ROLLBACK")
+    assert database.apply().result == "applied"
+
+
+@pytest.mark.parametrize("action", ["cut-before", "cut-after"])
+@pytest.mark.parametrize("role", ["migrator", "app", "master"])
+def test_check_leaves_nothing_behind_even_when_it_is_cut(newest_database: Database, role: str, action: str) -> None:
+    database = newest_database
+    desired = DESIRED | {"roles": DESIRED["roles"] | {"batch": {"profile": "read-only", "login": "none"}}}
+    database.apply(desired)
+    database.as_role("migrator", "CREATE TABLE app.orders (id int)")
+    before = state(database)
+    assert database.check(desired).result == "passed"
+    assert state(database) == before
+    for step in (2, 3, 5, 8):
+        fault = Fault(at=step, action=action, user=role)
+        database.server.front.faults.append(fault)
+        with pytest.raises(ActionError, match="could not be proven"):
+            check(database.manager(desired))
+        assert fault.times == 0
+        assert state(database) == before
+    assert database.check(desired).result == "passed"
+
+
+def test_a_role_at_its_connection_limit_is_named(newest_database: Database) -> None:
+    database = newest_database
+    desired = DESIRED | {"roles": DESIRED["roles"] | {"app": {"profile": "read-write", "connection_limit": 1}}}
+    database.apply(desired)
+    token = database.server.iam_token("app")
+    with connect(database.manager().server, "app", lambda: token):
+        report = database.failed_check(desired)
+    problems = [problem for proof in report.proofs for problem in proof.problems]
+    assert any("too many connections" in problem for problem in problems), problems
+
+
+def test_limits_reach_the_server(newest_database: Database) -> None:
+    manager = newest_database.manager(statement=7, lock=3)
+    with manager.session() as session:
+        rows = session.run("SELECT current_setting('statement_timeout'), current_setting('lock_timeout')")
+    assert rows == [["7s", "3s"]]
+    assert Timeouts().lock < Timeouts().statement
