@@ -6,6 +6,7 @@ enters, once, as JSON. The rest is plain Python of the standard library, importe
 
 from __future__ import annotations
 
+import importlib
 import json
 import os
 import re
@@ -190,6 +191,8 @@ RESERVED_WORDS = frozenset(
 
 # Invisible characters that reverse the text around them: a reader would not see what is stored.
 BIDIRECTIONAL = frozenset("\u061c\u200e\u200f\u202a\u202b\u202c\u202d\u202e\u2066\u2067\u2068\u2069")
+# What cookiecutter.json calls the folder of a name that is refused.
+REFUSED_NAME = "refused-name"
 # What a repository has that was made on GitHub a minute ago.
 FRESH = re.compile(r"\.git|\.gitignore|README(\.\w+)?|LICENSE(\.\w+)?")
 # What renders the same in all that is newer, and is said in words where it does not.
@@ -345,7 +348,7 @@ def require_versions() -> None:
             "\nInstall cookiecutter with a newer one, or run `make project` in the template's repository.\n"
         )
     try:
-        from cookiecutter import __version__ as version  # the one that runs this hook, in the same Python
+        version = importlib.import_module("cookiecutter").__version__  # the one that runs this hook
     except ImportError:
         return  # it is packed so that it can't be asked
     if tuple(map(int, re.findall(r"\d+", version)[:2])) < COOKIECUTTER_OLDEST:
@@ -358,6 +361,15 @@ def require_versions() -> None:
 
 
 # ---------------------------------------------------------------------- the folder
+
+
+def as_typed(answers: dict[str, object]) -> dict[str, object]:
+    """The answers with the name that was typed.
+
+    Cookiecutter makes the folder before it asks this hook. So `__refused_name` in cookiecutter.json sets a name aside
+    that would be a folder elsewhere, several, or none. A replayed name comes here as it is: see `made_for`.
+    """
+    return answers | {"app_name": answers["__refused_name"]} if answers.get("app_name") == REFUSED_NAME else answers
 
 
 def occupied(project: Path) -> str | None:
@@ -383,17 +395,21 @@ def made_for(project: Path, answers: dict[str, object]) -> list[Path]:
     folder was made is known on macOS; on Linux it is the time of its last reading, and nobody has read these.
     """
     name = Path(str(answers.get("app_name")))
-    steps = Path(os.path.normpath(name)).parts
-    output = Path(str(answers.get("_output_dir") or (project / Path(*[".."] * len(steps)))))
-    typed = [Path(os.path.abspath(path)) for path in [*Path(output, name).parents, *project.parents]]
-    asked_for = {Path(os.path.abspath(output)), *Path(os.path.abspath(output)).parents, project}
+    steps = len(Path(os.path.normpath(name)).parts)
+    output = Path(str(answers.get("_output_dir") or project / Path(*[".."] * steps))).resolve()
+    asked_for = {project, output, *output.parents}
+    passed = {path.resolve() for path in [*Path(output, name).parents, *project.parents]} - asked_for
 
     def made(path: Path) -> float:
         status = path.stat()
         return float(getattr(status, "st_birthtime", status.st_atime))
 
-    since = project.stat().st_mtime - 0.02  # clocks of file systems tick a hundred times a second
-    folders = {path for path in typed if path not in asked_for and path.is_dir() and made(path) >= since}
+    folders, last = [], project.stat().st_mtime
+    for time_made, path in sorted(((made(path), path) for path in passed if path.is_dir()), reverse=True):
+        if time_made < last - 0.2:  # they are made one after the other, by a machine that may be busy
+            break
+        folders.append(path)
+        last = time_made
     return sorted(folders, key=lambda path: len(path.parts), reverse=True)
 
 
@@ -429,7 +445,7 @@ def main() -> None:
     project = Path.cwd()
     try:
         require_versions()
-        lines = problems(answers) or list(filter(None, [occupied(project)]))
+        lines = problems(as_typed(answers)) or list(filter(None, [occupied(project)]))
         if lines:
             sys.exit(report(lines))
     except SystemExit:

@@ -74,7 +74,9 @@ def output_folder(given: str) -> Path:
     """Where to make the project. ValueError in words when Cookiecutter could not take it."""
     output = Path(given or template.ROOT / DEFAULT_OUTPUT).expanduser()
     if any(mark in str(output.absolute()) for mark in ("{{", "{%", "{#")):
-        raise ValueError(f"OUTPUT: {output} — Cookiecutter takes {{{{, {{% and {{# in it for Jinja — use another folder")
+        raise ValueError(
+            f"OUTPUT: {output} — Cookiecutter takes {{{{, {{% and {{# in it for Jinja — use another folder"
+        )
     return output
 
 
@@ -84,7 +86,7 @@ def explained(error: OSError, output: Path) -> str:
     reason = told.strerror or str(told)
     if told.filename is None:  # no folder for temporary files can be written to, or the reason is all there is
         return f"{reason} — TMPDIR names a folder that can be written to"
-    path = Path(os.path.abspath(told.filename))
+    path = Path(told.filename).absolute()
     output = output.absolute()
     if path == output or output in path.parents or path in output.parents:
         return f"OUTPUT: {path} — {reason} — choose a folder that can be written to"
