@@ -93,7 +93,7 @@ def _summary(rehearsal: Rehearsal, progress: Progress, *, worked: bool) -> str:
 
 def _page(rehearsal: Rehearsal, progress: Progress, *, worked: bool) -> str:
     found = rehearsal.findings
-    title = f"Rehearsal of {rehearsal.app}, {rehearsal.environment}"
+    title = f"Rehearsal of {rehearsal.project.app}, {rehearsal.environment}"
     verdict = (
         '<p class="good">It works.</p>'
         if worked
