@@ -34,6 +34,31 @@ from ops.rehearsal.receiver import Mailbox, Receiver
 from ops.terraform import Layer
 
 
+@dataclasses.dataclass(frozen=True)
+class Attempted:
+    """What a role tried that is none of its business, and the statement that refused it."""
+
+    who: str
+    what: str
+    call: str
+    refused: bool
+    because: str
+
+
+@dataclasses.dataclass(frozen=True)
+class Privileges:
+    """The actions that a role's policies give to it, and those that were used; both as `service:Action`."""
+
+    name: str
+    granted: frozenset[str]
+    used: frozenset[str]
+
+    @property
+    def unused(self) -> list[str]:
+        """What nothing used here."""
+        return sorted(self.granted - self.used)
+
+
 class FailedError(Exception):
     """A step did not do what it should; the message says what and why."""
 
@@ -44,7 +69,11 @@ class Findings:
 
     results: list[Result] = dataclasses.field(default_factory=list)
     rows: list[Row] = dataclasses.field(default_factory=list)
+    attempts: list[Attempted] = dataclasses.field(default_factory=list)
+    privileges: list[Privileges] = dataclasses.field(default_factory=list)
     notes: list[str] = dataclasses.field(default_factory=list)
+    limits: list[str] = dataclasses.field(default_factory=list)
+    deciding_seconds: float | None = None
     peak_memory: int = 0
     proved_after: float = 0
     error: str | None = None

@@ -12,7 +12,7 @@ def policy(platform: Platform, bucket: str) -> str | None:
     """Return a bucket's policy, or None where it has none."""
     s3 = platform.client("s3")
     try:
-        return str(s3.getpolicy(Bucket=bucket)["Policy"])
+        return str(s3.get_bucket_policy(Bucket=bucket)["Policy"])
     except s3.exceptions.ClientError as error:
         if error.response["Error"]["Code"] == "NoSuchBucketPolicy":
             return None

@@ -23,13 +23,20 @@ from ops.rehearsal.claims.claim import Context, Result
 class Subject:
     """A component of docs/system-architecture.md, or something that concerns several.
 
-    `chosen` tells whether a project has it; `alone` names the layers that pass its proof before others are there.
+    `chosen` tells whether a project has it; `alone` names the layers that pass its proof before others are there; `of` is
+    the component of whose row and box it is a part, where it is none itself.
     """
 
     name: str
     proof: Callable[[Context, Result], None]
     chosen: Callable[[Project], bool] = lambda _: True
     alone: Sequence[str] = ()
+    of: str = ""
+
+    @property
+    def component(self) -> str:
+        """The component in whose box of the picture it counts."""
+        return self.of or self.name
 
 
 def _has_database(project: Project) -> bool:
@@ -46,7 +53,7 @@ SUBJECTS = (
     Subject("CloudWatch alarms", alarms.alarms),
     Subject("Feature flags", alarms.feature_flags, lambda project: project.settings["feature_flags"] != "none"),
     Subject("Database role manager", database.role_manager, _has_database, ["database"]),
-    Subject("Database roles", database.database_roles, _has_database, ["database"]),
+    Subject("Database roles", database.database_roles, _has_database, ["database"], "Database role manager"),
     Subject("GitHub", account.github, alone=["account"]),
     Subject(
         "Incident management service",
@@ -56,7 +63,7 @@ SUBJECTS = (
     Subject("Service", service.service),
     Subject("Terraform backend bucket", account.state_bucket),
     Subject(
-        "Terraform locks",
+        "Terraform locks DynamoDB table",
         account.locks,
         lambda project: project.settings["terraform_state_locks"] == "dynamodb",
         ["account"],
@@ -68,8 +75,8 @@ SUBJECTS = (
     ),
     Subject("VPC network", network.network, alone=["network"]),
     # Across components.
-    Subject("Who can reach what", ways.reachability),
-    Subject("Least privilege", every_layer.least_privilege, alone=["account", "database"]),
+    Subject("Who can reach what", ways.reachability, of="VPC network"),
+    Subject("Least privilege", every_layer.least_privilege, alone=["account", "database"], of="GitHub"),
     Subject("Names", every_layer.names, alone=["account", "network", "build-repository", "database"]),
 )
 
