@@ -37,8 +37,12 @@ def report(tmp_path: Path, found: list[Result], *, worked: bool = True) -> str:
     findings = Findings(
         results=found,
         rows=[Row("internet", "service:8000", Verdict("no", "no rule"), False)],
-        attempts=[Attempted("dev's apply role", "read prod's secret", "secretsmanager GetSecretValue", True, "no rule")],
-        privileges=[Privileges("my-app-dev-task", frozenset({"s3:GetObject", "s3:PutObject"}), frozenset({"s3:GetObject"}))],
+        attempts=[
+            Attempted("dev's apply role", "read prod's secret", "secretsmanager GetSecretValue", True, "no rule")
+        ],
+        privileges=[
+            Privileges("my-app-dev-task", frozenset({"s3:GetObject", "s3:PutObject"}), frozenset({"s3:GetObject"}))
+        ],
         error="broken",
     )
     progress = Progress(out=(tmp_path / "out").open("w"))
