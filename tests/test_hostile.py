@@ -38,7 +38,7 @@ class Sandbox:
             env=environment,
             stdin=subprocess.DEVNULL,
             capture_output=True,
-            text=True,
+            encoding="utf-8",
             check=False,
         )
 
@@ -191,7 +191,7 @@ def test_folders_that_were_there_stay(sandbox: Sandbox) -> None:
     """Empty or not: only what Cookiecutter has made for the name that is refused is deleted."""
     (sandbox.work / "a").mkdir()
     (sandbox.work / "b" / "c").mkdir(parents=True)
-    (sandbox.work / "b" / "mine").write_text("mine")
+    (sandbox.work / "b" / "mine").write_text("mine", encoding="utf-8")
     before = sandbox.left()
     for name in ("a/x", "a/x/y", "b/x/y", "b/c/x", "../work/a/x"):
         for result in (
@@ -286,7 +286,7 @@ def test_a_project_that_exists_is_not_touched(sandbox: Sandbox) -> None:
     """Its own folder, in the way of a right answer and of a wrong one."""
     project = sandbox.work / "my-app"
     project.mkdir()
-    (project / "mine").write_text("mine")
+    (project / "mine").write_text("mine", encoding="utf-8")
     before = digest(project)
     for arguments in ([], ["owner=$"], ["--overwrite-if-exists", "owner=$"]):
         result = sandbox.run(*COOKIECUTTER, str(template.ROOT), "--no-input", *arguments)
@@ -312,7 +312,7 @@ MINE = [
 def test_forced_into_a_folder_in_use_it_is_refused(sandbox: Sandbox, mine: str, options: list[str]) -> None:
     project = sandbox.work / "my-app"
     (project / mine).parent.mkdir(parents=True)
-    (project / mine).write_text("mine")
+    (project / mine).write_text("mine", encoding="utf-8")
     before = digest(project)
     result = sandbox.run(*COOKIECUTTER, str(template.ROOT), "--no-input", *options)
     assert result.returncode == 1
@@ -336,9 +336,9 @@ def test_forced_into_a_repository_that_was_just_made_it_renders(sandbox: Sandbox
     """As GitHub makes one: its history stays."""
     project = sandbox.work / "my-app"
     (project / ".git").mkdir(parents=True)
-    (project / ".git" / "HEAD").write_text("ref: refs/heads/main\n")
+    (project / ".git" / "HEAD").write_text("ref: refs/heads/main\n", encoding="utf-8")
     for name in ("README.md", "LICENSE", ".gitignore"):
-        (project / name).write_text("GitHub's\n")
+        (project / name).write_text("GitHub's\n", encoding="utf-8")
     result = sandbox.run(*COOKIECUTTER, str(template.ROOT), "--no-input", "-f")
     assert result.returncode == 0, result.stderr
     assert (project / ".git" / "HEAD").exists()

@@ -35,7 +35,12 @@ def home(tmp_path: Path) -> dict[str, str]:
 
 def run(home: dict[str, str], *arguments: str) -> subprocess.CompletedProcess[str]:
     return subprocess.run(
-        [*MAKE, "project", *arguments], env=home, stdin=subprocess.DEVNULL, capture_output=True, text=True, check=False
+        [*MAKE, "project", *arguments],
+        env=home,
+        stdin=subprocess.DEVNULL,
+        capture_output=True,
+        encoding="utf-8",
+        check=False,
     )
 
 
@@ -107,7 +112,7 @@ def test_a_project_that_exists_is_left_alone(home: dict[str, str], tmp_path: Pat
 
 
 def test_an_output_that_is_a_file_is_an_error_in_words(home: dict[str, str], tmp_path: Path) -> None:
-    (tmp_path / "file").write_text("")
+    (tmp_path / "file").write_text("", encoding="utf-8")
     result = run(home, f"OUTPUT={tmp_path}/file")
     assert result.returncode != 0
     assert "OUTPUT" in result.stderr
@@ -129,7 +134,7 @@ def test_a_folder_that_cannot_be_written_to_is_named_by_what_says_it(
 @pytest.mark.parametrize("whose", ["OUTPUT", "HOME"])
 def test_a_file_in_the_way_is_named_by_what_says_it(home: dict[str, str], tmp_path: Path, whose: str) -> None:
     """As root, too."""
-    (tmp_path / "file").write_text("")
+    (tmp_path / "file").write_text("", encoding="utf-8")
     result = run(home | {whose: str(tmp_path / "file")}, f"OUTPUT={tmp_path}/{'file' if whose == 'OUTPUT' else 'out'}")
     assert result.returncode != 0
     line = next(line for line in result.stderr.splitlines() if " — " in line)

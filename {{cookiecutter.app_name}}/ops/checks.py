@@ -68,7 +68,7 @@ def run(command: Sequence[str], directory: Path, environment: dict[str, str]) ->
         command,
         cwd=directory,
         env=environment,
-        text=True,
+        encoding="utf-8",
         stdout=subprocess.PIPE,
         stderr=subprocess.STDOUT,
         check=False,
@@ -170,7 +170,7 @@ def checkov(copy: Path, folder: str) -> dict[str, list[dict[str, str]]]:
     finished = subprocess.run(  # noqa: S603 - our own arguments
         [str(CHECKOV), "-d", folder, *options, "--output", "json"],
         cwd=copy,
-        text=True,
+        encoding="utf-8",
         capture_output=True,
         check=False,
     )

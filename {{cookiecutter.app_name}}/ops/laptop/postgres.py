@@ -105,7 +105,9 @@ def installations() -> list[Installation]:
     for directory in _candidate_directories():
         if not (directory / "postgres").exists() or not (directory / "initdb").exists():
             continue
-        answer = subprocess.run([directory / "postgres", "--version"], capture_output=True, text=True, check=False)
+        answer = subprocess.run(
+            [directory / "postgres", "--version"], capture_output=True, encoding="utf-8", check=False
+        )
         match = re.search(r"\(PostgreSQL\) (\d+)", answer.stdout)
         if match:
             version = int(match.group(1))
@@ -119,7 +121,7 @@ def _candidate_directories() -> Iterator[Path]:
         for directory in sorted(Path(location).glob("pginstall*"), reverse=True):
             yield directory / "bin"
     if pg_config := shutil.which("pg_config"):
-        answer = subprocess.run([pg_config, "--bindir"], capture_output=True, text=True, check=False)
+        answer = subprocess.run([pg_config, "--bindir"], capture_output=True, encoding="utf-8", check=False)
         yield Path(answer.stdout.strip() or "/nonexistent")
     if postgres := shutil.which("postgres"):
         yield Path(postgres).resolve().parent
@@ -580,7 +582,7 @@ class LocalPostgres:
         self._lock: int | None = None
         kept = self._wanted_data and _reachable_data(self._wanted_data) / "data" / "PG_VERSION"
         if version is None and kept and kept.exists():
-            version = int(kept.read_text())
+            version = int(kept.read_text(encoding="utf-8"))
         self.installation = find_installation(version)
         self.version = self.installation.version
 
@@ -688,7 +690,7 @@ class LocalPostgres:
         self._account = account = _unprivileged_account()
         if self._wanted_data is None:
             self.directory = _temporary_directory()
-            (self.directory / "owner").write_text(str(os.getpid()))
+            (self.directory / "owner").write_text(str(os.getpid()), encoding="utf-8")
         else:
             self.directory = _reachable_data(self._wanted_data)
             self.directory.mkdir(parents=True, exist_ok=True, mode=0o700)
@@ -699,7 +701,7 @@ class LocalPostgres:
         # The path of a Unix socket has at most 103 bytes (macOS), hence not below the data directory.
         self.socket_directory = _temporary_directory()
         self.socket_path = self.socket_directory / _SOCKET_NAME
-        (self.socket_directory / "owner").write_text(str(os.getpid()))
+        (self.socket_directory / "owner").write_text(str(os.getpid()), encoding="utf-8")
         try:
             for directory in (self.directory, self.socket_directory):
                 self._give_away(directory)
@@ -774,11 +776,11 @@ class LocalPostgres:
             passwords = {"superuser": self.superuser_password, self.master: self.master_password}
             partial = secrets_file.with_suffix(".partial")
             partial.touch(mode=0o600)
-            partial.write_text(json.dumps(passwords))
+            partial.write_text(json.dumps(passwords), encoding="utf-8")
             partial.rename(secrets_file)
         else:
             _stop_leftover_server(data)
-            passwords = json.loads(secrets_file.read_text())
+            passwords = json.loads(secrets_file.read_text(encoding="utf-8"))
             if self.master not in passwords:
                 raise StartFailedError(
                     f"{self.directory} was made for another master user than {self.master}: "
@@ -837,7 +839,7 @@ class LocalPostgres:
     def _initialize(self, data: Path) -> None:
         password_file = self.directory / "initial-password"
         password_file.touch(mode=0o600)
-        password_file.write_text(self.superuser_password)
+        password_file.write_text(self.superuser_password, encoding="utf-8")
         self._give_away(password_file)
         try:
             self._run_program(["initdb", "-D", data, "-U", SUPERUSER, "--pwfile", password_file, *_INITDB])
@@ -868,7 +870,7 @@ class LocalPostgres:
             "local all +rds_iam trust",
             "local all all scram-sha-256",
         ]
-        (data / "pg_hba.conf").write_text("\n".join(lines) + "\n")
+        (data / "pg_hba.conf").write_text("\n".join(lines) + "\n", encoding="utf-8")
 
     def _tls_settings(self, authority: trustme.CA) -> dict[str, str]:
         certificate = authority.issue_cert(*self.names)
@@ -878,9 +880,9 @@ class LocalPostgres:
         certificate.private_key_pem.write_to_path(key)
         chain.write_bytes(b"".join(blob.bytes() for blob in certificate.cert_chain_pems))
         hba = self.directory / "direct_hba.conf"
-        local = (self.directory / "data" / "pg_hba.conf").read_text()
+        local = (self.directory / "data" / "pg_hba.conf").read_text(encoding="utf-8")
         remote = re.sub(r"^local all (.*) (\S+)$", r"hostssl all \1 all \2", local, flags=re.MULTILINE)
-        hba.write_text(local + remote)
+        hba.write_text(local + remote, encoding="utf-8")
         for file in (chain, key, hba):
             self._give_away(file)
         return {
@@ -909,7 +911,7 @@ class LocalPostgres:
                     return
             except pg8000.native.Error:
                 time.sleep(0.05)
-        log = log_file.read_text(errors="replace")[-3000:]
+        log = log_file.read_text(errors="replace", encoding="utf-8")[-3000:]
         raise StartFailedError(f"PostgreSQL {self.version} did not start. Its log:\n{log}")
 
     def _run_program(self, command: Sequence[str | Path], stdin: bytes | None = None) -> None:
@@ -933,7 +935,7 @@ class LocalPostgres:
 
 
 def _children(process: int) -> list[int]:
-    answer = subprocess.run(["ps", "-A", "-o", "pid=,ppid="], capture_output=True, text=True, check=True)
+    answer = subprocess.run(["ps", "-A", "-o", "pid=,ppid="], capture_output=True, encoding="utf-8", check=True)
     pairs = [line.split() for line in answer.stdout.splitlines()]
     return [int(child) for child, parent in pairs if int(parent) == process]
 
@@ -1032,7 +1034,7 @@ def _remove_leftovers() -> None:
     """Stop the servers and remove the files of runs that were killed."""
     for owner in _temporary_root().glob(f"{_TEMPORARY_PREFIX}*/owner"):
         try:
-            if _is_alive(int(owner.read_text() or "0")):
+            if _is_alive(int(owner.read_text(encoding="utf-8") or "0")):
                 continue
             _stop_leftover_server(owner.parent / "data")
             shutil.rmtree(owner.parent, ignore_errors=True)
@@ -1054,7 +1056,7 @@ def _stop_leftover_server(data: Path) -> None:
     """Stop the server that a killed run left on a data directory, if there is one."""
     pid_file = data / "postmaster.pid"
     try:
-        lines = pid_file.read_text().splitlines()
+        lines = pid_file.read_text(encoding="utf-8").splitlines()
         process = int(lines[0])
     except (OSError, ValueError, IndexError):
         return
@@ -1062,7 +1064,7 @@ def _stop_leftover_server(data: Path) -> None:
     answer = subprocess.run(
         ["ps", "-ww", "-o", "args=", "-p", str(process)],
         capture_output=True,
-        text=True,
+        encoding="utf-8",
         check=False,
     )
     if str(data) not in answer.stdout:
