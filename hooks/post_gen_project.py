@@ -102,6 +102,7 @@ def write_costs(root: Path) -> None:
 def main() -> None:
     """Finish the project in the current folder."""
     root = Path.cwd()
+    sys.stdout.reconfigure(errors="backslashreplace")  # type: ignore[union-attr] # where a terminal has no such letter
     try:
         remove_absent(root)
         draw_architecture(root, json.loads(r"""{{ cookiecutter | tojson }}"""))
