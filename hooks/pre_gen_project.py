@@ -10,8 +10,8 @@ import importlib
 import json
 import os
 import re
+import select
 import sys
-import time
 import unicodedata
 from pathlib import Path
 from typing import NamedTuple
@@ -422,11 +422,12 @@ def clean_up_after(cookiecutter: int, project: Path, folders: list[Path]) -> Non
     """
     if not folders or os.fork():
         return
-    until = time.monotonic() + 3
     try:
-        while project.exists() and time.monotonic() < until:
+        for _ in range(3000):  # about three seconds
+            if not project.exists():
+                break
             os.kill(cookiecutter, 0)
-            time.sleep(0.001)
+            select.select([], [], [], 0.001)
         for folder in folders:
             folder.rmdir()
     except OSError:  # it has ended; or somebody has put something in

@@ -7,6 +7,7 @@ import os
 import subprocess
 import sys
 from pathlib import Path
+from typing import Any
 
 import pytest
 import yaml
@@ -109,6 +110,11 @@ HOSTILE = [
 ]
 
 
+def first(answers: list[tuple[str, str]], count: int) -> list[Any]:
+    """All of them; those after the first few are left to `make test`."""
+    return [*answers[:count], *(pytest.param(*pair, marks=pytest.mark.slow) for pair in answers[count:])]
+
+
 def answer(text: str, sandbox: Sandbox) -> str:
     """The hostile answer with the marker's path in it."""
     return text.replace("{marker}", str(sandbox.marker))
@@ -144,7 +150,7 @@ JINJA = [
 ]
 
 
-@pytest.mark.parametrize(("field", "text"), HOSTILE)
+@pytest.mark.parametrize(("field", "text"), first(HOSTILE, 12))
 def test_on_the_command_line(sandbox: Sandbox, field: str, text: str) -> None:
     before = sandbox.left()
     result = sandbox.run(*COOKIECUTTER, str(template.ROOT), "--no-input", f"{field}={answer(text, sandbox)}")
@@ -163,11 +169,11 @@ def replay(sandbox: Sandbox, *options: str, **answers: object) -> subprocess.Com
 
 
 REPLAYED = [
-    *HOSTILE[:4],
-    *JINJA[:3],
     ("app_name", "../x"),
     ("app_name", "a/b/c"),
     ("app_name", "a/../b/c"),
+    *HOSTILE[:4],
+    *JINJA[:3],
     ("app_name", "a/" * 100 + "b"),
     ("app_name", "x\r/y\n/z"),
     *(("app_name", name) for name in NO_FOLDER),
@@ -175,7 +181,7 @@ REPLAYED = [
 ]
 
 
-@pytest.mark.parametrize(("field", "text"), REPLAYED)
+@pytest.mark.parametrize(("field", "text"), first(REPLAYED, 4))
 def test_in_a_replayed_file(sandbox: Sandbox, field: str, text: str) -> None:
     before = sandbox.left()
     result = replay(sandbox, **{field: answer(text, sandbox)})
@@ -187,6 +193,7 @@ def test_in_a_replayed_file(sandbox: Sandbox, field: str, text: str) -> None:
         assert_refused(result, field, sandbox, before)
 
 
+@pytest.mark.slow
 def test_folders_that_were_there_stay(sandbox: Sandbox) -> None:
     """Empty or not: only what Cookiecutter has made for the name that is refused is deleted."""
     (sandbox.work / "a").mkdir()
@@ -208,6 +215,7 @@ def test_an_output_folder_that_was_asked_for_stays(sandbox: Sandbox) -> None:
     assert sorted(str(path.relative_to(sandbox.work)) for path in sandbox.work.rglob("*")) == ["new", "new/out"]
 
 
+@pytest.mark.slow
 def test_a_replay_without_what_is_computed_is_a_render(sandbox: Sandbox) -> None:
     """A file that somebody wrote, or an older version of the template."""
     answers = {name: value for name, value in template.context().items() if not name.startswith("__")}
@@ -239,7 +247,7 @@ def test_a_choice_that_is_no_more_is_explained_when_it_is_replayed(
 
 
 @pytest.mark.parametrize(
-    ("field", "text"), [*HOSTILE, *JINJA, ("feature_flags", "evidently"), ("license", "$(touch {marker})")]
+    ("field", "text"), first([*JINJA, ("feature_flags", "evidently"), *HOSTILE, ("license", "$(touch {marker})")], 6)
 )
 def test_with_make_project(sandbox: Sandbox, field: str, text: str) -> None:
     """ARGS are checked before cookiecutter is called, and are never Jinja."""
@@ -260,7 +268,7 @@ LEGAL = [
 ]
 
 
-@pytest.mark.parametrize("text", LEGAL)
+@pytest.mark.parametrize("text", [LEGAL[0], *(pytest.param(text, marks=pytest.mark.slow) for text in LEGAL[1:])])
 def test_a_legal_description_renders_runs_nothing_and_comes_back(sandbox: Sandbox, text: str) -> None:
     description = answer(text, sandbox)[:200]
     result = sandbox.run(*COOKIECUTTER, str(template.ROOT), "--no-input", f"description={description}")
@@ -308,7 +316,7 @@ MINE = [
 
 
 @pytest.mark.parametrize("options", [["-f"], ["-f", "-s"]], ids=" ".join)
-@pytest.mark.parametrize("mine", MINE)
+@pytest.mark.parametrize("mine", [*MINE[:2], *(pytest.param(path, marks=pytest.mark.slow) for path in MINE[2:])])
 def test_forced_into_a_folder_in_use_it_is_refused(sandbox: Sandbox, mine: str, options: list[str]) -> None:
     project = sandbox.work / "my-app"
     (project / mine).parent.mkdir(parents=True)
@@ -332,6 +340,7 @@ def test_a_second_render_over_the_first_is_refused(sandbox: Sandbox) -> None:
         assert digest(sandbox.work) == before
 
 
+@pytest.mark.slow
 def test_forced_into_a_repository_that_was_just_made_it_renders(sandbox: Sandbox) -> None:
     """As GitHub makes one: its history stays."""
     project = sandbox.work / "my-app"

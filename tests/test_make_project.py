@@ -163,6 +163,7 @@ def test_a_refused_file_is_explained(monkeypatch: pytest.MonkeyPatch, error: OSE
     assert words in make_project.explained(wrapped, Path("/out"))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("folder", ["it's 100 %", "-x", 'a "quoted" $HOME `id`', "ünïcödé 😀", "new\nline", "#;&|"])
 def test_an_output_of_any_name_is_the_folder_of_that_name(home: dict[str, str], tmp_path: Path, folder: str) -> None:
     result = run(home, f"OUTPUT={tmp_path}/{folder}")
