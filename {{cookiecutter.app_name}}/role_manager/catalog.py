@@ -27,7 +27,8 @@ PRIVILEGES: Mapping[str, Mapping[str, tuple[str, ...]]] = {
         "schema": ("USAGE",),
         "table": ("SELECT", "INSERT", "UPDATE", "DELETE"),
         "sequence": ("USAGE", "SELECT"),
-        "routine": ("EXECUTE",),
+        "function": ("EXECUTE",),
+        "procedure": ("EXECUTE",),
     },
     READ_ONLY: {
         "database": ("CONNECT",),
@@ -36,7 +37,8 @@ PRIVILEGES: Mapping[str, Mapping[str, tuple[str, ...]]] = {
         "sequence": ("SELECT",),
         # Queries and views call functions. Not those that run with their owner's privileges (SECURITY DEFINER):
         # through them a reader could write.
-        "routine": ("EXECUTE",),
+        "function": ("EXECUTE",),
+        "procedure": ("EXECUTE",),
     },
 }
 # What PUBLIC may have outside of the managed schemas: PostgreSQL's defaults, and reading.
@@ -45,14 +47,15 @@ PUBLIC_ELSEWHERE = {
     "table": ["SELECT"],
     "column": ["SELECT"],
     "sequence": ["SELECT"],
-    "routine": ["EXECUTE"],
+    "function": ["EXECUTE"],
+    "procedure": ["EXECUTE"],
     "type": ["USAGE"],
 }
 # Letters of pg_default_acl: https://www.postgresql.org/docs/current/catalog-pg-default-acl.html
 DEFAULT_KINDS = {
     "r": ("table", "TABLES"),
     "S": ("sequence", "SEQUENCES"),
-    "f": ("routine", "ROUTINES"),
+    "f": ("function", "ROUTINES"),
     "T": ("type", "TYPES"),
     "n": ("schema", "SCHEMAS"),
     "L": ("large object", "LARGE OBJECTS"),
@@ -192,7 +195,7 @@ def document(desired: DesiredState) -> str:
 
 def query(desired: DesiredState, file: str = "catalog.sql") -> str:
     """Write the query of a file of this package for a desired state."""
-    return Path(__file__).with_name(file).read_text().replace(":desired", document(desired))
+    return Path(__file__).with_name(file).read_text(encoding="utf-8").replace(":desired", document(desired))
 
 
 def parse(rows: list[list[Any]]) -> Catalog:

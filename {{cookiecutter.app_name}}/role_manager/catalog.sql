@@ -26,7 +26,7 @@ schemas AS MATERIALIZED (
 -- What an object brings with it follows it, and what an extension brings is the extension's.
 parts AS MATERIALIZED (
   SELECT classid, objid, bool_or(deptype = 'e') AS extension FROM pg_depend
-  WHERE deptype IN ('e', 'i') OR deptype = 'a' AND classid = 'pg_class'::regclass AND refobjsubid > 0 GROUP BY 1, 2),
+  WHERE objsubid = 0 AND deptype IN ('e', 'i') OR deptype = 'a' AND classid = 'pg_class'::regclass AND refobjsubid > 0 GROUP BY 1, 2),
 columns AS MATERIALIZED (  -- sequences of columns are their table's
   SELECT objid AS sequence, refobjid AS relation FROM pg_depend WHERE classid = 'pg_class'::regclass AND refclassid = 'pg_class'::regclass
     AND refobjsubid > 0 AND deptype IN ('a', 'i')),
@@ -59,7 +59,8 @@ strangers AS (
     AND (d.classid <> 'pg_database'::regclass OR d.objid <> here.oid)
     AND (d.classid, d.objid) NOT IN (SELECT classid, oid FROM contents)),
 owned AS MATERIALIZED (
-  SELECT s.classid, s.oid, s.owner, r.name AS owner_name, s.inside, i.type, i.identity, r.retired, r.usable,
+  SELECT s.classid, s.oid, s.owner, r.name AS owner_name, s.inside, i.type,
+    CASE WHEN s.classid = 'pg_proc'::regclass THEN s.oid::regprocedure::text ELSE i.identity END AS identity, r.retired, r.usable,
     coalesce(n.nspname, i.schema, '') AS schema,
     s.inside AND (s.owner = me.oid OR r.retired AND s.owner = n.nspowner
       -- Nothing runs as the owner of a schema.
@@ -68,7 +69,7 @@ owned AS MATERIALIZED (
       WHERE a->>0 = 'role' AND s.inside AND a->>1 IN (r.name, quote_ident(r.name))
         OR (a->>0 = i.type OR a->>0 IN ('function', 'procedure', 'aggregate', 'routine') AND s.classid = 'pg_proc'::regclass
           OR a->>0 = 'domain' AND i.type = 'type')
-        AND a->>1 IN (i.identity, CASE WHEN s.classid = 'pg_proc'::regclass THEN s.oid::regprocedure::text END)) AS taken
+        AND a->>1 IN (i.identity, s.oid::regprocedure::text)) AS taken
   FROM strangers s LEFT JOIN parts p ON p.classid = s.classid AND p.objid = s.oid JOIN roles r ON r.oid = s.owner
     LEFT JOIN schemas n ON n.oid = s.schema, input, me, pg_identify_object(s.classid, s.oid, 0) i
   WHERE p.objid IS NULL AND i.identity IS NOT NULL AND (r.retired OR i.schema IS NULL OR i.schema !~ '^pg_(temp|toast)')),
@@ -85,7 +86,7 @@ acls (kind, letter, classid, oid, schema, place, owner, acl, definer, name) AS (
   FROM pg_attribute a JOIN pg_class c ON c.oid = attrelid JOIN schemas n ON n.oid = relnamespace
   WHERE attacl IS NOT NULL AND NOT attisdropped AND NOT temporary
   UNION ALL
-  SELECT 'routine', 'f', 'pg_proc'::regclass, p.oid, n.oid, NULL, proowner, proacl, prosecdef, p.oid::regprocedure::text
+  SELECT CASE prokind WHEN 'p' THEN 'procedure' ELSE 'function' END, 'f', 'pg_proc'::regclass, p.oid, n.oid, NULL, proowner, proacl, prosecdef, p.oid::regprocedure::text
   FROM pg_proc p JOIN schemas n ON n.oid = pronamespace LEFT JOIN parts ON classid = 'pg_proc'::regclass AND objid = p.oid
   WHERE NOT temporary AND (NOT system OR proacl IS NOT NULL) AND coalesce(extension, true)
   UNION ALL
@@ -123,7 +124,7 @@ alike AS MATERIALIZED (
       LEFT JOIN parts p ON p.classid = a.classid AND p.objid = a.oid AND p.extension
       LEFT JOIN schemas n ON n.oid = a.schema JOIN roles r ON r.oid = a.owner, input, me
     -- What is not taken is left alone. What was dropped meanwhile has a number for its name.
-    WHERE o.taken IS NOT FALSE AND (kind <> 'routine' OR a.name !~ '^[0-9]+$')
+    WHERE o.taken IS NOT FALSE AND (letter <> 'f' OR a.name !~ '^[0-9]+$')
     GROUP BY kind, letter, definer, acl, a.owner, 7, 8) x),
 entries AS MATERIALIZED (
   SELECT DISTINCT a.id, CASE WHEN e.grantee = a.old_owner THEN a.owner ELSE t.name END AS grantee,

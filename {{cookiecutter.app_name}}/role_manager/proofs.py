@@ -37,7 +37,7 @@ _AT_A_TIME = 8
 _FUTURE = {
     "table": ("SELECT", "INSERT", "UPDATE", "DELETE", "TRUNCATE"),
     "sequence": ("USAGE", "SELECT", "UPDATE"),
-    "routine": ("EXECUTE",),
+    "function": ("EXECUTE",),
 }
 
 
@@ -189,7 +189,7 @@ def _judge_future(session: Session, manager: Manager, proof: Proof) -> None:
         rows = session.run(
             f"SAVEPOINT future;\n{made};\nSELECT n.nspname, role, privilege, kind FROM (VALUES {wanted}) w (role, kind, privilege, wanted),"
             f" (SELECT oid, relnamespace AS schema, CASE relkind WHEN 'S' THEN 'sequence' ELSE 'table' END AS made FROM pg_class"
-            f" WHERE relname IN ('{base}', '{base}_s') UNION ALL SELECT oid, pronamespace, 'routine' FROM pg_proc WHERE proname = '{base}') o"
+            f" WHERE relname IN ('{base}', '{base}_s') UNION ALL SELECT oid, pronamespace, 'function' FROM pg_proc WHERE proname = '{base}') o"
             " JOIN pg_namespace n ON n.oid = o.schema WHERE made = kind AND wanted <> CASE kind"
             " WHEN 'table' THEN has_table_privilege(role, o.oid, privilege)"
             " WHEN 'sequence' THEN has_sequence_privilege(role, o.oid, privilege)"

@@ -35,7 +35,7 @@ found (lacks, privilege, what, name) AS (
   FROM pg_proc p JOIN schemas n ON n.oid = pronamespace JOIN pg_roles o ON o.oid = proowner, self,
     LATERAL (SELECT has_function_privilege(p.oid, 'EXECUTE') AS has) x
   WHERE (('pg_proc'::regclass, p.oid)) NOT IN (SELECT classid, objid FROM parts) AND CASE
-    WHEN managed THEN has <> (self.owner OR EXISTS (SELECT FROM wanted WHERE kind = 'routine' AND (wanted.definer OR NOT prosecdef)))
+    WHEN managed THEN has <> (self.owner OR EXISTS (SELECT FROM wanted WHERE kind = 'function' AND (wanted.definer OR NOT prosecdef)))
     ELSE has AND prosecdef AND o.oid <> self.oid AND NOT o.rolsuper END
   UNION ALL
   SELECT NOT has, p, 'schemas', nspname FROM schemas, self, unnest('{USAGE,CREATE}'::text[]) p,

@@ -17,9 +17,7 @@ from role_manager.sql import identifier
 _Found = Iterator[Change | Blocked]
 # Where pg_identify_object has other words than ALTER.
 _KEYWORDS = {
-    "function": "ROUTINE",
-    "procedure": "ROUTINE",
-    "aggregate": "ROUTINE",
+    "aggregate": "FUNCTION",
     "foreign-data wrapper": "FOREIGN DATA WRAPPER",
     "statistics object": "STATISTICS",
 }

@@ -159,7 +159,7 @@ DRIFT: dict[str, Wrong] = {
 
 # The README's table of what is watched, and which of the rows above show it; event triggers are in test_attackers.py.
 WATCHED = {
-    "memberships of managed roles": r"member of|reader is a member|rds_iam",
+    "memberships of managed roles": r"member of|no longer in|reader is a member|rds_iam",
     "memberships in managed roles": r"another role is|a member|a reserved role is",
     "attributes of managed roles": r"attributes|no inheritance|connection limit|no login|a superuser",
     "settings of managed roles": r"search_path|no timeout|timeout here|read only$|read only here|isolation|row security|lock timeout|a setting|transactions end",
