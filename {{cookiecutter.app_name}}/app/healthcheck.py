@@ -12,17 +12,14 @@ import sys
 
 def main() -> int:
     """Ask the service in this container."""
-    connection = http.client.HTTPConnection("127.0.0.1", int(os.environ.get("PORT") or 8000), timeout=2)
     try:
+        connection = http.client.HTTPConnection("127.0.0.1", int(os.environ.get("PORT") or 8000), timeout=2)
         connection.request("GET", "/health")
         status = connection.getresponse().status
-    except (OSError, http.client.HTTPException) as error:
+    except (OSError, ValueError, http.client.HTTPException) as error:
         sys.stderr.write(f"/health did not answer: {error}\n")
         return 1
-    if status != 200:
-        sys.stderr.write(f"/health answered {status}\n")
-        return 1
-    return 0
+    return 0 if status == 200 else 1
 
 
 if __name__ == "__main__":
