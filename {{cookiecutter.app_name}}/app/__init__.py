@@ -2,6 +2,6 @@
 
 - `routes/`: what it answers; each module there is found by being there
 - `models`, `migrations/`: the tables, and how they came about; `migrate` applies them
-- `database`, `flags`, `appconfig`: what routes work with; `parts` starts and stops it
+- `database`, `appconfig` with `flags`: what routes work with; `parts` starts and stops it
 - `main`, `settings`, `middleware`, `problems`, `logs`: put together, and what happens around every request
 """

@@ -3,8 +3,6 @@
 Exit codes: 0 after SIGTERM or SIGINT, 1 when the environment is not usable, 3 when the port is taken.
 """
 
-from __future__ import annotations
-
 import signal
 import sys
 from typing import Any

@@ -4,16 +4,14 @@ A thread asks again and again, at the pace AppConfig sets. Whatever goes wrong t
 last good values stay, and before the first answer the defaults of flags.json hold.
 """
 
-from __future__ import annotations
-
 import contextlib
 import json
 import logging
 import threading
 import time
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Iterator
 from pathlib import Path
-from typing import Any, Self
+from typing import Self
 
 from pydantic import Field, PrivateAttr, model_validator
 
@@ -25,8 +23,8 @@ log = logging.getLogger(__name__)
 
 # The least that AppConfig allows: what is switched off should be off soon. Its answer names the pace that holds.
 POLL_SECONDS = 15
-LONGEST_PAUSE_SECONDS = 60.0
 FILE_SECONDS = 0.5
+LONGEST_PAUSE_SECONDS = 60.0
 
 
 class FlagsSettings(FromEnvironment):
@@ -51,64 +49,45 @@ class FlagsSettings(FromEnvironment):
         return self
 
 
-class AppConfigSource:
-    """AppConfig's data API.
+# Each new answer's values, None for the same as before, and the seconds until the next may be asked for.
+Answers = Iterator[tuple[object | None, float]]
+
+
+def from_appconfig(settings: FlagsSettings) -> Answers:
+    """Ask AppConfig in one session. Raises whatever goes wrong.
 
     https://docs.aws.amazon.com/appconfig/2019-10-09/APIReference/API_Operations_AWS_AppConfig_Data.html
     """
+    # Imported here: in the thread, beside the start of the service.
+    from botocore.config import Config
+    from botocore.session import get_session
 
-    def __init__(self, settings: FlagsSettings) -> None:
-        place = (settings.appconfig_application, settings.appconfig_environment, settings.appconfig_profile)
-        kinds = ("ApplicationIdentifier", "EnvironmentIdentifier", "ConfigurationProfileIdentifier")
-        self.name = f"AppConfig {'/'.join(place)}"
-        self._identifiers = dict(zip(kinds, place, strict=True))
-        self._region = settings.aws_region
-        self._client: Any = None
-        self._token = ""
-
-    def poll(self) -> tuple[object | None, float]:
-        """Return new values, or None for the same ones, and the seconds until the next poll.
-
-        Raises whatever went wrong; the next call then begins a new session.
-        """
-        token, self._token = self._token, ""
-        if self._client is None:
-            # Imported here: in the thread, beside the start of the service.
-            from botocore.config import Config
-            from botocore.session import get_session
-
-            config = Config(connect_timeout=2, read_timeout=5, retries={"total_max_attempts": 1})
-            self._client = get_session().create_client("appconfigdata", region_name=self._region, config=config)
-        if not token:
-            token = self._client.start_configuration_session(
-                **self._identifiers, RequiredMinimumPollIntervalInSeconds=POLL_SECONDS
-            )["InitialConfigurationToken"]
-        answer = self._client.get_latest_configuration(ConfigurationToken=token)
+    config = Config(connect_timeout=2, read_timeout=5, retries={"total_max_attempts": 1})
+    client = get_session().create_client("appconfigdata", region_name=settings.aws_region, config=config)
+    token = client.start_configuration_session(
+        ApplicationIdentifier=settings.appconfig_application,
+        EnvironmentIdentifier=settings.appconfig_environment,
+        ConfigurationProfileIdentifier=settings.appconfig_profile,
+        RequiredMinimumPollIntervalInSeconds=POLL_SECONDS,
+    )["InitialConfigurationToken"]
+    while True:
+        answer = client.get_latest_configuration(ConfigurationToken=token)
+        token = answer["NextPollConfigurationToken"]
         content = answer["Configuration"].read()
-        values = json.loads(content) if content else None
-        self._token = answer["NextPollConfigurationToken"]
-        return values, float(answer.get("NextPollIntervalInSeconds", POLL_SECONDS))
+        yield json.loads(content) if content else None, float(answer.get("NextPollIntervalInSeconds", POLL_SECONDS))
 
 
-class FileSource:
-    """A file in the format of flags.json, read again whenever it changes."""
-
-    def __init__(self, path: Path) -> None:
-        self.name = f"file {path}"
-        self._path = path
-        self._seen: tuple[int, int] | None = None
-
-    def poll(self) -> tuple[object | None, float]:
-        """As AppConfigSource's. Raises OSError, ValueError."""
-        status = self._path.stat()
-        seen = (status.st_mtime_ns, status.st_size)
-        if seen == self._seen:
-            return None, FILE_SECONDS
-        document = json.loads(self._path.read_text(encoding="utf-8"))
-        if not isinstance(document, dict) or "values" not in document:
-            raise ValueError("the file has no `values`")
-        self._seen = seen
-        return document["values"], FILE_SECONDS
+def from_file(path: Path) -> Answers:
+    """Read a file in the format of flags.json whenever it has changed. Raises OSError, ValueError."""
+    seen = None
+    while True:
+        if (content := path.read_bytes()) != seen:
+            document = json.loads(content)
+            if not isinstance(document, dict) or "values" not in document:
+                raise ValueError("the file has no `values`")
+            yield document["values"], FILE_SECONDS
+            seen = content
+        yield None, FILE_SECONDS
 
 
 class FeatureFlags:
@@ -121,11 +100,12 @@ class FeatureFlags:
     async def running(self, settings: FlagsSettings, service: Settings, metrics: Metrics) -> AsyncIterator[None]:
         """Ask in a thread. A daemon: an answer that is on its way does not hold up the exit."""
         self.flags = settings._flags
-        self._source = FileSource(settings.flags_file) if settings.flags_file else AppConfigSource(settings)
+        place = (settings.appconfig_application, settings.appconfig_environment, settings.appconfig_profile)
+        self._source = f"file {settings.flags_file}" if settings.flags_file else f"AppConfig {'/'.join(place)}"
         self._answered_at: float | None = None
         self._error = "not asked yet"
         stopped = threading.Event()
-        threading.Thread(target=self._poll_until, args=(stopped,), name="flags", daemon=True).start()
+        threading.Thread(target=self._ask, args=(settings, stopped), name="flags", daemon=True).start()
         try:
             yield
         finally:
@@ -134,25 +114,28 @@ class FeatureFlags:
     async def ready(self) -> str:
         """Say where the values come from. Never NotReady: the service works without AppConfig."""
         if self._answered_at is None:
-            return f"defaults of flags.json; {self._source.name}: {self._error}"
-        words = f"values of {self._source.name}, {time.monotonic() - self._answered_at:.0f} s old"
+            return f"defaults of flags.json; {self._source}: {self._error}"
+        words = f"values of {self._source}, {time.monotonic() - self._answered_at:.0f} s old"
         return f"{words}; {self._error}" if self._error else words
 
-    def _poll_until(self, stopped: threading.Event) -> None:
-        pause, wait = 1.0, 0.0
-        while not stopped.wait(wait):
+    def _ask(self, settings: FlagsSettings, stopped: threading.Event) -> None:
+        pause = 1.0
+        while not stopped.is_set():
             try:
-                values, wait = self._source.poll()
-                if values is not None:
-                    self.flags.update(values)
-                    log.info("new values of %s", self._source.name)
-                self._answered_at, self._error, pause = time.monotonic(), "", 1.0
+                for values, wait in from_file(settings.flags_file) if settings.flags_file else from_appconfig(settings):
+                    if values is not None:
+                        self.flags.update(values)
+                        log.info("new values of %s", self._source)
+                    self._answered_at, self._error, pause = time.monotonic(), "", 1.0
+                    if stopped.wait(wait):
+                        return
             except Exception as error:  # noqa: BLE001 - whatever it is, the service goes on
                 message = f"{type(error).__name__}: {error}"
                 if message != self._error:
-                    log.warning("flags stay as they are: %s: %s", self._source.name, message)
+                    log.warning("flags stay as they are: %s: %s", self._source, message)
                 self._error = message
-                wait, pause = pause, min(2 * pause, LONGEST_PAUSE_SECONDS)
+                stopped.wait(pause)
+                pause = min(2 * pause, LONGEST_PAUSE_SECONDS)
 
 
 feature_flags = FeatureFlags()

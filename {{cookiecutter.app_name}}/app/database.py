@@ -4,8 +4,6 @@ The pool opens a connection when a request needs one and closes it when it is id
 zero can pause. A database that is away is answered with 503 at once, and is there again without a restart.
 """
 
-from __future__ import annotations
-
 import asyncio
 import contextlib
 import logging
@@ -14,19 +12,15 @@ import time
 import urllib.parse
 from collections.abc import AsyncIterator, Callable, Coroutine
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any, TypeAlias
+from typing import Annotated, Any
 
 import asyncpg  # type: ignore[import-untyped]
-import asyncpg.pool  # type: ignore[import-untyped]
 from fastapi import HTTPException
 from pydantic import BeforeValidator, Field
 
 from app.logs import Metrics
 from app.parts import NotReady
 from app.settings import FromEnvironment, Settings
-
-if TYPE_CHECKING:
-    Connection: TypeAlias = asyncpg.pool.PoolConnectionProxy[Any]
 
 log = logging.getLogger(__name__)
 
@@ -47,10 +41,6 @@ CONNECTION_ERRORS = (
     asyncpg.ReadOnlySQLTransactionError,
     asyncpg.InternalClientError,
 )
-
-
-class CredentialsError(OSError):
-    """There are no AWS credentials to sign a token with."""
 
 
 def _trusting(bundle: object) -> ssl.SSLContext:
@@ -81,19 +71,16 @@ class DatabaseSettings(FromEnvironment):
     db_idle_seconds: float = Field(60, ge=1, le=3600, description="time until an idle connection is closed")
 
     def connect_arguments(self, application: str) -> dict[str, Any]:
-        """Return the arguments of `asyncpg.connect`. Each connection signs in with a token of its own.
-
-        The server must accept writes: after a failover the address may for a while be a reader's.
-        """
+        """Return the arguments of `asyncpg.connect`."""
         schema = self.db_schema.replace('"', '""')
         return {
             "host": self.db_host,
             "port": self.db_port,
             "user": self.db_user,
             "database": self.db_name,
-            "password": token_maker(self),
+            "password": token_maker(self),  # One for each connection.
             "ssl": self.db_ca_bundle,
-            "target_session_attrs": "read-write",
+            "target_session_attrs": "read-write",  # After a failover the address may for a while be a reader's.
             "server_settings": {"application_name": application[:63], "search_path": f'"{schema}"'},
         }
 
@@ -101,11 +88,12 @@ class DatabaseSettings(FromEnvironment):
 def token_maker(settings: DatabaseSettings) -> Callable[[], Coroutine[Any, Any, str]]:
     """Return what makes passwords: presigned requests that prove who this task is, good for 15 minutes.
 
-    https://docs.aws.amazon.com/AmazonRDS/latest/UserGuide/UsingWithRDS.IAMDBAuth.html. (A client of RDS makes the same
-    and costs 11 MiB.) Raises CredentialsError.
+    https://docs.aws.amazon.com/AmazonRDS/latest/UserGuide/UsingWithRDS.IAMDBAuth.html. (botocore's client of RDS makes
+    the same, and costs 11 MiB.) Raises OSError.
     """
     query = urllib.parse.urlencode({"Action": "connect", "DBUser": settings.db_user})
-    request = {"method": "GET", "url": f"https://{settings.db_host}:{settings.db_port}/?{query}"}
+    url = f"https://{settings.db_host}:{settings.db_port}/?{query}"
+    request: dict[str, Any] = {"method": "GET", "url": url, "body": {}, "headers": {}, "context": {}}
     signers: list[Any] = []
 
     def sign() -> str:
@@ -119,23 +107,23 @@ def token_maker(settings: DatabaseSettings) -> Callable[[], Coroutine[Any, Any, 
             if not signers:
                 session = botocore.session.get_session()
                 if (credentials := session.get_credentials()) is None:
-                    raise CredentialsError("no AWS credentials: the task has no role")
+                    raise OSError("no AWS credentials: the task has no role")
                 events = session.get_component("event_emitter")
-                where = (settings.aws_region, "rds-db", "v4")
-                signers.append(RequestSigner(ServiceId("RDS"), *where, credentials, events))
-            parts = {**request, "body": {}, "headers": {}, "context": {}}
-            url: str = signers[0].generate_presigned_url(parts, operation_name="connect", expires_in=900)
+                service = (ServiceId("RDS"), settings.aws_region, "rds-db", "v4")
+                signers.append(RequestSigner(*service, credentials, events))
+            token: str = signers[0].generate_presigned_url(request, operation_name="connect", expires_in=900)
         except botocore.exceptions.BotoCoreError as error:
-            raise CredentialsError(f"no token for the database: {error}") from error
-        return url.removeprefix("https://")
+            raise OSError(f"no token for the database: {error}") from error
+        return token.removeprefix("https://")
 
     return lambda: asyncio.to_thread(sign)
 
 
 class Unavailable(HTTPException):
-    """The database can not be asked now: 503, with the time after which to try again."""
+    """The database can not be asked now: 503, with the time after which to try again. Why is in the log alone."""
 
-    def __init__(self) -> None:
+    def __init__(self, why: str) -> None:
+        log.warning(why)
         super().__init__(503, "The database is not available. Try again in a moment.", {"Retry-After": "5"})
 
 
@@ -187,55 +175,45 @@ class Database:
         return f"connected to {name} as {role}"
 
     async def read(self, statement: str, *arguments: Any) -> list[asyncpg.Record]:
-        """Return the rows of a statement that changes nothing. Raises Unavailable.
-
-        It is asked once more when the connection broke: a failover breaks all of them.
-        """
+        """As `write`, and asked once more when the connection broke: for a statement that changes nothing."""
         try:
             return await self.write(statement, *arguments)
         except Lost:
             return await self.write(statement, *arguments)
 
     async def write(self, statement: str, *arguments: Any) -> list[asyncpg.Record]:
-        """Return the rows of a statement that may change something.
-
-        Raises Unavailable; when the connection broke under it, nobody knows whether it was done.
-        """
+        """Return the rows of a statement. Raises Unavailable: nobody knows then whether it was done."""
         async with self.connection() as connection:
             rows: list[asyncpg.Record] = await connection.fetch(statement, *arguments)
             return rows
 
     @contextlib.asynccontextmanager
-    async def connection(self) -> AsyncIterator[Connection]:
+    async def connection(self) -> AsyncIterator[asyncpg.Connection]:
         """Lend a connection, first come, first served. Raises Unavailable, also when it breaks in the block."""
         started = time.perf_counter()
         try:
             async with asyncio.timeout(self._wait_seconds):
                 await self._turns.acquire()
         except TimeoutError:
-            raise self._unavailable("all connections are busy", Unavailable()) from None
+            raise Unavailable("all connections are busy") from None
         try:
             try:
                 connection = await self._pool.acquire()
             except CONNECTION_ERRORS as error:
-                raise self._unavailable(f"no connection to the database: {error!r}", Lost()) from error
+                raise Lost(f"no connection to the database: {error!r}") from error
             self._metrics.observe("DatabaseWait", (time.perf_counter() - started) * 1000, "Milliseconds")
             try:
                 yield connection
             except CONNECTION_ERRORS as error:
                 # What broke this connection may have broken the others: none is used again.
                 await self._pool.expire_connections()
-                answer = Unavailable() if isinstance(error, TimeoutError) else Lost()
-                raise self._unavailable(f"a statement failed: {error!r}", answer) from error
+                kind = Unavailable if isinstance(error, TimeoutError) else Lost
+                raise kind(f"a statement failed: {error!r}") from error
             finally:
                 with contextlib.suppress(*CONNECTION_ERRORS):
                     await self._pool.release(connection, timeout=CLOSE_SECONDS)
         finally:
             self._turns.release()
-
-    def _unavailable(self, why: str, answer: Unavailable) -> Unavailable:
-        log.warning(why)
-        return answer
 
 
 database = Database()

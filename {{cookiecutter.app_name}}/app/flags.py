@@ -2,31 +2,24 @@
 
 `app/flags.json` is AppConfig's feature-flag format, version 1
 (https://docs.aws.amazon.com/appconfig/latest/userguide/appconfig-type-reference-feature-flags.html): `flags` declares
-each flag and its attributes with their types, `values` holds the defaults. Terraform deploys it as the first version,
-`make flag` deploys later ones. These attributes decide who has a feature; all but `enabled` may be left out, and an
-empty list must be (AppConfig refuses it):
+each flag and its attributes, `values` holds the defaults. These attributes decide; all but `enabled` may be left out:
 
-- `enabled`    false: nobody has it, whatever else is said. AppConfig then sends no other attribute
+- `enabled`    false: nobody has the feature, whatever else is said. AppConfig then sends no other attribute
 - `users_off`  list of strings: users who do not have it
 - `users_on`   list of strings: users who do; `users_off` wins
 - `percent`    number from 0 to 100: the share of all other users who have it. 100 when left out
 
-A user is in the share when bucket < percent * 100, where bucket is the first eight bytes of SHA-256("<flag>:<user>"),
-as a big-endian number, modulo 10000. So who has a feature keeps it when the percentage grows, and different flags
-choose different users. Any other attribute is a value for the code, read with `Flags.attribute`.
+A user is in the share when bucket < percent * 100: who has a feature keeps it when the percentage grows, and different
+flags choose different users. Any other attribute is a value for the code.
 """
-
-from __future__ import annotations
 
 import hashlib
 import json
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Annotated, Any, Literal, TypeVar
+from typing import Annotated, Any, Literal
 
 from pydantic import Field, TypeAdapter, ValidationError
-
-T = TypeVar("T", str, float, bool, list[str], list[float])
 
 DECLARATIONS = Path(__file__).with_name("flags.json")
 BUCKETS = 10_000
@@ -36,14 +29,9 @@ class FlagsError(ValueError):
     """A document of flags is not usable; the message says where."""
 
 
-class UndeclaredError(KeyError):
-    """The code asked for a flag or attribute that flags.json does not declare."""
-
-
 def bucket(flag: str, user: str) -> int:
-    """Return the place of a user in a flag's launch, from 0 to 9999."""
-    digest = hashlib.sha256(f"{flag}:{user}".encode()).digest()
-    return int.from_bytes(digest[:8]) % BUCKETS
+    """Return the place of a user in a flag's launch, from 0 to 9999: the first 8 bytes of a hash, big-endian."""
+    return int.from_bytes(hashlib.sha256(f"{flag}:{user}".encode()).digest()[:8]) % BUCKETS
 
 
 def _type(constraints: Mapping[str, Any]) -> Any:
@@ -80,7 +68,7 @@ class Flags:
                 }
                 for name, flag in document["flags"].items()
             }
-            self._values = self._defaults = {name: {"enabled": False} for name in self._attributes}
+            self._defaults: dict[str, dict[str, Any]] = {name: {"enabled": False} for name in self._attributes}
             self.update(document["values"])
         except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
             raise FlagsError(f"{declarations} is no document of feature flags: {error!r}") from error
@@ -110,8 +98,8 @@ class Flags:
         self._values = taken
 
     def enabled(self, flag: str, user: str | None = None) -> bool:
-        """Tell whether a user has a feature; without a user, whether everybody has it. Raises UndeclaredError."""
-        value = self._value(flag)
+        """Tell whether a user has a feature; without a user, whether everybody has it. Raises KeyError."""
+        value = self._values[flag]
         if not value["enabled"]:
             return False
         percent: float = value.get("percent", 100)
@@ -121,23 +109,13 @@ class Flags:
             return False
         return user in value.get("users_on", ()) or bucket(flag, user) < percent * (BUCKETS // 100)
 
-    def attribute(self, flag: str, attribute: str, default: T) -> T:
+    def attribute(self, flag: str, attribute: str, default: Any) -> Any:
         """Return an attribute of a flag, or `default` while the flag is off or does not set it.
 
-        The declared type must be that of `default`. Raises UndeclaredError, FlagsError.
+        Raises KeyError for what is not declared, FlagsError for a default of another type than the declared one.
         """
-        value = self._value(flag)
-        if attribute not in self._attributes[flag]:
-            raise UndeclaredError(f"flags.json declares no attribute {attribute} of {flag}")
         self._check(flag, attribute, default)
-        found: T = value.get(attribute, default) if value["enabled"] else default
-        return found
-
-    def _value(self, flag: str) -> Mapping[str, Any]:
-        try:
-            return self._values[flag]
-        except KeyError:
-            raise UndeclaredError(f"flags.json declares no flag {flag}") from None
+        return self._values[flag].get(attribute, default) if self._values[flag]["enabled"] else default
 
     def _check(self, flag: str, attribute: str, value: object) -> None:
         try:

@@ -4,8 +4,6 @@ Metrics are in CloudWatch's embedded format, which CloudWatch Logs turns into me
 https://docs.aws.amazon.com/AmazonCloudWatch/latest/monitoring/CloudWatch_Embedded_Metric_Format_Specification.html
 """
 
-from __future__ import annotations
-
 import asyncio
 import contextlib
 import json
@@ -43,25 +41,20 @@ class JsonHandler(logging.Handler):
         """Write one record."""
         try:
             line = {"time": timestamp(record.created), "level": record.levelname.lower(), "logger": record.name}
-            line["message"] = record.getMessage()
-            if current := request_id.get():
-                line["request_id"] = current
+            line |= {"message": record.getMessage(), "request_id": request_id.get()}
             if record.exc_info:
                 line["exception"] = logging.Formatter().formatException(record.exc_info)
-            write_line(line)
+            write_line({key: value for key, value in line.items() if value})
         except Exception:  # noqa: BLE001 - logging's own convention: never raise
             self.handleError(record)
 
 
 def configure(settings: Settings) -> None:
     """Send every log record of the process, of libraries too, to standard output."""
-    root = logging.getLogger()
-    root.handlers = [JsonHandler()]
-    root.setLevel(settings.log_level.upper())
-    # Its warnings are about what clients send.
-    logging.getLogger("uvicorn").setLevel(logging.ERROR)
-    for name in ("asyncio", "botocore", "alembic.runtime.plugins"):
-        logging.getLogger(name).setLevel(max(root.level, logging.WARNING))
+    logging.basicConfig(handlers=[JsonHandler()], level=settings.log_level.upper(), force=True)
+    # uvicorn warns of what clients send; the others tell at length what they do.
+    for name, least in (("uvicorn", logging.ERROR), ("asyncio", logging.WARNING), ("botocore", logging.WARNING)):
+        logging.getLogger(name).setLevel(max(logging.root.level, least))
 
 
 class Metrics:

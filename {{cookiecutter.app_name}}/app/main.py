@@ -1,7 +1,5 @@
 """Puts the service together: settings, parts, routes."""
 
-from __future__ import annotations
-
 import contextlib
 import logging
 from collections.abc import AsyncIterator

@@ -1,11 +1,10 @@
 """What happens around every request: its id, the limit of its body, the access log."""
 
-from __future__ import annotations
-
 import logging
 import random
 import re
 import time
+from typing import Any
 
 from starlette.exceptions import HTTPException
 from starlette.requests import ClientDisconnect
@@ -42,45 +41,39 @@ class Requests:
         given = headers.get(b"x-request-id", b"")
         identity = given.decode() if ACCEPTED_REQUEST_ID.fullmatch(given) else f"{random.getrandbits(128):032x}"
         request_id.set(identity)  # Each request runs in a task, and so a context, of its own.
+        too_large = HTTPException(413, f"The body may have at most {self._limit} bytes.")
         status = received = 0
 
-        async def receive_limited() -> Message:
+        async def limited() -> Message:
             nonlocal received
             message = await receive()
             received += len(message.get("body", b""))
             if received > self._limit:
-                raise HTTPException(413, f"The body may have at most {self._limit} bytes.")
+                raise too_large
             return message
 
-        async def send_marked(message: Message) -> None:
+        async def marked(message: Message) -> None:
             nonlocal status
             if message["type"] == "http.response.start":
                 status = message["status"]
-                own = ((b"x-request-id", identity.encode()), (b"x-content-type-options", b"nosniff"))
-                message["headers"] = [*message["headers"], *own]
+                message["headers"] += [(b"x-request-id", identity.encode()), (b"x-content-type-options", b"nosniff")]
             await send(message)
 
         try:
             if int(headers.get(b"content-length", 0)) > self._limit:
-                refusal = problem(413, f"The body may have at most {self._limit} bytes.")
-                await refusal(scope, receive, send_marked)
-            else:  # (uvicorn leaves out the body of an answer to HEAD.)
-                inner = {**scope, "method": "GET"} if scope["method"] == "HEAD" else scope
-                await self._app(inner, receive_limited, send_marked)
+                return await problem(413, too_large.detail)(scope, receive, marked)
+            # (uvicorn leaves out the body of an answer to HEAD.)
+            inner = {**scope, "method": "GET"} if scope["method"] == "HEAD" else scope
+            await self._app(inner, limited, marked)
         except ClientDisconnect:
             status = status or CLIENT_CLOSED_REQUEST
         except Exception:  # The one place where any error ends.
             log.exception("unexpected error")
             if status:
                 raise  # The head is sent already: an incomplete answer is what tells the client.
-            await problem(500, "Something went wrong here; the request id finds it.")(scope, receive, send_marked)
+            await problem(500, "Something went wrong here; the request id finds it.")(scope, receive, marked)
         finally:
-            line: dict[str, object] = {
-                "time": timestamp(time.time()),
-                "level": "info",
-                "logger": "access",
-                "message": "request",
-            }
-            line |= {"request_id": identity, "method": scope["method"], "path": scope["path"], "status": status or 500}
-            line["duration_ms"] = round((time.perf_counter() - started) * 1000, 3)
+            line: dict[str, Any] = {"time": timestamp(time.time()), "level": "info", "logger": "access"}
+            line |= {"message": "request", "request_id": identity, "method": scope["method"], "path": scope["path"]}
+            line |= {"status": status or 500, "duration_ms": round((time.perf_counter() - started) * 1000, 3)}
             write_line(line | {key: headers[name][:512].decode("latin-1") for key, name in LOGGED if name in headers})

@@ -10,8 +10,6 @@ in another. Two at once are safe: the second waits for the first. A database tha
 ahead: there is nothing to do. Exit codes: 0 when done, 1 with a reason otherwise.
 """
 
-from __future__ import annotations
-
 import argparse
 import asyncio
 import logging
@@ -34,11 +32,12 @@ from sqlalchemy.ext.asyncio import AsyncConnection, create_async_engine
 from sqlalchemy.pool import NullPool
 
 from app import logs
-from app.database import CONNECTION_ERRORS, CredentialsError, DatabaseSettings
+from app.database import CONNECTION_ERRORS, DatabaseSettings
 from app.settings import Settings, SettingsError, read
 
 log = logging.getLogger("app.migrate")
 
+MIGRATIONS = Path(__file__).with_name("migrations")
 ADVISORY_LOCK = 1_477_019_582  # Any number that nothing else in this database locks, together with the schema.
 CONNECT_SECONDS = 60  # A paused cluster needs about 15 to wake.
 WAIT_FOR_OTHER_SECONDS = 600
@@ -58,7 +57,7 @@ async def connect(settings: DatabaseSettings) -> asyncpg.Connection:
             return await asyncpg.connect(timeout=CONNECT_SECONDS, **settings.connect_arguments("migrations"))
         except CONNECTION_ERRORS as error:
             # Waiting mends neither a wrong name nor a missing right.
-            final = (CredentialsError, asyncpg.InvalidAuthorizationSpecificationError, asyncpg.InvalidCatalogNameError)
+            final = (asyncpg.InvalidAuthorizationSpecificationError, asyncpg.InvalidCatalogNameError)
             if isinstance(error, final) or time.monotonic() > deadline:
                 raise MigrationError(f"no connection to the database: {error}") from error
             log.warning("no connection to the database yet: %s", error)
@@ -82,36 +81,52 @@ async def alone(settings: DatabaseSettings, work: Callable[[Connection], None]) 
 
 async def _take_lock(connection: AsyncConnection, schema: str) -> None:
     """Return when this session has the lock; it ends with the session."""
-    deadline = time.monotonic() + WAIT_FOR_OTHER_SECONDS
     statement = text("SELECT pg_try_advisory_lock(:key, hashtext(:schema))")
-    waiting = False
-    while not (await connection.execute(statement, {"key": ADVISORY_LOCK, "schema": schema})).scalar_one():
-        if time.monotonic() > deadline:
-            raise MigrationError(f"another migration runs since {WAIT_FOR_OTHER_SECONDS} seconds")
-        if not waiting:
+    for attempt in range(2 * WAIT_FOR_OTHER_SECONDS):
+        if (await connection.execute(statement, {"key": ADVISORY_LOCK, "schema": schema})).scalar_one():
+            return
+        if attempt == 0:
             log.info("waiting for another migration to end")
-            waiting = True
         await asyncio.sleep(0.5)
+    raise MigrationError(f"another migration runs since {WAIT_FOR_OTHER_SECONDS} seconds")
 
 
-def state(config: Config) -> tuple[str, bool]:
-    """Return the database's revision ("base" for none), and whether a newer release has made it."""
+def position(config: Config) -> tuple[str, str]:
+    """Return the database's revision ("base" for none), and " (head)", " (ahead of this release)" or nothing."""
     options = {"version_table_schema": config.attributes["schema"]}
-    revision = (
-        MigrationContext.configure(config.attributes["connection"], opts=options).get_current_revision() or "base"
-    )
+    context = MigrationContext.configure(config.attributes["connection"], opts=options)
     scripts = ScriptDirectory.from_config(config)
-    if revision == "base" or revision in {script.revision for script in scripts.walk_revisions()}:
-        return revision, False
+    there, head = context.get_current_revision() or "base", scripts.get_current_head() or "base"
+    if there in {"base", *(script.revision for script in scripts.walk_revisions())}:
+        return there, " (head)" if there == head else ""
     # Revisions begin with their number. One that is unknown and not higher is of another branch.
-    there, here = (re.match(r"\d+", name or "") for name in (revision, scripts.get_current_head()))
-    if there and here and int(there[0]) <= int(here[0]):
-        raise MigrationError(f"the database is at {revision}, which is not among the migrations of this release")
-    return revision, True
+    numbers = [int(number[0]) for number in (re.match(r"\d+", revision) for revision in (there, head)) if number]
+    if len(numbers) == 2 and numbers[0] <= numbers[1]:
+        raise MigrationError(f"the database is at {there}, which is not among the migrations of this release")
+    return there, " (ahead of this release)"
 
 
-def parse(arguments: list[str]) -> Callable[[Config], None]:
-    """Return what the command line asks for."""
+def run(options: argparse.Namespace, config: Config) -> None:
+    """Do what the command line asks for."""
+    match options.command:
+        case "new":
+            number = sum(1 for _ in MIGRATIONS.glob("versions/*.py")) + 1
+            # With words, so that two branches do not make the same revision. Alembic keeps 32 characters.
+            words = re.sub(r"\W+", "_", options.message.lower())
+            revision = f"{number:04}_{words}"[:32].strip("_")
+            command.revision(config, options.message, autogenerate=True, rev_id=revision)
+        case "down":
+            command.downgrade(config, options.revision)
+        case _:
+            there, where = position(config)
+            if options.command != "current" and "ahead" not in where:
+                command.upgrade(config, getattr(options, "revision", "head"))
+                there, where = position(config)
+            log.info("the database is at %s%s", there, where)
+
+
+def main(arguments: list[str]) -> int:
+    """Run the command; return the exit code."""
     parser = argparse.ArgumentParser(prog="python -m app.migrate", description=__doc__)
     commands = parser.add_subparsers(dest="command", metavar="COMMAND")
     commands.add_parser("up").add_argument("revision", nargs="?", default="head")
@@ -119,36 +134,6 @@ def parse(arguments: list[str]) -> Callable[[Config], None]:
     commands.add_parser("current")
     commands.add_parser("new").add_argument("message")
     options = parser.parse_args(arguments)
-
-    def up(config: Config) -> None:
-        revision, ahead = state(config)
-        if ahead:
-            log.info("the database is at %s, ahead of this release: nothing to do", revision)
-        else:
-            command.upgrade(config, getattr(options, "revision", "head"))
-
-    def current(config: Config) -> None:
-        revision, ahead = state(config)
-        head = revision == ScriptDirectory.from_config(config).get_current_head()
-        log.info(
-            "the database is at %s%s", revision, " (head)" if head else " (ahead of this release)" if ahead else ""
-        )
-
-    def new(config: Config) -> None:
-        number = sum(1 for _ in Path(__file__).with_name("migrations").glob("versions/*.py")) + 1
-        # With words, so that two branches do not make the same revision. Alembic keeps 32 characters.
-        words = re.sub(r"\W+", "_", options.message.lower()).strip("_")
-        command.revision(config, options.message, autogenerate=True, rev_id=f"{number:04}_{words}"[:32].rstrip("_"))
-
-    def down(config: Config) -> None:
-        command.downgrade(config, options.revision)
-
-    return {"down": down, "current": current, "new": new}.get(options.command, up)
-
-
-def main(arguments: list[str]) -> int:
-    """Run the command; return the exit code."""
-    run = parse(arguments)
     kinds: list[type[Any]] = [Settings, DatabaseSettings]
     try:
         service, settings = read(*kinds)
@@ -157,14 +142,12 @@ def main(arguments: list[str]) -> int:
         return 1
     logs.configure(service)
     config = Config()
-    # A % in the folder's name is no placeholder.
-    folder = str(Path(__file__).with_name("migrations")).replace("%", "%%")
-    config.set_main_option("script_location", folder)
+    config.set_main_option("script_location", str(MIGRATIONS).replace("%", "%%"))  # It is no placeholder.
     config.set_main_option("file_template", "%%(rev)s")
 
     def work(connection: Connection) -> None:
         config.attributes |= {"connection": connection, "schema": settings.db_schema}
-        run(config)
+        run(options, config)
 
     try:
         asyncio.run(alone(settings, work))
@@ -174,7 +157,6 @@ def main(arguments: list[str]) -> int:
     except (*CONNECTION_ERRORS, DBAPIError):
         log.exception("the migration failed; nothing of the failed migration was applied")
         return 1
-    log.info("done")
     return 0
 
 

@@ -4,8 +4,6 @@ A part is made where it is defined and imported where it is used; a module of `r
 `running` is for a worker or a job what it is for the service.
 """
 
-from __future__ import annotations
-
 import contextlib
 from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import AbstractAsyncContextManager

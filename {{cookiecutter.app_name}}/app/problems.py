@@ -1,7 +1,5 @@
 """What a client is told when a request fails: problem+json (RFC 9457), with no secret and no internal name."""
 
-from __future__ import annotations
-
 from collections.abc import Mapping
 from http import HTTPStatus
 from typing import Any
@@ -34,10 +32,8 @@ def problem(status: int, detail: str, headers: Mapping[str, str] | None = None) 
 
 
 async def _on_http_exception(_request: Request, error: HTTPException) -> Response:
-    detail = error.detail
-    if error.status_code == 404 and detail == "Not Found":  # Starlette's own.
-        detail = "Nothing is here: check the path."
-    return problem(error.status_code, detail, error.headers)
+    own = {"Not Found": "Nothing is here: check the path."}  # Starlette's word, when no route has raised it.
+    return problem(error.status_code, own.get(error.detail, error.detail), error.headers)
 
 
 async def _on_validation_error(request: Request, error: RequestValidationError) -> Response:

@@ -1,7 +1,5 @@
 """The environment: read once at start, every problem told at once."""
 
-from __future__ import annotations
-
 from typing import Annotated, Literal, TypeVar
 
 from pydantic import BeforeValidator, Field, SecretStr, ValidationError
@@ -60,14 +58,12 @@ def _lines(kind: type[FromEnvironment], error: ValidationError) -> list[str]:
     lines = []
     for problem in error.errors(include_url=False):
         message = problem["msg"].removeprefix("Value error, ")
-        if not problem["loc"]:  # Of several variables together; the message names them.
-            lines.append(message)
-            continue
-        name = str(problem["loc"][0])
-        field = kind.model_fields[name.lower()]
-        if problem["type"] == "missing":
-            lines.append(f"{name.upper()} is missing: {field.description}")
-        else:
+        if problem["loc"]:  # Else it is of several variables together; the message names them.
+            name = str(problem["loc"][0])
+            field = kind.model_fields[name.lower()]
             value = "not usable" if field.annotation is SecretStr else repr(problem["input"])
-            lines.append(f"{name.upper()} is {value}: {field.description}; {message}")
+            missing = problem["type"] == "missing"
+            said = f"missing: {field.description}" if missing else f"{value}: {field.description}; {message}"
+            message = f"{name.upper()} is {said}"
+        lines.append(message)
     return lines

@@ -4,8 +4,6 @@ Each module here has a `router`, and `parts` when it needs some. It is part of t
 module and its paths are gone, add one and they are there.
 """
 
-from __future__ import annotations
-
 import importlib
 import pkgutil
 from types import ModuleType

@@ -1,7 +1,5 @@
 """Which features a user has."""
 
-from __future__ import annotations
-
 from typing import Annotated
 
 from fastapi import APIRouter, Query

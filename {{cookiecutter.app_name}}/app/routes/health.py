@@ -1,7 +1,5 @@
 """How the service is."""
 
-from __future__ import annotations
-
 import asyncio
 
 from fastapi import APIRouter, HTTPException, Request
@@ -43,8 +41,8 @@ async def ready(request: Request) -> Readiness:
             return False, str(reason)
 
     answers = await asyncio.gather(*(ask(part) for part in parts))
-    words = {part.name: said for part, (_ok, said) in zip(parts, answers, strict=True)}
-    if not all(ok for ok, _said in answers):
-        said = "; ".join(f"{name}: {words}" for name, words in words.items())
-        raise HTTPException(503, f"Not ready. {said}", {"Retry-After": "5"})
-    return Readiness(components=words)
+    components = {part.name: words for part, (_ok, words) in zip(parts, answers, strict=True)}
+    if not all(ok for ok, _words in answers):
+        reasons = "; ".join(f"{name}: {words}" for name, words in components.items())
+        raise HTTPException(503, f"Not ready. {reasons}", {"Retry-After": "5"})
+    return Readiness(components=components)

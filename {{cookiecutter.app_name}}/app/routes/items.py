@@ -3,8 +3,6 @@
 A field more is an edit here, one in `models`, and a migration: docs/runbooks/migrate.md.
 """
 
-from __future__ import annotations
-
 from datetime import datetime
 from typing import Annotated
 

@@ -26,7 +26,11 @@ def instructions(name: str) -> list[str]:
 @pytest.fixture(scope="module")
 def context(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """What .dockerignore lets through, by its own rules: the last pattern that matches decides."""
-    patterns = [line for line in (ROOT / ".dockerignore").read_text(encoding="utf-8").splitlines() if line and not line.startswith("#")]
+    patterns = [
+        line
+        for line in (ROOT / ".dockerignore").read_text(encoding="utf-8").splitlines()
+        if line and not line.startswith("#")
+    ]
 
     def taken(path: str) -> bool:
         kept = True
