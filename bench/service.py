@@ -13,7 +13,7 @@ Rounds alternate between the applications, so that a busy moment of the machine 
 and again as JSON with --json. Exit status 1 when one of GOALS is missed.
 
 Needs wrk (Debian: `apt-get install wrk`) and two processors. PostgreSQL's own TLS is used where a server built with
-OpenSSL is found (a distribution's), else ops/laptop/postgres.py's front, which slows down all.
+OpenSSL is found (a distribution's), else ops/laptop/postgres's front, which slows down all.
 """
 
 from __future__ import annotations
@@ -155,7 +155,7 @@ def start():
             pass
     server = LocalPostgres()
     server.start()
-    return server, "the TLS of ops/laptop/postgres.py"
+    return server, "the TLS of ops/laptop/postgres"
 
 server, tls = start()
 try:

@@ -69,7 +69,7 @@ def test_a_token_that_is_refused_is_not_used_again(own_environment: dict[str, st
                 return "it has expired"
             return check_token(token, **rules)  # type: ignore[arg-type]
 
-        with mock.patch("ops.laptop.postgres.check_token", refuse_once):
+        with mock.patch("ops.laptop.postgres.front.check_token", refuse_once):
             time.sleep(2)  # Until the connection is closed, because it is idle.
             answer = service.ask("GET", "/items")
         assert refused

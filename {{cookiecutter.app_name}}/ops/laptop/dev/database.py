@@ -27,7 +27,7 @@ def create_roles(server: LocalPostgres) -> None:
         cwd=ROOT,
         env={**inherited(), "DATABASE_URL": server.dsn()},
         capture_output=True,
-        text=True,
+        encoding="utf-8",
         check=False,
     )
     if done.returncode != 0:
