@@ -61,6 +61,10 @@ docs: $(VENV)/.project ## Write docs/inputs.md and docs/names.md again
 diagram: $(VENV)/.project ## Draw docs/system-architecture again, after an edit of the template's ops/diagram
 	$(RUN) -m tools.diagram
 
+.PHONY: diff
+diff: $(VENV)/.test ## Show what the work tree changes in renders, text and page: [BASE=main]
+	@BASE='$(BASE)' $(RUN) -m tools.diff
+
 .PHONY: bench
 bench: $(VENV)/.test ## Measure how long a render takes
 	$(RUN) -m bench.render

@@ -1,0 +1,84 @@
+"""`make diff` says what a change does to renders, and where several differ alike says it once."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from tests.conftest import commit, git
+from tests.options import MAIN
+from tools import template
+
+pytestmark = pytest.mark.slow
+
+
+@pytest.fixture
+def clone(tmp_path: Path) -> Path:
+    """The template's repository as it is now, in a repository of its own."""
+    listed = git(template.ROOT, "ls-files", "-z", "--cached", "--others", "--exclude-standard").split("\0")
+    folder = tmp_path / "clone"
+    for name in filter(None, listed):
+        source = template.ROOT / name
+        if source.is_file():
+            target = folder / name
+            target.parent.mkdir(parents=True, exist_ok=True)
+            target.write_bytes(source.read_bytes())
+            target.chmod(source.stat().st_mode)
+    git(folder, "init", "--quiet", "--initial-branch", "main")
+    commit(folder, "before")
+    return folder
+
+
+def diff(clone: Path, base: str = "main") -> subprocess.CompletedProcess[str]:
+    """Run it as the Makefile does."""
+    return subprocess.run(
+        [sys.executable, "-m", "tools.diff"],
+        cwd=clone,
+        env={**os.environ, "BASE": base, "PYTHONPATH": ""},
+        stdin=subprocess.DEVNULL,
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+
+
+def test_a_change_of_nothing_of_one_choice_and_of_all(clone: Path) -> None:
+    inside = clone / template.RENDERED_ROOT.name
+    (clone / "README.md").write_text("Only the template's own.\n")
+    assert "alters no render" in diff(clone).stdout
+
+    # An uncommitted edit, of a file that one choice leaves out, and one of every render.
+    (inside / "docs/runbooks/migrate.md").write_text("# Migrate <script>\n")
+    (inside / "docs/new.md").write_text("# New\n")
+    result = diff(clone)
+    assert result.returncode == 0, result.stderr
+    without_database = sum(options.get("database") == "none" for options in MAIN)
+    assert f"In all {len(MAIN)} option sets**: 1 files" in result.stdout
+    assert "`docs/new.md` added, 1 lines" in result.stdout
+    assert f"In {len(MAIN) - without_database} of {len(MAIN)}" in result.stdout
+    assert "docs/runbooks/migrate.md" in result.stdout
+    assert result.stdout.count("docs/runbooks/migrate.md") == 1
+    page = (clone / ".diff/index.html").read_text()
+    assert "+# Migrate &lt;script&gt;" in page
+    assert "<script" not in page
+
+
+def test_a_template_that_refuses_an_answer_is_said(clone: Path) -> None:
+    hook = clone / "hooks/pre_gen_project.py"
+    hook.write_text(
+        hook.read_text().replace('"us-gov-east-1 us-gov-west-1', '"us-gov-east-1').replace("us-gov-west-1", "")
+    )
+    result = diff(clone)
+    assert result.returncode == 0, result.stderr
+    assert "- **aws_region=us-gov-west-1**: after refused:" in result.stdout
+
+
+def test_a_base_that_does_not_exist(clone: Path) -> None:
+    result = diff(clone, "nowhere")
+    assert result.returncode != 0
+    assert "nowhere" in result.stderr
+    assert "Traceback" not in result.stderr
