@@ -62,8 +62,13 @@ diagram: $(VENV)/.project ## Draw docs/system-architecture again, after an edit 
 	$(RUN) -m tools.diagram
 
 .PHONY: diff
-diff: $(VENV)/.test ## Show what the work tree changes in renders, text and page: [BASE=main]
-	@BASE='$(BASE)' $(RUN) -m tools.diff
+diff: export BASE := $(value BASE)
+diff: $(VENV)/.test ## Show what the work tree changes in renders, as text and as a page: [BASE=main]
+	@$(RUN) -m tools.diff
+
+.PHONY: diff-comment
+diff-comment: ## Put the summary of make diff on the pull request PULL_REQUEST (the workflow CI does this)
+	@gh pr comment "$$PULL_REQUEST" --edit-last --create-if-none --body-file .diff/summary.md
 
 .PHONY: bench
 bench: $(VENV)/.test ## Measure how long a render takes

@@ -1,7 +1,8 @@
 """What a change does to renders: every main option set before and after it (`make diff BASE=main`).
 
 Before is the commit BASE, after is the work tree. Files that differ alike in several option sets are shown once, with
-the sets they differ in. Both forms go to .diff/: summary.md, a pull request's comment, which is printed; and index.html.
+the sets they differ in. Both forms go to .diff/: summary.md, which is printed and shown on the page of a GitHub run, and
+index.html.
 """
 
 from __future__ import annotations
@@ -99,7 +100,7 @@ def render(root: Path, out: Path, options: Options) -> str:
         compiled = FileSystemBytecodeCache(str(cache))
         utils.StrictEnvironment = functools.partial(utils.StrictEnvironment, bytecode_cache=compiled)
     try:
-        return cookiecutter(str(root), no_input=True, extra_context=known, output_dir=str(out))
+        return str(cookiecutter(str(root), no_input=True, extra_context=known, output_dir=str(out)))
     except CookiecutterException as error:
         return f"refused: {error}"
 
@@ -240,6 +241,9 @@ def main() -> None:
     text = summary(groups, broken, name, len(MAIN))
     (OUTPUT / "summary.md").write_text(text, encoding="utf-8", newline="\n")
     (OUTPUT / "index.html").write_text(page(groups, broken, name, len(MAIN)), encoding="utf-8", newline="\n")
+    if page_of_run := os.environ.get("GITHUB_STEP_SUMMARY"):
+        with Path(page_of_run).open("a", encoding="utf-8") as shown:
+            shown.write(text)
     sys.stdout.write(f"{text}\n{OUTPUT / 'index.html'}\n")
 
 
