@@ -1,8 +1,8 @@
 """What a change does to renders: every main option set before and after it (`make diff BASE=main`).
 
 Before is the commit BASE, after is the work tree. Files that differ alike in several option sets are shown once, with
-the sets they differ in. Both forms go to .diff/: summary.md, which is printed and shown on the page of a GitHub run, and
-index.html.
+the sets they differ in. Both forms go to .diff/: summary.md, which is printed and shown on the page of a GitHub run,
+and index.html.
 """
 
 from __future__ import annotations

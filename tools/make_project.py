@@ -17,7 +17,7 @@ from pathlib import Path
 from typing import Any
 
 from hooks import pre_gen_project as rules
-from tools import template
+from tools import record, template
 
 DEFAULT_OUTPUT = "projects"
 
@@ -86,7 +86,9 @@ def main() -> None:
     logging.getLogger("cookiecutter").addHandler(logging.NullHandler())  # no traceback below the hook's words
     prompt.read_user_variable = ask_until_right(prompt.read_user_variable)
     try:
-        cookiecutter(str(template.ROOT), no_input=not sys.stdin.isatty(), extra_context=given, output_dir=str(output))
+        made = cookiecutter(
+            str(template.ROOT), no_input=not sys.stdin.isatty(), extra_context=given, output_dir=str(output)
+        )
     except FailedHookException:
         sys.exit(1)  # the hook has said why
     except CookiecutterException as error:
@@ -95,6 +97,8 @@ def main() -> None:
         sys.exit(f"\nOUTPUT: {output} — {error.strerror or error}")
     except (KeyboardInterrupt, EOFError):
         sys.exit("\nStopped; nothing was made.")
+    if why := record.write(Path(made)):
+        sys.stderr.write(f"Updates of the template will not find this repository: {why}.\n")
 
 
 if __name__ == "__main__":
