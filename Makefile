@@ -22,6 +22,10 @@ project: export PROJECT_FOLDER := $(value OUTPUT)
 project: $(VENV)/.project ## Make a project: ARGS="app_name=shop aws_region=eu-west-1", OUTPUT=folder (projects)
 	@$(RUN) -m tools.make_project
 
+.PHONY: update
+update: $(VENV)/.project ## Bring a project of an old version, which has no `make template-update` of its own, up to date: PROJECT=folder
+	@cd "$(PROJECT)" && PYTHONPATH='$(CURDIR)/{{cookiecutter.app_name}}' '$(CURDIR)/$(RUN)' -P -m ops.template_update
+
 .PHONY: test
 test: $(VENV)/.test ## Everything: every kind of render, Terraform, the rendered repositories' own tests
 	$(RUN) -m tools.machinery

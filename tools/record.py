@@ -26,7 +26,7 @@ def git(*arguments: str) -> str:
 
 
 def write(project: Path) -> str:
-    """Write .cruft.json into a project that cookiecutter has just made. What prevents it; empty where it was written."""
+    """Write .cruft.json into a project that cookiecutter has just made; what prevents it, empty for nothing."""
     if git("rev-parse", "--show-prefix") or not (commit := git("rev-parse", "--verify", "HEAD")):
         return "the template is no clone of a git repository"
     address = git("config", "remote.origin.url")

@@ -175,7 +175,7 @@ def version_of(folder: Path, commit: str) -> Version:
 
 
 def versions(state: dict[str, Any], to: str | None, work: Path) -> tuple[Version, Version]:
-    """The template as it was and as it is: `to`, else what .cruft.json follows, the newest release, or its main branch.
+    """The template as it was and as it is: `to`, or else its newest release, or else its main branch.
 
     Raises OpsError where it cannot be had.
     """
@@ -189,7 +189,7 @@ def versions(state: dict[str, Any], to: str | None, work: Path) -> tuple[Version
             next_step=f"Can you clone it yourself? If it moved, correct `template` in {RECORD}.",
         ) from error
     tags = git(clone, "tag", "--list", "v*", "--sort=-version:refname").split()
-    wanted = to or state.get("checkout") or (tags[0] if tags else "HEAD")
+    wanted = to or (tags[0] if tags else "HEAD")
     found = []
     for name, reference in (("old", str(state["commit"])), ("new", wanted)):
         try:
@@ -201,7 +201,11 @@ def versions(state: dict[str, Any], to: str | None, work: Path) -> tuple[Version
         except GitError as error:
             raise OpsError(f"The template {address} has no {reference}: {error.said.strip()}") from error
         found.append(version_of(work / name, commit))
-    return found[0], found[1]
+    old, new = found
+    # A repository made from the main branch is newer than the release before it.
+    if not to and run("git", "merge-base", "--is-ancestor", new.commit, old.commit, folder=clone)[0] == 0:
+        return old, old
+    return old, new
 
 
 def literal(value: str, start: str, end: str) -> str:
