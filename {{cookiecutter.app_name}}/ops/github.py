@@ -195,7 +195,9 @@ def plan(project: Project, layer: str) -> tuple[Reviewed, Path]:
 
 def read_plans(project: Project) -> list[Reviewed]:
     """The plans that the jobs before this one left."""
-    found = [Reviewed(**json.loads(path.read_text())) for path in sorted(folder(project).glob("*.json"))]
+    found = [
+        Reviewed(**json.loads(path.read_text(encoding="utf-8"))) for path in sorted(folder(project).glob("*.json"))
+    ]
     order = [(plan["layer"], plan["environment"]) for plan in plans(project, None)]
     return sorted(found, key=lambda plan: order.index((plan.layer, plan.environment)))
 
@@ -268,7 +270,9 @@ def reviewed_plans(project: Project) -> list[Reviewed]:
             "--dir",
             temporary,
         )
-        return [Reviewed(**json.loads(path.read_text())) for path in sorted(Path(temporary).rglob("*.json"))]
+        return [
+            Reviewed(**json.loads(path.read_text(encoding="utf-8"))) for path in sorted(Path(temporary).rglob("*.json"))
+        ]
 
 
 def write_outputs(values: Mapping[str, str]) -> None:
@@ -357,7 +361,7 @@ def github_plan(layer: str, environment: str | None) -> None:
     project = load(environment or None)
     found, path = plan(project, layer)
     target = folder(project) / f"{layer}-{project.environment or 'shared'}.json"
-    target.write_text(json.dumps(asdict(found), indent=2))
+    target.write_text(json.dumps(asdict(found), indent=2), encoding="utf-8")
     path.unlink(missing_ok=True)  # may hold secrets; what was reviewed is the fingerprint
     say(found.text or found.summary)
     if found.error:
