@@ -14,19 +14,11 @@ from pathlib import Path
 from typing import Any
 
 from ops.rehearsal.deployed import Platform
-from ops.rehearsal.policies import (
-    Request,
-    as_list,
-    decide,
-    everything_on_everything,
-    log_key,
-    log_refusal,
-    publish_refusal,
-    statements,
-)
+from ops.rehearsal.iam.policy import as_list, everything_on_everything, statements
+from ops.rehearsal.iam.questions import Request, log_key, log_refusal, publish_refusal, says
+from ops.rehearsal.iam.roles import Role
 from ops.rehearsal.reachability import Place, Verdict
 from ops.rehearsal.receiver import Mailbox
-from ops.rehearsal.roles import Role
 
 DELIVERY_SECONDS = 10
 
@@ -112,7 +104,7 @@ def _bucket_policy(platform: Platform, bucket: str) -> str | None:
 
 def _tls_only(policy: str | None, arn: str) -> bool:
     asked = Request("arn:aws:iam::0:user/x", "s3:GetObject", f"{arn}/x", {"aws:SecureTransport": "false"})
-    return policy is not None and decide(policy, asked) == "denied"
+    return policy is not None and says(policy, asked) == "denied"
 
 
 def _public_access_blocked(platform: Platform, bucket: str) -> bool:
@@ -807,7 +799,7 @@ def _for_strangers(policy: str) -> set[str]:
         for statement in statements(policy)
         for action in as_list(statement.get("Action", []))
         for resource in as_list(statement.get("Resource", []))
-        if decide(policy, Request(stranger, action, resource, context)) == "allowed"
+        if says(policy, Request(stranger, action, resource, context)) == "allowed"
     }
 
 
@@ -971,7 +963,7 @@ def _bounded(result: Result, role: Role) -> None:
             if statement["Effect"] == "Allow"
             for action in as_list(statement.get("Action", []))
             for resource in as_list(statement.get("Resource", []))
-            if decide(boundary, role.request(action, resource)) != "allowed"
+            if says(boundary, role.request(action, resource)) != "allowed"
         }
     )
     result.claim(f"the boundary lets {role.name} do what its policies say", not lacking, "; ".join(lacking))
