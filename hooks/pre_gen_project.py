@@ -320,9 +320,6 @@ def problems(answers: dict[str, object]) -> list[str]:
     app_name = answers.get("app_name")
     if found["app_name"] and answers.get("github_repository") == f"my-org/{app_name}":
         found["github_repository"] = None  # the default made from the name: one mistake, one line
-    directory = answers.get("__directory", app_name)
-    if not found["app_name"] and directory != app_name:
-        found["__directory"] = f"__directory: {directory!r} — computed from app_name — for example {app_name}"
     return [line for line in found.values() if line]
 
 

@@ -218,12 +218,6 @@ def test_answers_that_are_no_text_are_refused_in_words(field: str, answer: objec
     assert "text, in quotes" in line if answer is not None else "missing" in line
 
 
-def test_a_folder_that_is_not_the_name_is_refused() -> None:
-    assert rules.problems(RIGHT | {"__directory": "my-app"}) == []
-    (line,) = rules.problems(RIGHT | {"__directory": "../x"})
-    assert "__directory" in line
-
-
 @given(st.dictionaries(st.sampled_from(list(RIGHT)), st.text() | st.text(string.printable, max_size=300)))
 def test_any_text_is_accepted_or_refused_in_printable_lines(answers: dict[str, object]) -> None:
     for line in rules.problems(RIGHT | answers):

@@ -390,7 +390,7 @@ def spoken(root: Path) -> str:
     folders = ("app", "infra", "ops", "role_manager")
     files = [path for name in folders for path in (root / name).rglob("*") if path.suffix in (".py", ".tf")]
     code = "\n".join(path.read_text(encoding="utf-8") for path in files)
-    return re.sub(r'"\s*\n\s*(?:\+ )?f?"', "", code)
+    return re.sub(r'"\s*(?:\+ )?f?"', "", code)
 
 
 @main_option_sets

@@ -83,9 +83,9 @@ def test_nothing_is_left_unrendered(bake: Bake, template_files: dict[str, Path],
     """Strict where Jinja ran; elsewhere only what can be nothing but a forgotten answer."""
     answers = "|".join(map(re.escape, template.context()))
     forgotten = re.compile(
-        rf"\bcookiecutter\s*[.\[]\s*['\"]?(?:{answers})\b|^\s*#~ (?:if|endif|else|elif|for|set)\b", re.MULTILINE
+        rf"\bcookiecutter\s*[.\[]\s*['\"]?(?:{answers})\b|^\s*\{{% (?:if|endif|else|elif|for|set)\b", re.MULTILINE
     )
-    jinja = re.compile(r"\{\{~|~\}\}|\{%~|~%\}|\{#~|~#\}|^\s*#~", re.MULTILINE)
+    jinja = re.compile(r"\{\{|\}\}|\{%|%\}|\{#|#\}")
     project = bake(**options)
     found = []
     for name, path in project.files.items():
@@ -160,12 +160,12 @@ def test_the_license_is_the_chosen_one(bake: Bake, license_: str) -> None:
     "description",
     [
         "It's \"quoted\" and 'quoted', \\ and \\n, and ends with a backslash \\",
-        "{{~ cookiecutter.app_name ~}} {{ x }} {%~ raw ~%} {#~ ~#} #~ if ${var.x} %{ for } $(touch x) `touch x`",
+        "{{ cookiecutter.app_name }} {{ x }} {% raw %} {# #} ${var.x} %{ for } $(touch x) `touch x`",
         "Ünïcödé 😀 👩‍🔬 中文 — </script><!-- ]]> & | > # : - @ * ? ! %",
         "- key: value",
         "'",
         "''",
-        "#~ raw",
+        "{% raw %}",
         "null",
         " 1 ",
         "x" * 200,

@@ -160,7 +160,9 @@ def _refuse_handshakes(listener: socket.socket) -> None:
     )
     code = ctypes.create_string_buffer(b"".join(struct.pack("HBBI", *i) for i in instructions))
     program = struct.pack("HP", len(instructions), ctypes.addressof(code))
-    listener.setsockopt(socket.SOL_SOCKET, so_attach_filter, program)
+    # Newer kernels want CAP_NET_ADMIN for it.
+    with contextlib.suppress(PermissionError):
+        listener.setsockopt(socket.SOL_SOCKET, so_attach_filter, program)
 
 
 def serve(app: Any, host: str, port: int, stop_seconds: float) -> None:

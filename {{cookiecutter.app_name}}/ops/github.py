@@ -332,6 +332,7 @@ def github_settings(environment: str | None, role: str, base: str) -> None:
             if role
             else "",
             "environments": json.dumps(project.environments),
+            "database": str(project.settings["database"]),
             "plans": json.dumps(plans(project, files)),
             "parts": json.dumps(parts(project.root, files)),
             "runner": "ubuntu-24.04-arm" if arm else "ubuntu-24.04",

@@ -21,7 +21,7 @@ from ops.errors import AccountError, OpsError, WrongUse
 from ops.output import Step
 from ops.project import Project
 
-CONTEXT = "app"  # all that `docker build` sees
+DOCKERFILE = "app/Dockerfile"
 _PLATFORMS = {"arm64": "linux/arm64", "x86_64": "linux/amd64"}
 _NOT_BUILT = {"__pycache__", ".pytest_cache", ".mypy_cache", ".ruff_cache", ".hypothesis"}
 
@@ -58,22 +58,30 @@ def current_tag(root: Path) -> tuple[str, str]:
     """
     commit = _git(root, "rev-parse", "--verify", "HEAD")
     if commit:
-        if _git(root, "status", "--porcelain", "--", CONTEXT) == "":
+        if _git(root, "status", "--porcelain", "--", *_built_from(root)) == "":
             return commit, f"commit {commit[:12]}"
-        reason = f"{CONTEXT}/ has changes that are not committed"
+        reason = "what the image is built from has changes that are not committed"
     else:
         reason = "this is not a git repository with a commit yet"
-    tag = f"content-{_content_hash(root / CONTEXT)}"
+    tag = f"content-{_content_hash(root)}"
     return tag, f"{tag}, because {reason}"
 
 
-def _content_hash(folder: Path) -> str:
+def _built_from(root: Path) -> list[str]:
+    """Paths that decide what the image is: what .dockerignore lets in, and the two files that say how."""
+    ignore = root / ".dockerignore"
+    lines = ignore.read_text(encoding="utf-8").splitlines() if ignore.exists() else ["!app"]
+    return [ignore.name, DOCKERFILE, *(line[1:].strip() for line in lines if line.startswith("!"))]
+
+
+def _content_hash(root: Path) -> str:
     digest = hashlib.sha256()
-    for path in sorted(folder.rglob("*")):
+    found = {path for name in _built_from(root) for path in (root / name, *(root / name).rglob("*"))}
+    for path in sorted(found):
         if path.is_file() and not _NOT_BUILT.intersection(path.parts):
             mode = b"x" if path.stat().st_mode & 0o100 else b"-"
             content = hashlib.sha256(path.read_bytes()).digest()
-            digest.update(path.relative_to(folder).as_posix().encode() + b"\0" + mode + content)
+            digest.update(path.relative_to(root).as_posix().encode() + b"\0" + mode + content)
     return digest.hexdigest()[:16]
 
 
@@ -170,12 +178,12 @@ def build_and_push(aws: Aws, project: Project, tag: str, step: Step) -> Image:
     uri = repository["repositories"][0]["repositoryUri"]
     platform = _PLATFORMS[str(project.settings["cpu_architecture"])]
     step.say(f"building for {platform}")
+    root = project.root
     _docker(
         docker,
-        ["build", "--platform", platform, "--tag", f"{uri}:{tag}", str(project.root / CONTEXT)],
+        ["build", "--platform", platform, "--file", str(root / DOCKERFILE), "--tag", f"{uri}:{tag}", str(root)],
         step,
-        "Correct the cause above. An image for another processor needs QEMU: docker run --privileged --rm"
-        " tonistiigi/binfmt --install all",
+        "Correct the cause above, and repeat the command.",
     )
     authorization = aws.client("ecr").get_authorization_token()["authorizationData"][0]
     user, _, password = base64.b64decode(authorization["authorizationToken"]).decode().partition(":")
@@ -208,6 +216,11 @@ def _docker(docker: str, arguments: list[str], step: Step, next_step: str, secre
     )
     if process.returncode != 0:
         tail = "\n".join(process.stdout.strip().splitlines()[-30:])
+        if "exec format error" in tail:
+            next_step = (
+                "This machine has another processor, and needs QEMU:"
+                " docker run --privileged --rm tonistiigi/binfmt --install all"
+            )
         if "daemon" in tail and ("connect" in tail or "running" in tail):
             next_step = "Start Docker, or give an image that a workflow built: IMAGE=sha256:… or IMAGE=<commit>."
         raise OpsError(f"docker {arguments[0]} failed:\n{tail}", next_step=next_step)

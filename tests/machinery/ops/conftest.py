@@ -193,7 +193,9 @@ def project(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Settings:
         (root / "infra" / name).mkdir()
         (root / "infra" / name / "main.tf").write_text(text)
     (root / "app").mkdir()
-    (root / "app/Dockerfile").write_text("FROM scratch\n")
+    (root / "app/Dockerfile").write_text("FROM scratch\nCOPY app/requirements*.txt /\nCOPY . /service\n")
+    (root / "app/requirements.txt").write_text("")
+    (root / ".dockerignore").write_text((ROOT / ".dockerignore").read_text())
     (root / "role_manager/dist").mkdir(parents=True)
     (root / "role_manager/dist/role_manager.zip").write_bytes(b"zip")
     monkeypatch.chdir(root)
@@ -293,7 +295,10 @@ def push(client: Callable[[str], Any]) -> Callable[[str, str], None]:
 
 @pytest.fixture
 def docker(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """A `docker` on the PATH that pushes into the simulated build repository; the file of its calls."""
+    """A `docker` on the PATH that pushes into the simulated build repository; the file of its calls.
+
+    Its build refuses what docker refuses: no Dockerfile where it is said to be, a COPY that finds nothing in the context.
+    """
     folder = tmp_path / "bin"
     folder.mkdir()
     calls = tmp_path / "docker-calls"
@@ -304,6 +309,16 @@ def docker(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 import sys, boto3
 with open({str(calls)!r}, "a") as file:
     file.write(" ".join(sys.argv[1:]) + "\\n")
+if sys.argv[1] == "build":
+    import pathlib, re
+    options = dict(zip(sys.argv[2:-1:2], sys.argv[3:-1:2]))
+    context = pathlib.Path(sys.argv[-1])
+    dockerfile = pathlib.Path(options.get("--file", context / "Dockerfile"))
+    if not dockerfile.is_file():
+        sys.exit("ERROR: failed to read dockerfile: open Dockerfile: no such file or directory")
+    for source in re.findall(r"(?m)^COPY (?!--from)(\\S+) ", dockerfile.read_text()):
+        if source != "." and not list(context.glob(source)):
+            sys.exit('ERROR: failed to calculate checksum of ref: /' + source + ': not found')
 if sys.argv[1] == "login":
     assert sys.stdin.read().strip()
 if sys.argv[1] == "push":

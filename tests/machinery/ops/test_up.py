@@ -38,7 +38,7 @@ def test_up_from_nothing_to_a_url(
 def test_up_tags_the_image_of_a_commit_by_its_sha(account_ready: Settings, ops: Ops, docker: Path) -> None:
     root = account_ready.path.parent
     git = "git -c user.name=n -c user.email=e@example.com"
-    made = bash(f"git init -q . && git add app && {git} commit -qm first && git rev-parse HEAD", root)
+    made = bash(f"git init -q . && git add app .dockerignore && {git} commit -qm first && git rev-parse HEAD", root)
     commit = made.stdout.strip()
     assert ops("up", "--env", "dev").code == 0
     assert f":{commit} " in docker.read_text()
@@ -46,6 +46,28 @@ def test_up_tags_the_image_of_a_commit_by_its_sha(account_ready: Settings, ops: 
     changed = ops("up", "--env", "dev", "--yes")
     assert changed.code == 0, changed.text
     assert "not committed" in changed.out
+
+
+@pytest.mark.parametrize("name", ["app/Dockerfile", "app/main.py", ".dockerignore", "role_manager/rds-ca-bundle.pem"])
+def test_whatever_the_image_is_made_of_changes_its_tag(project: Settings, name: str) -> None:
+    from ops.images import current_tag
+
+    root = project.path.parent
+    before = current_tag(root)[0]
+    path = root / name
+    path.parent.mkdir(exist_ok=True)
+    path.write_text((path.read_text() if path.exists() else "") + "\n# another\n")
+    assert current_tag(root)[0] != before
+
+
+def test_an_image_that_does_not_build_stops_up_with_the_words_of_docker(
+    account_ready: Settings, ops: Ops, docker: Path
+) -> None:
+    (account_ready.path.parent / "app/Dockerfile").write_text("FROM scratch\nCOPY nothing*.txt /\n")
+    result = ops("up", "--env", "dev")
+    assert result.code == 1
+    assert "nothing*.txt" in result.err
+    assert [call.split()[0] for call in docker.read_text().splitlines()] == ["build"]
 
 
 def test_up_goes_on_after_a_failure(account_ready: Settings, ops: Ops, docker: Path) -> None:

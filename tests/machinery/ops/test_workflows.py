@@ -80,6 +80,26 @@ def test_every_run_is_one_make_target() -> None:
         assert all(re.fullmatch(r"[A-Z]+=[a-z]+", word) for word in words[2:]), (place, run)
 
 
+def test_only_a_job_with_the_history_compares_with_another_commit() -> None:
+    """GitHub's checkout has one commit; `git diff BASE...HEAD` fails in it."""
+    comparing = []
+    for name, workflow in WORKFLOWS.items():
+        for job, body in workflow["jobs"].items():
+            uses = body.get("steps", [])
+            depth = [step.get("with", {}).get("fetch-depth") for step in uses if "checkout" in step.get("uses", "")]
+            if any(step.get("with", {}).get("base") for step in uses):
+                comparing.append((name, job))
+                assert depth == [0], (name, job)
+    assert comparing
+    assert "github.event" not in str(ACTION), "which commit it compares with is said by the job"
+
+
+def test_roles_are_checked_where_there_is_a_database() -> None:
+    for place, step in steps():
+        if "make roles" in step.get("run", ""):
+            assert "database != 'none'" in step.get("if", ""), place
+
+
 @pytest.mark.parametrize("name", NAMES)
 def test_permissions_are_empty_at_the_top_and_stated_for_each_job(name: str) -> None:
     assert WORKFLOWS[name]["permissions"] == {}

@@ -39,7 +39,7 @@ locals {
       {
         Sid      = "OwnParameters"
         Effect   = "Allow"
-        Action   = ["ssm:GetParameter", "ssm:GetParameters", "ssm:GetParametersByPath", "ssm:ListTagsForResource"]
+        Action   = ["ssm:GetParameter", "ssm:GetParameterHistory", "ssm:GetParameters", "ssm:GetParametersByPath", "ssm:ListTagsForResource"]
         Resource = "${local.arn.ssm}:parameter/${local.app}/*"
       },
       {

@@ -18,7 +18,7 @@ import sys
 import tempfile
 from pathlib import Path
 
-from infra.check import NoTerraformError, terraform_environment
+from ops.checks import NoTerraformError, terraform_environment
 
 PREFIX = "rehearsal-"
 NEEDED_BYTES = 1_000_000_000

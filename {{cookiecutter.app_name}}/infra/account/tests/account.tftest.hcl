@@ -104,6 +104,17 @@ run "policies_are_narrow" {
     ]))
     error_message = "no way out of the boundary"
   }
+  assert {
+    condition = alltrue([
+      for action in ["ecr:DescribeRepositories", "ecr:DescribeImages"] :
+      contains(flatten(jsondecode(aws_iam_role_policy.build.policy).Statement[*].Action), action)
+    ])
+    error_message = "the build role finds the repository and what is in it: ops/images.py"
+  }
+  assert {
+    condition     = contains(flatten(jsondecode(aws_iam_policy.read.policy).Statement[*].Action), "ssm:GetParameterHistory")
+    error_message = "the record of deployments is the history of a parameter: ops/releases.py"
+  }
   # https://docs.aws.amazon.com/IAM/latest/UserGuide/reference_iam-quotas.html
   assert {
     condition     = alltrue([for policy in concat(values(aws_iam_policy.apply), [aws_iam_policy.read, aws_iam_policy.boundary]) : length(policy.policy) <= 6144])
