@@ -21,7 +21,7 @@ from typing import Any
 
 import click
 
-from ops import images, layers
+from ops import images, layers, processes
 from ops.aws import Aws, connect
 from ops.errors import OpsError, WrongUse
 from ops.output import Step, say, warn
@@ -79,15 +79,13 @@ def gh(*arguments: str, given: str | None = None) -> str:
             "gh, GitHub's command-line program, is not installed.",
             next_step="https://cli.github.com",
         )
-    process = subprocess.run(  # noqa: S603 - our own arguments, no shell
-        [program, *arguments], input=given, capture_output=True, text=True, check=False
-    )
-    if process.returncode != 0:
+    process = processes.run([program, *arguments], given=given)
+    if not process.ok:
         raise OpsError(
-            f"gh {' '.join(arguments[:2])}: {process.stderr.strip()}",
+            f"gh {' '.join(arguments[:2])}: {process.err.strip()}",
             next_step="gh auth status tells who you are.",
         )
-    return process.stdout
+    return process.out
 
 
 def api(path: str, *, method: str = "GET", body: Mapping[str, Any] | None = None) -> Any:
@@ -102,19 +100,13 @@ def api(path: str, *, method: str = "GET", body: Mapping[str, Any] | None = None
 
 def changed_files(root: Path, base: str) -> list[str]:
     """Paths that differ from the commit where this branch left `base`."""
-    process = subprocess.run(  # noqa: S603 - our own arguments, no shell
-        ["git", "diff", "--name-only", "-z", f"{base}...HEAD", "--"],  # noqa: S607
-        cwd=root,
-        capture_output=True,
-        text=True,
-        check=False,
-    )
-    if process.returncode != 0:
+    process = processes.run(["git", "diff", "--name-only", "-z", f"{base}...HEAD", "--"], folder=root)
+    if not process.ok:
         raise OpsError(
-            f"git diff with {base}: {process.stderr.strip()}",
+            f"git diff with {base}: {process.err.strip()}",
             next_step="The checkout needs its history.",
         )
-    return [path for path in process.stdout.split("\0") if path]
+    return [path for path in process.out.split("\0") if path]
 
 
 def parts(root: Path, files: Iterable[str] | None) -> list[str]:

@@ -7,7 +7,6 @@ import hashlib
 import os
 import re
 import shutil
-import subprocess
 from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import datetime
@@ -16,6 +15,7 @@ from typing import Any
 
 from botocore.exceptions import ClientError
 
+from ops import processes
 from ops.aws import Aws, code, explain
 from ops.errors import AccountError, OpsError, WrongUse
 from ops.output import Step
@@ -40,15 +40,8 @@ class Image:
 
 def _git(root: Path, *arguments: str) -> str | None:
     """Output of git, or None where it fails or is not installed."""
-    if shutil.which("git") is None:
-        return None
-    process = subprocess.run(  # noqa: S603 - our own arguments, no shell
-        ["git", "-C", str(root), *arguments],  # noqa: S607
-        capture_output=True,
-        text=True,
-        check=False,
-    )
-    return process.stdout.strip() if process.returncode == 0 else None
+    process = processes.run(["git", "-C", root, *arguments])
+    return process.out.strip() if process.ok else None
 
 
 def current_tag(root: Path) -> tuple[str, str]:
@@ -205,17 +198,9 @@ def build_and_push(aws: Aws, project: Project, tag: str, step: Step) -> Image:
 def _docker(docker: str, arguments: list[str], step: Step, next_step: str, secret: str | None = None) -> None:
     # Without provenance the tag is the image itself and not an index, so that its digest is what tasks run.
     environment = os.environ | {"BUILDX_NO_DEFAULT_ATTESTATIONS": "1"}
-    process = subprocess.run(  # noqa: S603 - our own arguments, no shell
-        [docker, *arguments],
-        input=secret,
-        env=environment,
-        stdout=subprocess.PIPE,
-        stderr=subprocess.STDOUT,
-        text=True,
-        check=False,
-    )
-    if process.returncode != 0:
-        tail = "\n".join(process.stdout.strip().splitlines()[-30:])
+    process = processes.run([docker, *arguments], environment=environment, given=secret)
+    if not process.ok:
+        tail = process.tail(30)
         if "exec format error" in tail:
             next_step = (
                 "This machine has another processor, and needs QEMU:"

@@ -1,0 +1,31 @@
+"""Waiting until something is so: the one loop for it."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+from typing import TypeVar
+
+T = TypeVar("T")
+
+
+def until(look: Callable[[], T | None], seconds: float, *, every: float) -> T | None:
+    """Look at least once, then again and again, until there is something true.
+
+    Args:
+        look: gives what is waited for, or something false; what it raises ends the waiting.
+        seconds: for how long.
+        every: pause between two looks, in seconds.
+
+    Returns:
+        What `look` found, or None when the time is over.
+
+    """
+    deadline = time.monotonic() + seconds
+    while True:
+        found = look()
+        if found:
+            return found
+        if time.monotonic() >= deadline:
+            return None
+        time.sleep(every)
