@@ -25,6 +25,9 @@ from pathlib import Path
 from typing import Any, NoReturn
 
 Inputs = dict[str, str]
+NO_CREDENTIALS = (
+    "Credentials could not be loaded, please check your action inputs: Could not load credentials from any providers"
+)
 ACTIONS: dict[str, tuple[Callable[[Inputs], dict[str, Any] | None], set[str]]] = {}
 
 
@@ -40,13 +43,13 @@ def action(name: str, honours: str = "", ignores: str = "") -> Callable[[Any], A
 
 def fail(message: str) -> NoReturn:
     """End the step with an error, as a toolkit's `setFailed` does."""
-    print(f"::error::{message}")  # noqa: T201
+    print(f"::error::{message}")
     sys.exit(1)
 
 
 def say(message: str) -> None:
     """A line of the job's log."""
-    print(message, flush=True)  # noqa: T201
+    print(message, flush=True)
 
 
 def true(value: str) -> bool:
@@ -161,7 +164,18 @@ def checkout(inputs: Inputs) -> dict[str, Any]:
         git("fetch", "--quiet", "--no-tags", origin, wanted, cwd=folder)
     else:
         tags = [] if true(inputs["fetch-tags"]) else ["--no-tags"]
-        git("-c", "protocol.version=2", "fetch", "--quiet", *tags, "--prune", f"--depth={depth}", origin, wanted, cwd=folder)
+        git(
+            "-c",
+            "protocol.version=2",
+            "fetch",
+            "--quiet",
+            *tags,
+            "--prune",
+            f"--depth={depth}",
+            origin,
+            wanted,
+            cwd=folder,
+        )
     if ref.startswith("refs/heads/"):
         git("checkout", "--quiet", "--force", "-B", short, target, cwd=folder)
     else:
@@ -196,8 +210,11 @@ def setup_python(inputs: Inputs) -> dict[str, Any]:
     if inputs["cache"] not in ("", "pip"):
         fail(f"Caching for '{inputs['cache']}' is not supported")
     patterns = inputs["cache-dependency-path"].split() or ["requirements.txt", "pyproject.toml"]
-    if inputs["cache"] and not any(glob(pattern, recursive=True) for pattern in patterns):
-        fail(f"No file in {Path.cwd()} matched to [{' or '.join(patterns)}], make sure you have checked out the target repository")
+    if inputs["cache"] and not any(any(Path().glob(pattern)) for pattern in patterns):
+        fail(
+            f"No file in {Path.cwd()} matched to [{' or '.join(patterns)}],"
+            " make sure you have checked out the target repository"
+        )
     base = Path(sys.base_prefix) / "bin"
     append("GITHUB_PATH", str(base))
     append("GITHUB_ENV", f"pythonLocation={sys.base_prefix}")
@@ -208,7 +225,8 @@ def setup_python(inputs: Inputs) -> dict[str, Any]:
 @action(
     "astral-sh/setup-uv",
     honours="version version-file enable-cache cache-dependency-glob cache-suffix working-directory python-version",
-    ignores="checksum github-token restore-cache save-cache prune-cache add-problem-matchers ignore-nothing-to-cache cache-local-path",
+    ignores="checksum github-token restore-cache save-cache prune-cache add-problem-matchers ignore-nothing-to-cache"
+    " cache-local-path",
 )
 def setup_uv(_inputs: Inputs) -> dict[str, Any]:
     """Take the uv that the tests have."""
@@ -235,8 +253,8 @@ def setup_terraform(inputs: Inputs) -> None:
 
 @action(
     "aws-actions/configure-aws-credentials",
-    honours="aws-region role-to-assume audience allowed-account-ids role-duration-seconds role-session-name mask-aws-account-id"
-    " unset-current-credentials",
+    honours="aws-region role-to-assume audience allowed-account-ids role-duration-seconds role-session-name"
+    " mask-aws-account-id unset-current-credentials",
     ignores="disable-retry retry-max-attempts action-timeout-s role-skip-session-tagging",
 )
 def configure_aws_credentials(inputs: Inputs) -> dict[str, Any]:
@@ -245,11 +263,12 @@ def configure_aws_credentials(inputs: Inputs) -> dict[str, Any]:
     if not re.fullmatch(r"[a-z]{2}(-[a-z]+)+-\d", region):
         fail(f"Region is not valid: {region}")
     if not role:
-        fail("Credentials could not be loaded, please check your action inputs: Could not load credentials from any providers")
+        fail(NO_CREDENTIALS)
     url = os.environ.get("ACTIONS_ID_TOKEN_REQUEST_URL")
     if not url:
-        say("It looks like you might be trying to authenticate with OIDC. Did you mean to set the `id-token` permission?")
-        fail("Credentials could not be loaded, please check your action inputs: Could not load credentials from any providers")
+        say("It looks like you might be trying to authenticate with OIDC.")
+        say("Did you mean to set the `id-token` permission?")
+        fail(NO_CREDENTIALS)
     audience = urllib.parse.quote(inputs["audience"], safe="")
     token = call("GET", f"{url}&audience={audience}", os.environ["ACTIONS_ID_TOKEN_REQUEST_TOKEN"])["value"]
     form = {
@@ -271,7 +290,9 @@ def configure_aws_credentials(inputs: Inputs) -> dict[str, Any]:
     except urllib.error.HTTPError as error:
         found = re.search(r"<Message>(.*?)</Message>", error.read().decode(), re.DOTALL)
         fail(f"Could not assume role with OIDC: {found[1] if found else error}")
-    found_in = {name: re.search(rf"<{name}>(.*?)</{name}>", text) for name in ("AccessKeyId", "SecretAccessKey", "SessionToken")}
+    found_in = {
+        name: re.search(rf"<{name}>(.*?)</{name}>", text) for name in ("AccessKeyId", "SecretAccessKey", "SessionToken")
+    }
     values = {name: match[1] if match else "" for name, match in found_in.items()}
     account = role.split(":")[4]
     allowed = inputs["allowed-account-ids"].replace(" ", "")
@@ -374,7 +395,10 @@ def trivy(inputs: Inputs) -> None:
         wanted = [item for item in wanted if item["fixed"]]
     if inputs["output"]:
         results = [{"ruleId": item["id"], "message": {"text": item["id"]}} for item in wanted]
-        document: dict[str, Any] = {"version": "2.1.0", "runs": [{"tool": {"driver": {"name": "Trivy"}}, "results": results}]}
+        document: dict[str, Any] = {
+            "version": "2.1.0",
+            "runs": [{"tool": {"driver": {"name": "Trivy"}}, "results": results}],
+        }
         Path(inputs["output"]).write_text(json.dumps(document), encoding="utf-8")
     for item in wanted:
         say(f"{item['id']} {item['severity']}")
@@ -384,7 +408,8 @@ def trivy(inputs: Inputs) -> None:
 
 @action(
     "actions/attest",
-    honours="subject-name subject-digest sbom-path github-token push-to-registry predicate-type predicate predicate-path",
+    honours="subject-name subject-digest sbom-path github-token push-to-registry predicate-type predicate"
+    " predicate-path",
     ignores="show-summary create-storage-record subject-version",
 )
 def attest(inputs: Inputs) -> dict[str, Any]:
@@ -416,7 +441,11 @@ def attest(inputs: Inputs) -> dict[str, Any]:
 # ---------------------------------------------------------------------- artifacts and caches
 
 
-@action("actions/upload-artifact", honours="name path if-no-files-found retention-days overwrite include-hidden-files", ignores="compression-level")
+@action(
+    "actions/upload-artifact",
+    honours="name path if-no-files-found retention-days overwrite include-hidden-files",
+    ignores="compression-level",
+)
 def upload_artifact(inputs: Inputs) -> dict[str, Any]:
     """Keep files for later jobs. Names are taken once in a run, hidden files stay out unless they are asked for."""
     name = inputs["name"]
@@ -428,13 +457,18 @@ def upload_artifact(inputs: Inputs) -> dict[str, Any]:
     found: dict[Path, None] = {}
     roots = []
     for line in filter(None, map(str.strip, inputs["path"].splitlines())):
-        paths = [Path(item).absolute() for item in glob(os.path.expanduser(line.removeprefix("!")), recursive=True, include_hidden=True)]
+        paths = [
+            Path(item).absolute()
+            for item in glob(str(Path(line.removeprefix("!")).expanduser()), recursive=True, include_hidden=True)  # noqa: PTH207
+        ]
         files = [file for path in paths for file in ([path] if path.is_file() else path.rglob("*")) if file.is_file()]
         if line.startswith("!"):
             found = {file: None for file in found if file not in files}
             continue
         roots += [path if path.is_dir() else path.parent for path in paths]
-        found |= {file: None for file in files if hidden or not any(part.startswith(".") for part in relative(file).parts)}
+        found |= {
+            file: None for file in files if hidden or not any(part.startswith(".") for part in relative(file).parts)
+        }
     if not found:
         text = f"No files were found with the provided path: {inputs['path']}. No artifacts will be uploaded."
         if inputs["if-no-files-found"] == "error":
@@ -450,7 +484,9 @@ def upload_artifact(inputs: Inputs) -> dict[str, Any]:
     try:
         made = service("POST", "artifacts", body)
     except Answered as error:
-        fail(f"Failed to CreateArtifact: Received non-retryable error: Failed request: ({error.status}) {error.message}")
+        fail(
+            f"Failed to CreateArtifact: Received non-retryable error: Failed request: ({error.status}) {error.message}"
+        )
     say(f"Artifact {name} has been successfully uploaded: {len(found)} files")
     return {"artifact-id": made["id"], "artifact-digest": hashlib.sha256(json.dumps(content).encode()).hexdigest()}
 
@@ -461,23 +497,31 @@ def relative(file: Path) -> Path:
     return file.relative_to(workspace) if file.is_relative_to(workspace) else Path(file.name)
 
 
-@action("actions/download-artifact", honours="name path pattern merge-multiple github-token repository run-id artifact-ids", ignores="digest-mismatch")
+@action(
+    "actions/download-artifact",
+    honours="name path pattern merge-multiple github-token repository run-id artifact-ids",
+    ignores="digest-mismatch",
+)
 def download_artifact(inputs: Inputs) -> dict[str, Any]:
     """Get files of this run's artifacts; those of another run need a token with `actions: read`."""
     run = inputs["run-id"]
     if inputs["artifact-ids"]:
         fail("the stand-in downloads by name or pattern")
     if inputs["github-token"]:
-        listed = api("GET", f"repos/{inputs['repository']}/actions/runs/{run}/artifacts", inputs["github-token"])["artifacts"]
+        listed = api("GET", f"repos/{inputs['repository']}/actions/runs/{run}/artifacts", inputs["github-token"])[
+            "artifacts"
+        ]
     elif run != os.environ["GITHUB_RUN_ID"]:
         fail("github-token is needed for artifacts of another run")
     else:
         listed = service("GET", "artifacts")
     name, pattern, merge = inputs["name"], inputs["pattern"], true(inputs["merge-multiple"])
-    chosen = [item for item in listed if (item["name"] == name if name else fnmatch.fnmatchcase(item["name"], pattern or "*"))]
+    chosen = [
+        item for item in listed if (item["name"] == name if name else fnmatch.fnmatchcase(item["name"], pattern or "*"))
+    ]
     if name and not chosen:
         fail("Unable to download artifact(s): Artifact not found for name: " + name)
-    target = Path(os.path.expanduser(inputs["path"] or os.environ["GITHUB_WORKSPACE"])).absolute()
+    target = Path(inputs["path"] or os.environ["GITHUB_WORKSPACE"]).expanduser().absolute()
     for item in chosen:
         folder = target if name or merge else target / item["name"]
         for path, content in service("GET", f"artifacts/{item['id']}")["files"].items():
@@ -489,7 +533,7 @@ def download_artifact(inputs: Inputs) -> dict[str, Any]:
 
 def cached_paths(inputs: Inputs) -> list[Path]:
     """The paths of a cache."""
-    return [Path(os.path.expanduser(line)).absolute() for line in inputs["path"].splitlines() if line.strip()]
+    return [Path(line).expanduser().absolute() for line in inputs["path"].splitlines() if line.strip()]
 
 
 @action("actions/cache/restore", honours="path key restore-keys fail-on-cache-miss lookup-only")
@@ -519,7 +563,9 @@ def save_cache(inputs: Inputs) -> None:
     """Keep files under a key, once."""
     folder = service("POST", "caches/reserve", {"key": inputs["key"], "paths": inputs["path"]})["folder"]
     if folder is None:
-        say(f"Failed to save: Unable to reserve cache with key {inputs['key']}, another job may be creating this cache.")
+        say(
+            f"Failed to save: Unable to reserve cache with key {inputs['key']}, another job may be creating this cache."
+        )
         return
     saved = False
     for number, path in enumerate(cached_paths(inputs)):
@@ -565,7 +611,11 @@ def post() -> None:
 # ---------------------------------------------------------------------- GitHub
 
 
-@action("github/codeql-action/upload-sarif", honours="sarif_file token category", ignores="checkout_path matrix wait-for-processing")
+@action(
+    "github/codeql-action/upload-sarif",
+    honours="sarif_file token category",
+    ignores="checkout_path matrix wait-for-processing",
+)
 def upload_sarif(inputs: Inputs) -> dict[str, Any]:
     """Send findings to code scanning."""
     path = Path(inputs["sarif_file"])
@@ -575,7 +625,12 @@ def upload_sarif(inputs: Inputs) -> dict[str, Any]:
     repository, run = os.environ["GITHUB_REPOSITORY"], os.environ["GITHUB_RUN_ID"]
     try:
         api("GET", f"repos/{repository}/actions/runs/{run}", inputs["token"])  # which job of which workflow this is
-        body = {"ref": os.environ["GITHUB_REF"], "commit_sha": os.environ["GITHUB_SHA"], "category": inputs["category"], "sarif": document}
+        body = {
+            "ref": os.environ["GITHUB_REF"],
+            "commit_sha": os.environ["GITHUB_SHA"],
+            "category": inputs["category"],
+            "sarif": document,
+        }
         made = api("POST", f"repos/{repository}/code-scanning/sarifs", inputs["token"], body)
     except Answered as error:
         fail(error.message)
@@ -589,12 +644,14 @@ def dependency_review(inputs: Inputs) -> None:
     pull = event.get("pull_request") or fail("Both a base ref and head ref must be provided outside of pull requests")
     compared = f"{pull['base']['sha']}...{pull['head']['sha']}"
     try:
-        changes = api("GET", f"repos/{os.environ['GITHUB_REPOSITORY']}/dependency-graph/compare/{compared}", inputs["repo-token"])
+        changes = api(
+            "GET", f"repos/{os.environ['GITHUB_REPOSITORY']}/dependency-graph/compare/{compared}", inputs["repo-token"]
+        )
     except Answered as error:
         if error.status == 403:
             fail(
-                "Dependency review is not supported on this repository. Please ensure that Dependency graph is enabled along"
-                f" with GitHub Advanced Security on private repositories ({error.message})"
+                "Dependency review is not supported on this repository. Please ensure that Dependency graph is enabled"
+                f" along with GitHub Advanced Security on private repositories ({error.message})"
             )
         fail(error.message)
     order = ["low", "moderate", "high", "critical"]
@@ -604,13 +661,24 @@ def dependency_review(inputs: Inputs) -> None:
         fail("Dependency review detected vulnerable packages: " + ", ".join(item["name"] for item in found))
 
 
-@action("actions/github-script", honours="script github-token result-encoding", ignores="debug user-agent retries retry-exempt-status-codes")
+@action(
+    "actions/github-script",
+    honours="script github-token result-encoding",
+    ignores="debug user-agent retries retry-exempt-status-codes",
+)
 def github_script(inputs: Inputs) -> dict[str, Any]:
     """Run the script on node with a small client of the REST API."""
     program = shutil.which("node") or fail("node is not on this machine")
     result = Path(os.environ["RUNNER_TEMP"]) / f"script-{uuid.uuid4().hex}"
-    environment = {**os.environ, "SCRIPT": inputs["script"], "SCRIPT_TOKEN": inputs["github-token"], "SCRIPT_RESULT": str(result)}
-    process = subprocess.run([program, str(Path(__file__).with_name("github-script.mjs"))], env=environment, check=False)
+    environment = {
+        **os.environ,
+        "SCRIPT": inputs["script"],
+        "SCRIPT_TOKEN": inputs["github-token"],
+        "SCRIPT_RESULT": str(result),
+    }
+    process = subprocess.run(
+        [program, str(Path(__file__).with_name("github-script.mjs"))], env=environment, check=False
+    )
     if process.returncode != 0:
         sys.exit(process.returncode)
     text = result.read_text(encoding="utf-8")
@@ -625,14 +693,15 @@ def main() -> None:
         return
     function, honoured = ACTIONS[name]
     inputs = {key: value or "" for key, value in json.loads(os.environ["STANDIN_INPUTS"]).items()}
-    defaults = json.loads(os.environ["STANDIN_DEFAULTS"])
+    # Names of inputs are compared without regard to case; act gives them in small letters.
+    defaults = {key.lower(): value for key, value in json.loads(os.environ["STANDIN_DEFAULTS"]).items()}
     for key in os.environ["STANDIN_REQUIRED"].split():
         if not inputs[key]:
             fail(f"Input required and not supplied: {key}")
     for key, value in inputs.items():
-        default = defaults[key] or ""
-        if key not in honoured and value != default and "${{" not in default:
-            fail(f"the stand-in for {name} does not honour its input {key}={value!r}: teach it in tests/workflows/actions.py")
+        default = defaults[key.lower()] or ""
+        if key.lower() not in {known.lower() for known in honoured} and value != default and "${{" not in default:
+            fail(f"the stand-in for {name} does not honour its input {key}={value!r}: teach it in actions.py")
     for key, value in (function(inputs) or {}).items():
         append("GITHUB_OUTPUT", f"{key}={value}")
 

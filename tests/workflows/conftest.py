@@ -33,7 +33,7 @@ PYTHON = machinery.RENDER / ".venv" / "bin" / "python"
 
 
 class Aws:
-    """The simulated AWS, by its control (`aws.py`)."""
+    """The simulated AWS, by its control (`tests/machinery/workflows/aws.py`)."""
 
     def __init__(self, answer: dict[str, str]) -> None:
         """`answer`: where it is."""
@@ -43,7 +43,9 @@ class Aws:
         """Have something done there. AssertionError with what went wrong."""
         body = json.dumps({"do": what, "arguments": arguments}).encode()
         try:
-            with urllib.request.build_opener(urllib.request.ProxyHandler({})).open(f"{self.address}/control", body) as answer:
+            with urllib.request.build_opener(urllib.request.ProxyHandler({})).open(
+                f"{self.address}/control", body
+            ) as answer:
                 return json.loads(answer.read())
         except urllib.error.HTTPError as error:
             raise AssertionError(error.read().decode()) from error
@@ -89,7 +91,11 @@ class World:
         self.repository.git("checkout", "--quiet", "-B", "main", "refs/remotes/origin/main", tree=True)
         keys = {"AWS_ACCESS_KEY_ID": "testing", "AWS_SECRET_ACCESS_KEY": "testing", "AWS_REGION": REGION}
         github = {"GITHUB_API_URL": self.github.url, "GH_TOKEN": f"person-{ADMINISTRATOR}"}
-        kept = {name: value for name, value in os.environ.items() if not name.startswith(("AWS_", "MAKE", "MFLAGS", "GITHUB_"))}
+        kept = {
+            name: value
+            for name, value in os.environ.items()
+            if not name.startswith(("AWS_", "MAKE", "MFLAGS", "GITHUB_"))
+        }
         path = os.pathsep.join([str(HERE / "bin"), kept["PATH"]])
         done = subprocess.run(
             ["make", "--no-print-directory", *words],
@@ -137,7 +143,9 @@ def layers(environment_of_jobs: dict[str, str]) -> dict[str, str]:
     """The layers in miniature; their module needs the render's packages."""
     del environment_of_jobs
     script = "import json; from tests.machinery.ops import miniature; print(json.dumps(miniature.LAYERS))"
-    done = subprocess.run([PYTHON, "-c", script], env=machinery.environment(), capture_output=True, text=True, check=True)
+    done = subprocess.run(
+        [PYTHON, "-c", script], env=machinery.environment(), capture_output=True, text=True, check=True
+    )
     loaded: dict[str, str] = json.loads(done.stdout)
     return loaded
 
@@ -155,7 +163,7 @@ def empty_account(environment_of_jobs: dict[str, str]) -> Iterator[Aws]:
         with (
             (Path(folder) / "log").open("w+") as log,
             subprocess.Popen(
-                [PYTHON, "-m", "tests.workflows.aws", json.dumps(settings)],
+                [PYTHON, "-m", "tests.machinery.workflows.aws", json.dumps(settings)],
                 env=machinery.environment(),
                 stdin=subprocess.PIPE,
                 stdout=subprocess.PIPE,
@@ -184,7 +192,10 @@ def bootstrapped(bake: Bake, empty_account: Aws, tmp_path_factory: pytest.TempPa
         key = json.dumps([options, *[path.read_text() for path in sorted((project / "infra/account").glob("*.tf"))]])
         if key not in known:
             terraform = Terraform(work)
-            terraform.environment |= empty_account.variables() | {"AWS_ACCESS_KEY_ID": "testing", "AWS_SECRET_ACCESS_KEY": "testing"}
+            terraform.environment |= empty_account.variables() | {
+                "AWS_ACCESS_KEY_ID": "testing",
+                "AWS_SECRET_ACCESS_KEY": "testing",
+            }
             layer = project / "infra" / "account"
             terraform.must(layer, "init", "-backend=false", "-input=false")
             # Without its backend: what is planned is what a first bootstrap would make.
@@ -267,4 +278,3 @@ def ended(runs: list[Run], *, well: bool = True) -> dict[str, Run]:
     for run in runs:
         assert not well or run.conclusion in ("success", "skipped"), str(run)
     return {run.name: run for run in runs}
-

@@ -5,6 +5,7 @@ https://docs.github.com/en/actions/reference/workflows-and-actions/expressions
 
 from __future__ import annotations
 
+import itertools
 import json
 import re
 from collections.abc import Callable, Iterator, Mapping
@@ -76,8 +77,10 @@ def calls_status(text: str) -> bool:
     """Whether an expression asks how the jobs before it ended."""
     pieces = tokens(text)
     return any(
-        piece.kind == "name" and piece.text.lower() in ("success", "failure", "always", "cancelled") and after.text == "("
-        for piece, after in zip(pieces, pieces[1:], strict=False)
+        piece.kind == "name"
+        and piece.text.lower() in ("success", "failure", "always", "cancelled")
+        and after.text == "("
+        for piece, after in itertools.pairwise(pieces)
     )
 
 
@@ -232,7 +235,7 @@ def reach(value: Any, key: Any) -> Any:
 
 def truthy(value: Any) -> bool:
     """What counts as true: all but false, 0, NaN, the empty string and null."""
-    return not (value is None or value is False or value in (0, "") or value != value)  # noqa: PLR0124 - NaN
+    return not (value is None or value is False or value in (0, "") or value != value)
 
 
 def number_of(value: Any) -> float:
@@ -253,7 +256,15 @@ def text_of(value: Any) -> str:
         return str(value).lower()
     if isinstance(value, float):
         return repr(int(value)) if value.is_integer() else repr(value)
-    return value if isinstance(value, str) else "Array" if isinstance(value, list) else "Object" if isinstance(value, Mapping) else str(value)
+    return (
+        value
+        if isinstance(value, str)
+        else "Array"
+        if isinstance(value, list)
+        else "Object"
+        if isinstance(value, Mapping)
+        else str(value)
+    )
 
 
 def compare(left: Any, mark: str, right: Any) -> bool:

@@ -1,7 +1,7 @@
 """GitHub's side of a repository: pull requests, the workflows that an event starts, their jobs, and who waits for whom.
 
-A test does what people do (`push`, `open_pull_request`, `merge`, `label`, `approve`, `dispatch`, `tick`); every workflow that
-GitHub would start is started, and its jobs go to the runner when GitHub would give them to one. Sources:
+A test does what people do (`push`, `open_pull_request`, `merge`, `label`, `approve`, `dispatch`, `tick`); every
+workflow that GitHub would start is started, and its jobs go to the runner when GitHub would give them to one. Sources:
 https://docs.github.com/en/actions/reference/workflows-and-actions/workflow-syntax
 https://docs.github.com/en/actions/reference/workflows-and-actions/events-that-trigger-workflows
 """
@@ -29,8 +29,8 @@ ADMINISTRATOR = "ada"
 DEPENDABOT = "dependabot[bot]"
 # https://docs.github.com/en/actions/reference/workflows-and-actions/workflow-syntax#permissions
 SCOPES = (
-    "actions artifact-metadata attestations checks contents deployments discussions id-token issues models packages pages"
-    " pull-requests security-events statuses"
+    "actions artifact-metadata attestations checks contents deployments discussions id-token issues models packages"
+    " pages pull-requests security-events statuses"
 ).split()
 LEVELS = {"none": 0, "read": 1, "write": 2}
 LABELS = {"ubuntu-latest", "ubuntu-24.04", "ubuntu-22.04", "ubuntu-24.04-arm", "ubuntu-22.04-arm", "ubuntu-slim"}
@@ -216,7 +216,9 @@ class Run:
         return found
 
     def __str__(self) -> str:
-        lines = [f"{self.name} ({self.event} {self.ref} {self.sha[:8]}): {self.conclusion or self.status} {self.message}"]
+        lines = [
+            f"{self.name} ({self.event} {self.ref} {self.sha[:8]}): {self.conclusion or self.status} {self.message}"
+        ]
         lines += [f"  {name}: {result}" for name, result in self.results().items()]
         for job in self.jobs():
             if job.conclusion == "failure":
@@ -292,8 +294,9 @@ class Repository:
         """Make an empty repository.
 
         `code_security`: GitHub Code Security is bought for a private repository. `attestations`, `has_reviewers`: its
-        owner's plan has attestations, and required reviewers of environments. `approval_holds_group`: a job that waits for its approval is in its concurrency group already; GitHub's
-        documents do not say, so scenarios that depend on it are run both ways.
+        owner's plan has attestations, and required reviewers of environments. `approval_holds_group`: a job that waits
+        for its approval is in its concurrency group already; GitHub's documents do not say, so scenarios that depend
+        on it are run both ways.
         """
         self.full_name = name
         self.private = private
@@ -404,7 +407,9 @@ class Repository:
 
     # ------------------------------------------------------------------ what people do
 
-    def push(self, files: Files | None = None, *, branch: str = MAIN, message: str = "Change", actor: str = ADMINISTRATOR) -> list[Run]:
+    def push(
+        self, files: Files | None = None, *, branch: str = MAIN, message: str = "Change", actor: str = ADMINISTRATOR
+    ) -> list[Run]:
         """Commit and push to a branch; the runs that this started, settled."""
         before = self.git("for-each-ref", "--format=%(objectname)", f"refs/heads/{branch}") or "0" * 40
         if files is not None:
@@ -418,12 +423,15 @@ class Repository:
                     runs += self._pull_event(pull, "synchronize", actor)
         return self.settle(runs)
 
-    def import_tree(self, source: Path, message: str = "Start") -> list[Run]:
-        """The first push: a folder's content as main."""
+    def import_tree(self, source: Path, *, started: bool = True) -> list[Run]:
+        """The first push: a folder's content as main. Not `started`: it was long ago, what it started has ended."""
         if not self.tree.exists():
             subprocess.run(["git", "clone", "--quiet", self.bare, self.tree], check=True, capture_output=True)
         subprocess.run(["cp", "-R", f"{source}/.", str(self.tree)], check=True)
-        return self.push({}, message=message)
+        if started:
+            return self.push({}, message="Start")
+        self.commit(MAIN, {}, "Start")
+        return []
 
     def _pushed(self, branch: str, before: str, actor: str) -> list[Run]:
         after = self.tip(branch)
@@ -530,13 +538,15 @@ class Repository:
         checks = self.checks(pull.head)
         for wanted in parameters["required_status_checks"]:
             if checks.get(wanted["context"]) not in ("success", "skipped", "neutral"):
-                raise Refused(f"Required status check {wanted['context']!r} is {checks.get(wanted['context'], 'expected')}")
+                raise Refused(
+                    f"Required status check {wanted['context']!r} is {checks.get(wanted['context'], 'expected')}"
+                )
         if parameters.get("strict_required_status_checks_policy") and self.merge_base(pull.head, MAIN) != self.tip():
             raise Refused("Head branch is out of date")
 
     def checks(self, sha: str) -> dict[str, str]:
         """The newest conclusion of each check of a commit."""
-        found = {}
+        found: dict[str, str] = {}
         for run in self.runs:
             if run.head_sha == sha:
                 found |= {name: result if result != "queued" else "" for name, result in run.results().items()}
@@ -545,7 +555,9 @@ class Repository:
     def approve(self, environment: str, *, actor: str = ADMINISTRATOR, settle: bool = True) -> list[Run]:
         """Let the jobs that wait for an environment start. Raises Refused for who may not."""
         protection = self.environments[environment]
-        waiting = [job for run in self.runs for job in run.jobs() if job.status == "waiting" and job.environment == environment]
+        waiting = [
+            job for run in self.runs for job in run.jobs() if job.status == "waiting" and job.environment == environment
+        ]
         if not waiting:
             raise Refused(f"nothing waits for {environment}")
         if actor not in protection.reviewers:
@@ -566,7 +578,9 @@ class Repository:
                     self._end(job, Outcome("failure"), "rejected by a reviewer")
         self.settle([])
 
-    def dispatch(self, workflow: str, *, ref: str = MAIN, actor: str = ADMINISTRATOR, settle: bool = True, **inputs: str) -> list[Run]:
+    def dispatch(
+        self, workflow: str, *, ref: str = MAIN, actor: str = ADMINISTRATOR, settle: bool = True, **inputs: str
+    ) -> list[Run]:
         """Start a workflow by hand."""
         with self.lock:
             sha = self.tip(ref)
@@ -575,7 +589,11 @@ class Repository:
             if "workflow_dispatch" not in declared:
                 raise Refused(f"Workflow does not have 'workflow_dispatch' trigger: {workflow}")
             given = checked_inputs(declared["workflow_dispatch"].get("inputs") or {}, inputs, self.environments)
-            payload = {"inputs": {name: expressions.text_of(value) for name, value in given.items()}, "ref": f"refs/heads/{ref}", "workflow": path}
+            payload = {
+                "inputs": {name: expressions.text_of(value) for name, value in given.items()},
+                "ref": f"refs/heads/{ref}",
+                "workflow": path,
+            }
             run = self._new("workflow_dispatch", path, payload, f"refs/heads/{ref}", sha, actor, sha, ref, inputs=given)
         return self.settle([run]) if settle else [run]
 
@@ -584,7 +602,9 @@ class Repository:
         with self.lock:
             sha, path = self.tip(), f".github/workflows/{workflow}"
             crons = triggers(self.workflow(sha, path))["schedule"]["crons"]
-            run = self._new("schedule", path, {"schedule": crons[0]["cron"]}, f"refs/heads/{MAIN}", sha, ADMINISTRATOR, sha, MAIN)
+            run = self._new(
+                "schedule", path, {"schedule": crons[0]["cron"]}, f"refs/heads/{MAIN}", sha, ADMINISTRATOR, sha, MAIN
+            )
         return self.settle([run])
 
     def cancel(self, run: Run, *, settle: bool = True) -> None:
@@ -645,12 +665,14 @@ class Repository:
                 continue
             if "paths" in filters and changed is not None and not passes(changed, filters["paths"]):
                 continue
-            if "paths-ignore" in filters and changed is not None:
-                if all(passes([name], filters["paths-ignore"]) for name in changed):
-                    continue
+            kept_out = filters.get("paths-ignore")
+            if kept_out and changed is not None and all(passes([name], kept_out) for name in changed):
+                continue
             head = payload.get("pull_request", {}).get("head", {})
             started.append(
-                self._new(event, path, payload, ref, sha, actor, head.get("sha", sha), head.get("ref", branch), fork=fork)
+                self._new(
+                    event, path, payload, ref, sha, actor, head.get("sha", sha), head.get("ref", branch), fork=fork
+                )
             )
         return started
 
@@ -671,7 +693,18 @@ class Repository:
         common = {"repository": self.repository_data(), "sender": user(actor), "workflow": path}
         number = 1 + sum(run.path == path for run in self.runs)
         run = Run(
-            next(self.ids), number, path, event, {**common, **payload}, ref, sha, head_sha, head_branch, actor, inputs or {}, fork
+            next(self.ids),
+            number,
+            path,
+            event,
+            {**common, **payload},
+            ref,
+            sha,
+            head_sha,
+            head_branch,
+            actor,
+            inputs or {},
+            fork,
         )
         run.created = now()
         self.runs.append(run)
@@ -693,7 +726,13 @@ class Repository:
             run.status, run.conclusion, run.message = "completed", "startup_failure", str(error)
 
     def _scope(
-        self, run: Run, path: str, workflow: dict[str, Any], inputs: dict[str, Any], granted: Permissions | None, caller: Node | None
+        self,
+        run: Run,
+        path: str,
+        workflow: dict[str, Any],
+        inputs: dict[str, Any],
+        granted: Permissions | None,
+        caller: Node | None,
     ) -> Scope:
         scope = Scope(run, path, workflow, inputs, granted, caller)
         for name, definition in workflow["jobs"].items():
@@ -729,7 +768,9 @@ class Repository:
         default = scope.granted if scope.granted is not None else self.default_permissions
         asked = levels(node.definition.get("permissions", scope.workflow.get("permissions")), default)
         if run.fork:
-            asked = {name: "read" if level == "write" and name != "id-token" else level for name, level in asked.items()}
+            asked = {
+                name: "read" if level == "write" and name != "id-token" else level for name, level in asked.items()
+            }
             asked["id-token"] = "none"
         if scope.granted is not None:
             for name, level in asked.items():
@@ -798,7 +839,7 @@ class Repository:
         """Go on until nothing runs and nothing can start; the given runs, for the caller's convenience."""
         while not self.paused:
             with self.lock:
-                while any([self._advance(run) for run in self.runs if run.status not in ("completed", "pending")]):
+                while any([self._advance(run) for run in self._active()]):  # noqa: C419 - all of them
                     pass
                 running = list(self.running)
             if not running:
@@ -812,6 +853,9 @@ class Repository:
                         outcome.conclusion = "cancelled"
                     self._end(job, outcome)
         return started
+
+    def _active(self) -> list[Run]:
+        return [run for run in self.runs if run.status not in ("completed", "pending")]
 
     def _advance(self, run: Run) -> bool:
         """Start what can be started in a run; whether anything was."""
@@ -837,7 +881,9 @@ class Repository:
             "github": self.github_context(run),
             "inputs": scope.inputs,
             "vars": dict(self.variables),
-            "needs": {name: {"result": scope.nodes[name].result, "outputs": scope.nodes[name].outputs} for name in needs},
+            "needs": {
+                name: {"result": scope.nodes[name].result, "outputs": scope.nodes[name].outputs} for name in needs
+            },
         }
 
     def github_context(self, run: Run) -> dict[str, Any]:
@@ -907,7 +953,11 @@ class Repository:
         scope, run = node.scope, node.scope.run
         own = {**contexts, "matrix": row, "strategy": {}}
         given = node.definition.get("name")
-        name = expressions.interpolate(given, own) if given else node.id + (f" ({', '.join(map(str, row.values()))})" if row else "")
+        name = (
+            expressions.interpolate(given, own)
+            if given
+            else node.id + (f" ({', '.join(map(str, row.values()))})" if row else "")
+        )
         environment = node.definition.get("environment") or ""
         url: Any = ""
         if isinstance(environment, Mapping):
@@ -961,7 +1011,13 @@ class Repository:
         job.status = "in_progress"
         if job.environment:
             self.deployments.append(
-                {"id": next(self.ids), "environment": job.environment, "sha": job.run.sha, "ref": job.run.ref, "job": job}
+                {
+                    "id": next(self.ids),
+                    "environment": job.environment,
+                    "sha": job.run.sha,
+                    "ref": job.run.ref,
+                    "job": job,
+                }
             )
         self.running[self.pool.submit(self.execute, job)] = job
         return True
@@ -993,7 +1049,10 @@ class Repository:
                 **self._contexts(node.called),
                 "jobs": {name: {"result": x.result, "outputs": x.outputs} for name, x in node.called.nodes.items()},
             }
-            node.outputs = {name: expressions.text_of(expressions.interpolate(output["value"], contexts)) for name, output in declared.items()}
+            node.outputs = {
+                name: expressions.text_of(expressions.interpolate(output["value"], contexts))
+                for name, output in declared.items()
+            }
             return True
         if not all(job.status == "completed" for job in node.jobs):
             return False
@@ -1018,7 +1077,11 @@ class Repository:
         sha = self.tip()
         for path in self.git("ls-tree", "--name-only", sha, ".github/workflows/").split():
             filters = triggers(self.workflow(sha, path)).get("workflow_run")
-            if filters is None or run.name not in filters["workflows"] or "completed" not in filters.get("types", ["completed"]):
+            if (
+                filters is None
+                or run.name not in filters["workflows"]
+                or "completed" not in filters.get("types", ["completed"])
+            ):
                 continue
             if "branches" in filters and not passes([run.head_branch], filters["branches"]):
                 continue
@@ -1044,7 +1107,11 @@ class Repository:
 
     def pull_data(self, pull: PullRequest) -> dict[str, Any]:
         """A pull request."""
-        head_repository = {**self.repository_data(), "full_name": pull.head_repository, "fork": pull.head_repository != self.full_name}
+        head_repository = {
+            **self.repository_data(),
+            "full_name": pull.head_repository,
+            "fork": pull.head_repository != self.full_name,
+        }
         return {
             "number": pull.number,
             "title": pull.title,
@@ -1062,7 +1129,9 @@ class Repository:
 
     def run_data(self, run: Run) -> dict[str, Any]:
         """A run."""
-        pulls = [pull for pull in self.pulls.values() if run.event == "pull_request" and run.payload["number"] == pull.number]
+        pulls = [
+            pull for pull in self.pulls.values() if run.event == "pull_request" and run.payload["number"] == pull.number
+        ]
         return {
             "id": run.id,
             "name": run.name,
@@ -1089,8 +1158,16 @@ def _keep(before: Scope, after: Scope) -> None:
     """Take over from an attempt what ended well; the rest runs again."""
     for name, node in after.nodes.items():
         old = before.nodes[name]
-        if old.result in ("success", "skipped") and all(before.nodes[need].result in ("success", "skipped") for need in node.needs):
-            node.jobs, node.called, node.result, node.outputs, node.started = old.jobs, old.called, old.result, old.outputs, True
+        if old.result in ("success", "skipped") and all(
+            before.nodes[need].result in ("success", "skipped") for need in node.needs
+        ):
+            node.jobs, node.called, node.result, node.outputs, node.started = (
+                old.jobs,
+                old.called,
+                old.result,
+                old.outputs,
+                True,
+            )
 
 
 def worst(results: Iterable[str]) -> str:
@@ -1104,15 +1181,24 @@ def rows(matrix: Any) -> list[dict[str, Any]]:
     if matrix is None:
         return [{}]
     vectors = {name: values for name, values in matrix.items() if name not in ("include", "exclude")}
-    for name, values in {**vectors, **({"include": matrix["include"]} if not vectors and "include" in matrix else {})}.items():
+    for name, values in {
+        **vectors,
+        **({"include": matrix["include"]} if not vectors and "include" in matrix else {}),
+    }.items():
         if not values:
             raise InvalidWorkflow(f"Matrix vector '{name}' does not contain any values")
     made = [dict(zip(vectors, row, strict=True)) for row in itertools.product(*vectors.values())] if vectors else []
-    made = [row for row in made if not any(all(row.get(k) == v for k, v in out.items()) for out in matrix.get("exclude") or [])]
+    made = [
+        row
+        for row in made
+        if not any(all(row.get(k) == v for k, v in out.items()) for out in matrix.get("exclude") or [])
+    ]
     originals = [set(row) for row in made]
     for extra in matrix.get("include") or []:
         fitting = [
-            row for row, names in zip(made, originals, strict=False) if all(row[name] == extra[name] for name in names & set(extra))
+            row
+            for row, names in zip(made, originals, strict=False)
+            if all(row[name] == extra[name] for name in names & set(extra))
         ]
         for row in fitting:
             row |= extra
@@ -1121,7 +1207,9 @@ def rows(matrix: Any) -> list[dict[str, Any]]:
     return made
 
 
-def checked_inputs(declared: Mapping[str, Any], given: Mapping[str, Any], environments: Mapping[str, Any] | None) -> dict[str, Any]:
+def checked_inputs(
+    declared: Mapping[str, Any], given: Mapping[str, Any], environments: Mapping[str, Any] | None
+) -> dict[str, Any]:
     """Inputs of a dispatch or a call with their defaults and types. Raises Refused for wrong ones."""
     unexpected = set(given) - set(declared)
     if unexpected:
@@ -1155,4 +1243,3 @@ def user(login: str) -> dict[str, Any]:
 def now() -> str:
     """The time as GitHub writes it."""
     return datetime.now(UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
-

@@ -1,7 +1,8 @@
 """Gives one job to nektos/act, as GitHub gives it to a runner: an empty workspace, a token, an event, its steps.
 
-https://nektosact.com. act runs the steps in this machine's shell (`-self-hosted`); third-party actions are replaced by those of
-`actions.yml`. What GitHub has evaluated already (needs, inputs, matrix, secrets, variables) is written out as literals.
+https://nektosact.com. act runs the steps in this machine's shell (`-self-hosted`); third-party actions are replaced by
+those of `actions.yml`. What GitHub has evaluated already (needs, inputs, matrix, secrets, variables) is written out as
+literals.
 """
 
 from __future__ import annotations
@@ -28,7 +29,10 @@ HERE = Path(__file__).parent
 SPECIFICATIONS: dict[str, dict[str, Any]] = yaml.safe_load((HERE / "actions.yml").read_text(encoding="utf-8"))
 USES = re.compile(r"(?P<name>[\w.-]+/[\w.-]+(?:/[\w./-]+)?)@(?P<commit>[0-9a-f]{40})")
 # Variables of this machine that a job may see: how packages and certificates are found. Everything else is GitHub's.
-KEPT = re.compile(r"PATH|LANG|LC_\w+|TZ|(PIP|UV)_\w+|(HTTPS?|NO|ALL)_PROXY|(SSL|REQUESTS|CURL|NODE|GIT_SSL|AWS_CA)_\w+|TF_CLI_CONFIG_FILE", re.I)
+KEPT = re.compile(
+    r"PATH|LANG|LC_\w+|TZ|(PIP|UV)_\w+|(HTTPS?|NO|ALL)_PROXY|(SSL|REQUESTS|CURL|NODE|GIT_SSL|AWS_CA)_\w+|TF_CLI_CONFIG_FILE",
+    re.IGNORECASE,
+)
 
 
 class Unusable(Exception):
@@ -105,7 +109,9 @@ def used(steps: Iterator[dict[str, Any]]) -> dict[str, str]:
 
 def workflow_of(job: Job, results: Path) -> dict[str, Any]:
     """A workflow file with this job alone. A last step writes down its outputs, after the post steps of actions."""
-    known = {name: job.contexts[name] for name in ("needs", "inputs", "matrix", "secrets", "vars") if name in job.contexts}
+    known: dict[str, Any] = {
+        name: job.contexts[name] for name in ("needs", "inputs", "matrix", "secrets", "vars") if name in job.contexts
+    }
     secret = job.contexts["secrets"]
     known["secrets"] = dict(secret)
     kept = ("name", "env", "defaults", "timeout-minutes", "steps")
@@ -120,8 +126,9 @@ def workflow_of(job: Job, results: Path) -> dict[str, Any]:
             "if": "always()",
             "shell": "bash",
             "env": {**outputs, "OUTPUT_URL": job.url or ""},
-            "run": f"{python} -c 'import json, os; json.dump({{k: v for k, v in os.environ.items() if k.startswith(\"OUTPUT_\")}},"
-            f" open(\"{results}\", \"w\"))'",
+            "run": f"{python} -c 'import json, os;"
+            f' json.dump({{k: v for k, v in os.environ.items() if k.startswith("OUTPUT_")}},'
+            f' open("{results}", "w"))\'',
         },
     ]
     whole: dict[str, Any] = {
@@ -162,9 +169,11 @@ class Runner:
         except Unusable as error:
             return Outcome("failure", steps=[("Set up job", "failure", str(error))])
         results = place / "outputs.json"
-        (place / "workflow.yml").write_text(yaml.safe_dump(workflow_of(job, results), sort_keys=False, width=10_000), encoding="utf-8")
+        (place / "workflow.yml").write_text(
+            yaml.safe_dump(workflow_of(job, results), sort_keys=False, width=10_000), encoding="utf-8"
+        )
         (place / "event.json").write_text(json.dumps(job.run.payload), encoding="utf-8")
-        environment = self.environment(job, place)
+        environment = self.environment(place)
         services = self.github.job_environment(job)
         token = services.pop("GITHUB_TOKEN")
         context = repository.github_context(job.run)
@@ -189,11 +198,22 @@ class Runner:
             *("--actor", job.run.actor, "--secret", f"GITHUB_TOKEN={token}"),
             *(word for name in ("env", "secret", "var", "input") for word in (f"--{name}-file", os.devnull)),
             *(word for name, value in given.items() for word in ("--env", f"{name}={value}")),
-            *(word for uses, name in actions.items() for word in ("--local-repository", f"{uses}={self.folder / 'actions' / name}")),
+            *(
+                word
+                for uses, name in actions.items()
+                for word in ("--local-repository", f"{uses}={self.folder / 'actions' / name}")
+            ),
         ]
         log = place / "log.jsonl"
         with log.open("wb") as output:
-            process = subprocess.Popen(command, stdin=subprocess.DEVNULL, stdout=output, stderr=subprocess.STDOUT, env=environment, start_new_session=True)
+            process = subprocess.Popen(
+                command,
+                stdin=subprocess.DEVNULL,
+                stdout=output,
+                stderr=subprocess.STDOUT,
+                env=environment,
+                start_new_session=True,
+            )
             while process.poll() is None:
                 try:
                     process.wait(0.1)
@@ -214,7 +234,7 @@ class Runner:
         shutil.rmtree(place / "home", ignore_errors=True)
         return outcome
 
-    def environment(self, job: Job, place: Path) -> dict[str, str]:
+    def environment(self, place: Path) -> dict[str, str]:
         """A fresh machine's environment: nothing of who runs the tests, and a home of its own."""
         kept = {name: value for name, value in os.environ.items() if KEPT.fullmatch(name)}
         virtual = str(Path(sys.prefix) / "bin")
@@ -232,7 +252,7 @@ class Runner:
 
 
 def read_log(text: str) -> Outcome:
-    """act's log as the steps of a job: their names, results and output."""
+    """The log of act as the steps of a job: their names, results and output."""
     outcome = Outcome("failure")
     output: dict[str, str] = {}
     names: dict[str, str] = {}
@@ -249,7 +269,9 @@ def read_log(text: str) -> Outcome:
         identifier = str((entry.get("stepID") or entry.get("stepid") or ["-"])[0])
         key = f"{entry.get('stage', '')} {identifier}"
         if len(entry.get("stepID") or ["-"]) == 1:
-            names.setdefault(key, str(entry.get("step", identifier)).splitlines()[0] if entry.get("step") else identifier)
+            names.setdefault(
+                key, str(entry.get("step", identifier)).splitlines()[0] if entry.get("step") else identifier
+            )
             if "stepResult" in entry:
                 results[key] = entry["stepResult"]
         if entry.get("raw_output") or entry.get("level") == "error":

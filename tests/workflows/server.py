@@ -24,7 +24,18 @@ from dataclasses import dataclass
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Any
 
-from tests.workflows.github import ADMINISTRATOR, LEVELS, Environment, Job, PullRequest, Refused, Repository, Run, now, user
+from tests.workflows.github import (
+    ADMINISTRATOR,
+    LEVELS,
+    Environment,
+    Job,
+    PullRequest,
+    Refused,
+    Repository,
+    Run,
+    now,
+    user,
+)
 
 ISSUER = "https://token.actions.githubusercontent.com"
 PAGE = 30
@@ -168,11 +179,11 @@ class _Handler(BaseHTTPRequestHandler):
         try:
             caller = self.github.tokens.get((self.headers.get("Authorization") or "").split(" ")[-1])
             if caller is None:
-                raise Denied(401, "Bad credentials")
+                raise Denied(401, "Bad credentials")  # noqa: TRY301
             own = f"repos/{self.github.repository.full_name}"
             inside = path == own or path.startswith(f"{own}/")
             if path.startswith("repos/") and not inside:
-                raise Denied(404, "Not Found")
+                raise Denied(404, "Not Found")  # noqa: TRY301
             short = path.removeprefix(own).strip("/") if inside else path
             kind = "repo" if inside else "site"
             answer = self._routed(f"{kind}:{short}", caller, query, json.loads(raw) if raw else {})
@@ -291,10 +302,16 @@ def _version(paths: str) -> str:
 def _find_cache(github: GitHub, caller: Caller, _query: dict[str, str], body: Any) -> Any:
     for ref in _scopes(caller):
         prefix = f"{ref} {_version(body['paths'])} "
-        there = [name for name, path in github.repository.caches.items() if name.startswith(prefix) and (path / "saved").exists()]
+        there = [
+            name
+            for name, path in github.repository.caches.items()
+            if name.startswith(prefix) and (path / "saved").exists()
+        ]
         for wanted in [body["key"], *body["prefixes"]]:
             exact = wanted == body["key"]
-            fitting = [name for name in there if (name == prefix + wanted if exact else name.startswith(prefix + wanted))]
+            fitting = [
+                name for name in there if (name == prefix + wanted if exact else name.startswith(prefix + wanted))
+            ]
             if fitting:
                 return {"key": fitting[-1].removeprefix(prefix), "folder": str(github.repository.caches[fitting[-1]])}
     return {}
@@ -336,7 +353,11 @@ def _repository(github: GitHub, _caller: Caller, _query: dict[str, str], _body: 
 def _contents(github: GitHub, caller: Caller, _query: dict[str, str], _body: Any) -> Any:
     if github.repository.private and not caller.may("contents", "read"):
         raise Denied(404, "Not Found")
-    return {"git": str(github.repository.bare), "private": github.repository.private, "push": caller.may("contents", "write")}
+    return {
+        "git": str(github.repository.bare),
+        "private": github.repository.private,
+        "push": caller.may("contents", "write"),
+    }
 
 
 @route("GET", "repo:labels")
@@ -374,7 +395,13 @@ def _compare(github: GitHub, _caller: Caller, _query: dict[str, str], _body: Any
     behind = int(github.repository.git("rev-list", "--count", f"{head}..{base}"))
     status = "diverged" if ahead and behind else "ahead" if ahead else "behind" if behind else "identical"
     files = [{"filename": name} for name in github.repository.changed(parted, head)]
-    return {"status": status, "ahead_by": ahead, "behind_by": behind, "files": files, "merge_base_commit": {"sha": parted}}
+    return {
+        "status": status,
+        "ahead_by": ahead,
+        "behind_by": behind,
+        "files": files,
+        "merge_base_commit": {"sha": parted},
+    }
 
 
 # ---------------------------------------------------------------------- pull requests and issues
@@ -383,7 +410,11 @@ def _compare(github: GitHub, _caller: Caller, _query: dict[str, str], _body: Any
 @route("GET", "repo:pulls", "pull-requests: read")
 def _pulls(github: GitHub, _caller: Caller, query: dict[str, str], _body: Any) -> Any:
     state, head = query.get("state", "open"), query.get("head", "").split(":")[-1]
-    found = [pull for pull in github.repository.pulls.values() if state in ("all", pull.state) and (not head or pull.branch == head)]
+    found = [
+        pull
+        for pull in github.repository.pulls.values()
+        if state in ("all", pull.state) and (not head or pull.branch == head)
+    ]
     return [github.repository.pull_data(pull) for pull in sorted(found, key=lambda pull: -pull.number)]
 
 
@@ -427,7 +458,14 @@ def _make_issue(github: GitHub, caller: Caller, _query: dict[str, str], body: An
     repository.labels |= set(body.get("labels", []))
     number = next(repository.numbers)
     labels = [{"name": name} for name in body.get("labels", [])]
-    issue = {"number": number, "state": "open", "user": user(caller.login), "created_at": now(), **body, "labels": labels}
+    issue = {
+        "number": number,
+        "state": "open",
+        "user": user(caller.login),
+        "created_at": now(),
+        **body,
+        "labels": labels,
+    }
     repository.issues[number] = issue
     return issue
 
@@ -469,7 +507,9 @@ def _comments(github: GitHub, caller: Caller, _query: dict[str, str], _body: Any
 @route("POST", "repo:issues/{number}/comments")
 def _comment(github: GitHub, caller: Caller, _query: dict[str, str], body: Any, number: str) -> Any:
     _commented(github, caller, number, "write")
-    return _written(github, {"id": next(github.repository.ids), "issue": int(number), "user": user(caller.login)}, body["body"])
+    return _written(
+        github, {"id": next(github.repository.ids), "issue": int(number), "user": user(caller.login)}, body["body"]
+    )
 
 
 @route("PATCH", "repo:issues/comments/{identifier}")
@@ -544,7 +584,10 @@ def _one_run(github: GitHub, _caller: Caller, _query: dict[str, str], _body: Any
 
 @route("GET", "repo:actions/runs/{number}/jobs", "actions: read")
 def _jobs(github: GitHub, _caller: Caller, _query: dict[str, str], _body: Any, number: str) -> Any:
-    jobs = [{"id": job.id, "name": job.name, "status": job.status, "conclusion": job.conclusion or None} for job in _run(github, number).jobs()]
+    jobs = [
+        {"id": job.id, "name": job.name, "status": job.status, "conclusion": job.conclusion or None}
+        for job in _run(github, number).jobs()
+    ]
     return {"total_count": len(jobs), "jobs": jobs}
 
 
@@ -579,7 +622,11 @@ def _pending(github: GitHub, _caller: Caller, _query: dict[str, str], _body: Any
 @route("GET", "repo:commits/{sha}/check-runs", "checks: read")
 def _checks(github: GitHub, _caller: Caller, query: dict[str, str], _body: Any, sha: str) -> Any:
     found = [
-        {"name": name, "status": "completed" if result not in ("queued", "pending", "waiting", "in_progress") else result, "conclusion": result}
+        {
+            "name": name,
+            "status": "completed" if result not in ("queued", "pending", "waiting", "in_progress") else result,
+            "conclusion": result,
+        }
         for name, result in github.repository.checks(sha).items()
         if query.get("check_name", name) == name
     ]
@@ -591,7 +638,8 @@ def _deployments(github: GitHub, _caller: Caller, query: dict[str, str], _body: 
     return [
         {name: value for name, value in item.items() if name != "job"}
         for item in reversed(github.repository.deployments)
-        if query.get("environment", item["environment"]) == item["environment"] and query.get("sha", item["sha"]) == item["sha"]
+        if query.get("environment", item["environment"]) == item["environment"]
+        and query.get("sha", item["sha"]) == item["sha"]
     ]
 
 
@@ -609,7 +657,13 @@ def _environment_data(environment: Environment) -> dict[str, Any]:
     rules: list[dict[str, Any]] = []
     if environment.reviewers:
         reviewers = [{"type": "User", "reviewer": user(login)} for login in environment.reviewers]
-        rules.append({"type": "required_reviewers", "prevent_self_review": environment.prevent_self_review, "reviewers": reviewers})
+        rules.append(
+            {
+                "type": "required_reviewers",
+                "prevent_self_review": environment.prevent_self_review,
+                "reviewers": reviewers,
+            }
+        )
     if environment.policy is not None:
         rules.append({"type": "branch_policy"})
     return {
@@ -640,7 +694,11 @@ def _make_environment(github: GitHub, _caller: Caller, _query: dict[str, str], b
     known = {user(login)["id"]: login for login in (ADMINISTRATOR, "grace", "eve")}
     reviewers = body.get("reviewers") or []
     if reviewers and not repository.has_reviewers:
-        raise Denied(422, "Failed to create the environment protection rule. Please ensure the billing plan supports the required reviewers protection rule.")
+        raise Denied(
+            422,
+            "Failed to create the environment protection rule. Please ensure the billing plan supports the required"
+            " reviewers protection rule.",
+        )
     environment = repository.environments.setdefault(name, Environment(name, next(repository.ids)))
     environment.reviewers = [known[item["id"]] for item in reviewers]
     environment.prevent_self_review = bool(body.get("prevent_self_review"))
@@ -732,7 +790,11 @@ def _attest(github: GitHub, caller: Caller, _query: dict[str, str], body: Any) -
         owner = github.repository.full_name.split("/")[0]
         raise Denied(403, f"Feature not available for the {owner} organization.")
     claims = json.loads(base64.urlsafe_b64decode(body["token"].split(".")[1] + "=="))
-    entry = {"id": next(github.repository.ids), **{key: body[key] for key in ("digest", "name", "kind")}, "signer": claims["job_workflow_ref"]}
+    entry = {
+        "id": next(github.repository.ids),
+        **{key: body[key] for key in ("digest", "name", "kind")},
+        "signer": claims["job_workflow_ref"],
+    }
     github.repository.attested.append(entry | {"login": caller.login})
     return entry
 
@@ -761,4 +823,3 @@ def _dependencies(github: GitHub, _caller: Caller, _query: dict[str, str], _body
         raise Denied(403, "Forbidden")
     del path
     return [item for item in github.vulnerable if item.get("dependency")]
-

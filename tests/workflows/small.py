@@ -1,7 +1,7 @@
-"""A render in small: its workflows, Makefile and commands are whole; what they would spend minutes on is little of the same.
+"""A render in small: workflows, Makefile and commands are whole; what they would spend minutes on is little.
 
-The layers are real Terraform without a provider (`tests/machinery/ops/miniature.py`), the application and the role manager
-have one test each, and what is rehearsed is that the rehearsal starts. Those things have tests of their own elsewhere.
+The layers are real Terraform without a provider (`tests/machinery/ops/miniature.py`), the application and the role
+manager have one test each, and what is rehearsed is that the rehearsal starts. Those things have tests of their own.
 """
 
 from __future__ import annotations

@@ -100,7 +100,9 @@ def test_sign_in_needs_the_permission_and_a_subject_that_the_role_trusts(small: 
     github = small({"w.yml": workflow(sign_in)}, variables=account.variables())
     assert "Did you mean to set the `id-token` permission?" in str(run_of(github))
     file, allowed = ".github/workflows/w.yml", {"id-token": "write"}
-    github.repository.commit("main", {file: workflow(sign_in, {"run": 'test -n "$AWS_SESSION_TOKEN"'}, permissions=allowed)})
+    github.repository.commit(
+        "main", {file: workflow(sign_in, {"run": 'test -n "$AWS_SESSION_TOKEN"'}, permissions=allowed)}
+    )
     run = run_of(github)
     assert run.conclusion == "success", str(run)
     [branch] = github.repository.push({"y": "1"}, branch="other")
@@ -154,7 +156,9 @@ def test_dependabot_has_no_secrets(small: Small) -> None:
 def test_a_call_needs_its_permission(small: Small, needed: dict[str, str], command: str) -> None:
     github = small({"w.yml": workflow({"run": command, "env": GH})})
     assert "Resource not accessible by integration (HTTP 403)" in str(run_of(github))
-    github.repository.commit("main", {".github/workflows/w.yml": workflow({"run": command, "env": GH}, permissions=needed)})
+    github.repository.commit(
+        "main", {".github/workflows/w.yml": workflow({"run": command, "env": GH}, permissions=needed)}
+    )
     run = run_of(github)
     assert run.conclusion == "success", str(run)
 
@@ -191,7 +195,12 @@ def test_artifacts_are_taken_once_hidden_files_stay_and_other_runs_need_a_permis
         (uses("actions/download-artifact", name="none"), "Artifact not found for name: none"),
         (uses("actions/download-artifact", name="one", run_id=github.repository.runs[0].id), "github-token is needed"),
         (
-            uses("actions/download-artifact", name="one", run_id=github.repository.runs[0].id, github_token="${{ github.token }}"),
+            uses(
+                "actions/download-artifact",
+                name="one",
+                run_id=github.repository.runs[0].id,
+                github_token="${{ github.token }}",  # noqa: S106
+            ),
             "Resource not accessible by integration",
         ),
     ):
@@ -221,8 +230,8 @@ def test_attestations_need_permissions_and_a_plan_that_has_them(small: Small) ->
 
 def test_code_scanning_and_dependency_review_need_permissions_and_code_security(small: Small) -> None:
     sarif = {"version": "2.1.0", "runs": []}
-    steps = [{"run": f"echo '{json.dumps(sarif)}' > a.sarif"}, uses("github/codeql-action/upload-sarif", category="x") | {}]
-    steps[1]["with"] = {"sarif_file": "a.sarif"}
+    upload = uses("github/codeql-action/upload-sarif") | {"with": {"sarif_file": "a.sarif"}}
+    steps = [{"run": f"echo '{json.dumps(sarif)}' > a.sarif"}, upload]
     github = small({"w.yml": workflow(*steps, permissions={"security-events": "write"})})
     assert "Resource not accessible by integration" in str(run_of(github)), "a private repository needs actions: read"
     file = ".github/workflows/w.yml"
@@ -254,17 +263,25 @@ def test_docker_wants_a_context_a_dockerfile_and_a_login(small: Small, bootstrap
         ("docker compose up", "no command compose up"),
     ):
         steps = [CHECKOUT, {"run": command}]
-        github.repository.commit("main", {".github/workflows/w.yml": workflow(*steps, permissions={"contents": "read"})})
+        github.repository.commit(
+            "main", {".github/workflows/w.yml": workflow(*steps, permissions={"contents": "read"})}
+        )
         assert says in str(run_of(github)), command
     login = f"echo secret | docker login --username AWS --password-stdin {registry}"
-    steps = [CHECKOUT, {"run": f"{build} . && {login} && docker push {registry}/my-app:1 && docker pull {registry}/my-app:1"}]
+    steps = [
+        CHECKOUT,
+        {"run": f"{build} . && {login} && docker push {registry}/my-app:1 && docker pull {registry}/my-app:1"},
+    ]
     github.repository.commit("main", {".github/workflows/w.yml": workflow(*steps, permissions={"contents": "read"})})
     run = run_of(github)
     assert run.conclusion == "success", str(run)
 
 
 def test_caches_are_found_by_their_key_and_not_by_another_pull_request(small: Small) -> None:
-    steps = [uses("actions/cache", path="kept", key="k-${{ github.ref }}", restore_keys="k-"), {"run": "ls kept/* || (mkdir kept && touch kept/${{ github.event.number }})"}]
+    steps = [
+        uses("actions/cache", path="kept", key="k-${{ github.ref }}", restore_keys="k-"),
+        {"run": "ls kept/* || (mkdir kept && touch kept/${{ github.event.number }})"},
+    ]
     github = small({"w.yml": workflow(*steps, on=["pull_request", "push"])})
     github.repository.open_pull_request("one", {"one": "1"})
     github.repository.open_pull_request("two", {"two": "1"})

@@ -25,7 +25,10 @@ def test_paths_and_branches_are_matched_as_github_does() -> None:
 
 def test_a_matrix_has_rows_and_an_empty_one_is_refused() -> None:
     assert rows({"a": [1, 2], "b": [3]}) == [{"a": 1, "b": 3}, {"a": 2, "b": 3}]
-    assert rows({"a": [1, 2], "exclude": [{"a": 1}], "include": [{"a": 2, "c": 4}, {"a": 9}]}) == [{"a": 2, "c": 4}, {"a": 9}]
+    assert rows({"a": [1, 2], "exclude": [{"a": 1}], "include": [{"a": 2, "c": 4}, {"a": 9}]}) == [
+        {"a": 2, "c": 4},
+        {"a": 9},
+    ]
     with pytest.raises(InvalidWorkflow, match="does not contain any values"):
         rows({"include": []})
 
@@ -78,7 +81,9 @@ def test_an_approval_and_the_branch_of_an_environment(small: Small) -> None:
     assert administrator.job is None
     from tests.workflows.github import Environment
 
-    github.repository.environments["prod"] = Environment("prod", 1, ["ada"], True, ["main"], {"custom_branch_policies": True})
+    github.repository.environments["prod"] = Environment(
+        "prod", 1, ["ada"], True, ["main"], {"custom_branch_policies": True}
+    )
     [run] = github.repository.push({"x": "1"}, actor="eve")
     assert run.job("deploy").status == "waiting"
     with pytest.raises(Refused, match="no reviewer"):
@@ -118,7 +123,8 @@ def test_of_those_that_wait_for_a_group_only_the_newest_is_kept(small: Small, ho
 
 def test_cancel_in_progress_and_a_queue_of_all(small: Small) -> None:
     def text(more: str) -> str:
-        return f"name: CD\non: push\nconcurrency: {{group: cd, {more}}}\njobs:\n  deploy:\n    environment: prod\n    {ECHO}\n"
+        head = f"name: CD\non: push\nconcurrency: {{group: cd, {more}}}\n"
+        return f"{head}jobs:\n  deploy:\n    environment: prod\n    {ECHO}\n"
 
     from tests.workflows.github import Environment
 
@@ -165,20 +171,20 @@ jobs:
     assert run.conclusion == "cancelled"
 
 
-CALLED = f"""
+CALLED = """
 name: Called
 on:
   workflow_call:
-    inputs: {{to: {{type: string, required: true}}}}
-    outputs: {{said: {{value: "${{{{ jobs.inner.outputs.said }}}}"}}}}
-permissions: {{}}
+    inputs: {to: {type: string, required: true}}
+    outputs: {said: {value: "${{ jobs.inner.outputs.said }}"}}
+permissions: {}
 jobs:
   inner:
     name: Inner
-    permissions: {{issues: write}}
+    permissions: {issues: write}
     runs-on: ubuntu-24.04
-    outputs: {{said: "${{{{ steps.x.outputs.said }}}}"}}
-    steps: [{{id: x, run: 'echo "said=to ${{{{ inputs.to }}}}" >> $GITHUB_OUTPUT'}}]
+    outputs: {said: "${{ steps.x.outputs.said }}"}
+    steps: [{id: x, run: 'echo "said=to ${{ inputs.to }}" >> $GITHUB_OUTPUT'}]
 """
 
 
@@ -253,7 +259,7 @@ def test_a_pull_request_with_conflicts_starts_nothing_and_a_rule_keeps_it_from_m
 
 
 def test_an_error_of_an_expression_fails_the_job_by_name(small: Small) -> None:
-    text = "name: CI\non: push\njobs:\n  one:\n    runs-on: ubuntu-24.04\n    if: needs.other.outputs.x ==\n    steps: [{run: 'true'}]\n"
+    text = f"name: CI\non: push\njobs:\n  one:\n    if: needs.other.outputs.x ==\n    {ECHO}\n"
     github = small({"ci.yml": text})
     [run] = github.repository.push({"x": "1"})
     assert run.conclusion == "failure"

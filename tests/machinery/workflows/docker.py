@@ -36,7 +36,11 @@ def ignored(rules: list[str], path: str) -> bool:
     for rule in rules:
         pattern = rule.removeprefix("!").strip("/")
         tried = [pattern, pattern.replace("**/", "")] if "**/" in pattern else [pattern]
-        if any(fnmatch.fnmatchcase(parent, each) or ("**/" in pattern and fnmatch.fnmatchcase(parent, pattern)) for parent in parents for each in tried):
+        if any(
+            fnmatch.fnmatchcase(parent, each) or ("**/" in pattern and fnmatch.fnmatchcase(parent, pattern))
+            for parent in parents
+            for each in tried
+        ):
             found = not rule.startswith("!")
     return found
 
@@ -53,10 +57,30 @@ def context_of(root: Path) -> dict[str, Path]:
 
 def build(words: list[str]) -> None:
     """docker build [--file F] [--tag T] CONTEXT"""
-    valued = {"--file", "-f", "--tag", "-t", "--platform", "--build-arg", "--label", "--target", "--provenance", "--progress", "--iidfile", "--cache-from", "--cache-to"}
+    valued = {
+        "--file",
+        "-f",
+        "--tag",
+        "-t",
+        "--platform",
+        "--build-arg",
+        "--label",
+        "--target",
+        "--provenance",
+        "--progress",
+        "--iidfile",
+        "--cache-from",
+        "--cache-to",
+    }
     options: dict[str, list[str]] = {}
     rest: list[str] = []
-    words = [part for word in words for part in (word.split("=", 1) if word.startswith("--") and "=" in word and word.split("=")[0] in valued else [word])]
+    words = [
+        part
+        for word in words
+        for part in (
+            word.split("=", 1) if word.startswith("--") and "=" in word and word.split("=")[0] in valued else [word]
+        )
+    ]
     while words:
         word = words.pop(0)
         if word in valued:
@@ -92,10 +116,27 @@ def build(words: list[str]) -> None:
             flags = [word for word in arguments if word.startswith("--")]
             *sources, target = [word for word in arguments if not word.startswith("--")]
             origin = next((flag.partition("=")[2] for flag in flags if flag.startswith("--from=")), None)
-            there = files if origin is None else {p.relative_to(stages[origin]).as_posix(): p for p in stages[origin].rglob("*") if p.is_file()}
+            there = (
+                files
+                if origin is None
+                else {p.relative_to(stages[origin]).as_posix(): p for p in stages[origin].rglob("*") if p.is_file()}
+            )
             for source in sources:
                 copy(there, source, stage, target, made=origin is not None)
-        elif name.upper() not in ("RUN", "ENV", "USER", "WORKDIR", "VOLUME", "EXPOSE", "STOPSIGNAL", "HEALTHCHECK", "CMD", "ENTRYPOINT", "LABEL", "ARG"):
+        elif name.upper() not in (
+            "RUN",
+            "ENV",
+            "USER",
+            "WORKDIR",
+            "VOLUME",
+            "EXPOSE",
+            "STOPSIGNAL",
+            "HEALTHCHECK",
+            "CMD",
+            "ENTRYPOINT",
+            "LABEL",
+            "ARG",
+        ):
             stop(f"dockerfile parse error: unknown instruction: {name}")
     identifier = hashlib.sha256()
     for path in sorted(stage.rglob("*")):
@@ -108,7 +149,7 @@ def build(words: list[str]) -> None:
     shutil.rmtree(work, ignore_errors=True)
     for tag in options.get("--tag", []):
         set_tag(tag, identifier.hexdigest())
-    print(f"sha256:{identifier.hexdigest()}")  # noqa: T201
+    print(f"sha256:{identifier.hexdigest()}")
 
 
 def copy(files: dict[str, Path], source: str, stage: Path, target: str, *, made: bool) -> None:
@@ -167,7 +208,7 @@ def login(words: list[str]) -> None:
     config = HOME / "config.json"
     known = json.loads(config.read_text())["auths"] if config.exists() else {}
     config.write_text(json.dumps({"auths": known | {registry: password}}))
-    print("Login Succeeded")  # noqa: T201
+    print("Login Succeeded")
 
 
 def push(words: list[str]) -> None:
@@ -178,15 +219,21 @@ def push(words: list[str]) -> None:
     name, _, tag = reference.rpartition(":")
     repository, ecr = logged_in(name)
     identifier = tags()[reference]
-    manifest = json.dumps({"schemaVersion": 2, "mediaType": MEDIA_TYPE, "config": {"digest": f"sha256:{identifier}"}, "layers": []})
+    manifest = json.dumps(
+        {"schemaVersion": 2, "mediaType": MEDIA_TYPE, "config": {"digest": f"sha256:{identifier}"}, "layers": []}
+    )
     digest = f"sha256:{hashlib.sha256(manifest.encode()).hexdigest()}"
     ecr.put_image(
-        repositoryName=repository, imageTag=tag, imageManifest=manifest, imageDigest=digest, imageManifestMediaType=MEDIA_TYPE
+        repositoryName=repository,
+        imageTag=tag,
+        imageManifest=manifest,
+        imageDigest=digest,
+        imageManifestMediaType=MEDIA_TYPE,
     )
     there = Path(os.environ["IMAGES"]) / digest.removeprefix("sha256:")
     if not there.exists():
         shutil.copytree(LOCAL / identifier, there)
-    print(f"{tag}: digest: {digest}")  # noqa: T201
+    print(f"{tag}: digest: {digest}")
 
 
 def pull(words: list[str]) -> None:
@@ -204,7 +251,7 @@ def pull(words: list[str]) -> None:
     if not (LOCAL / identifier).exists():
         shutil.copytree(Path(os.environ["IMAGES"]) / digest.removeprefix("sha256:"), LOCAL / identifier)
     set_tag(reference, identifier)
-    print(f"Status: Downloaded newer image for {reference}")  # noqa: T201
+    print(f"Status: Downloaded newer image for {reference}")
 
 
 def inspect(words: list[str]) -> None:
@@ -212,8 +259,12 @@ def inspect(words: list[str]) -> None:
     [reference] = words
     if reference not in tags():
         stop(f"No such image: {reference}")
-    files = sorted(path.relative_to(LOCAL / tags()[reference]).as_posix() for path in (LOCAL / tags()[reference]).rglob("*") if path.is_file())
-    print(json.dumps([{"Id": f"sha256:{tags()[reference]}", "Files": files}]))  # noqa: T201
+    files = sorted(
+        path.relative_to(LOCAL / tags()[reference]).as_posix()
+        for path in (LOCAL / tags()[reference]).rglob("*")
+        if path.is_file()
+    )
+    print(json.dumps([{"Id": f"sha256:{tags()[reference]}", "Files": files}]))
 
 
 def retag(words: list[str]) -> None:

@@ -1,4 +1,4 @@
-"""The AWS of the workflow tests: `python -m tests.workflows.aws SETTINGS`, with a render's packages.
+"""The AWS of the workflow tests: `python -m tests.machinery.workflows.aws SETTINGS`, with a render's packages.
 
 moto with what the rehearsal adds to it. The layers in miniature make their things here, tasks run the code of the image that
 was pushed (migrations on a real PostgreSQL), and a copy of everything can be taken (`fork`), so that a test begins where
@@ -17,7 +17,7 @@ import threading
 import time
 from collections.abc import Callable
 from contextlib import ExitStack
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from http.server import ThreadingHTTPServer
 from pathlib import Path
 from typing import Any
 
@@ -61,23 +61,46 @@ class Cloud:
         """Any call, as a bystander who may see everything."""
         answer = getattr(miniature._client(service), operation)(**arguments)
         answer.pop("ResponseMetadata", None)
-        return json.loads(json.dumps(answer, default=lambda value: value.read().decode() if hasattr(value, "read") else str(value)))
+        return json.loads(
+            json.dumps(answer, default=lambda value: value.read().decode() if hasattr(value, "read") else str(value))
+        )
 
     def account(self, names: dict[str, str], resources: list[dict[str, Any]]) -> None:
         """What bootstrap makes: the state's bucket, key and table, and the roles as the account layer plans them."""
         miniature.make("account", names, {})
-        state = {"version": 4, "terraform_version": "1.11.4", "serial": 1, "lineage": "tests", "outputs": {}, "resources": []}
-        body = {"mode": "managed", "type": "terraform_data", "name": "base", "provider": 'provider["terraform.io/builtin/terraform"]'}
+        state = {
+            "version": 4,
+            "terraform_version": "1.11.4",
+            "serial": 1,
+            "lineage": "tests",
+            "outputs": {},
+            "resources": [],
+        }
+        body = {
+            "mode": "managed",
+            "type": "terraform_data",
+            "name": "base",
+            "provider": 'provider["terraform.io/builtin/terraform"]',
+        }
         state["resources"] = [{**body, "instances": []}]
-        miniature._client("s3").put_object(Bucket=names["state_bucket"], Key="account.tfstate", Body=json.dumps(state).encode())
+        miniature._client("s3").put_object(
+            Bucket=names["state_bucket"], Key="account.tfstate", Body=json.dumps(state).encode()
+        )
         iam = miniature._client("iam")
         for item in resources:
             values = item["values"]
             if item["type"] == "aws_iam_openid_connect_provider":
-                iam.create_open_id_connect_provider(Url=values["url"], ClientIDList=values["client_id_list"], ThumbprintList=["0" * 40])
+                iam.create_open_id_connect_provider(
+                    Url=values["url"], ClientIDList=values["client_id_list"], ThumbprintList=["0" * 40]
+                )
             if item["type"] == "aws_iam_role":
                 document = values["assume_role_policy"]
-                iam.create_role(RoleName=values["name"], Path=values["path"], AssumeRolePolicyDocument=document, MaxSessionDuration=values["max_session_duration"])
+                iam.create_role(
+                    RoleName=values["name"],
+                    Path=values["path"],
+                    AssumeRolePolicyDocument=document,
+                    MaxSessionDuration=values["max_session_duration"],
+                )
         for item in resources:
             values = item["values"]
             if item["type"] == "aws_iam_role_policy":
@@ -109,9 +132,21 @@ class Cloud:
                 )
                 assert made.returncode == 0, made.stdout + made.stderr
             where = variables(self.database, owner=True)
-        environment = {**os.environ, **where, "PYTHONPATH": str(folder), "APP_NAME": "app", "ENVIRONMENT": "test", "RELEASE": "test"}
+        environment = {
+            **os.environ,
+            **where,
+            "PYTHONPATH": str(folder),
+            "APP_NAME": "app",
+            "ENVIRONMENT": "test",
+            "RELEASE": "test",
+        }
         done = subprocess.run(
-            [sys.executable, "-m", "app.migrate"], cwd=folder, env=environment, capture_output=True, text=True, check=False
+            [sys.executable, "-m", "app.migrate"],
+            cwd=folder,
+            env=environment,
+            capture_output=True,
+            text=True,
+            check=False,
         )
         self.ran.append({"family": family, "image": image, "exit_code": done.returncode})
         return done.returncode, (done.stdout + done.stderr).splitlines()
@@ -129,7 +164,10 @@ def install() -> None:
             code, lines = Control.cloud.run(definition.family, container["image"])
             options = container["logConfiguration"]["options"]
             logs = miniature._client("logs")
-            where = {"logGroupName": options["awslogs-group"], "logStreamName": f"{options['awslogs-stream-prefix']}/app/{task.id}"}
+            where = {
+                "logGroupName": options["awslogs-group"],
+                "logStreamName": f"{options['awslogs-stream-prefix']}/app/{task.id}",
+            }
             logs.create_log_stream(**where)
             now = int(time.time() * 1000)
             events = [{"timestamp": now + number, "message": line} for number, line in enumerate(lines) if line]
@@ -147,9 +185,9 @@ def install() -> None:
         trusted(response._get_param("RoleArn"), response._get_param("WebIdentityToken"))
         return web_identity(response)
 
-    EC2ContainerServiceBackend.run_task = run  # type: ignore[method-assign]
-    LambdaBackend.invoke = invoke  # type: ignore[method-assign,assignment]
-    TokenResponse.assume_role_with_web_identity = with_token  # type: ignore[method-assign]
+    EC2ContainerServiceBackend.run_task = run  # type: ignore[method-assign, assignment]
+    LambdaBackend.invoke = invoke  # type: ignore[method-assign, assignment]
+    TokenResponse.assume_role_with_web_identity = with_token  # type: ignore[method-assign, assignment]
 
 
 def trusted(role_arn: str, token: str) -> None:
@@ -161,7 +199,10 @@ def trusted(role_arn: str, token: str) -> None:
             continue
         for statement in json.loads(role.assume_role_policy_document)["Statement"]:
             wanted = statement.get("Condition", {}).get("StringEquals", {})
-            if all(claims.get(key.removeprefix(f"{host}:")) in ([value] if isinstance(value, str) else value) for key, value in wanted.items()):
+            if all(
+                claims.get(key.removeprefix(f"{host}:")) in ([value] if isinstance(value, str) else value)
+                for key, value in wanted.items()
+            ):
                 return
     raise STSClientError("AccessDenied", "Not authorized to perform sts:AssumeRoleWithWebIdentity")
 
@@ -237,7 +278,10 @@ def main() -> None:
         "MOTO_ACCOUNT_ID": ACCOUNT,
     }
     install()
-    serve(Cloud(Path(settings["directory"]), Path(settings["render"])), lambda answer: print(json.dumps(answer), flush=True))  # noqa: T201
+    serve(
+        Cloud(Path(settings["directory"]), Path(settings["render"])),
+        lambda answer: print(json.dumps(answer), flush=True),
+    )
 
 
 if __name__ == "__main__":
