@@ -34,6 +34,10 @@ project: export PROJECT_FOLDER := $(call given,OUTPUT)
 project: $(VENV)/.project ## Make a project: ARGS="app_name=shop aws_region=eu-west-1", OUTPUT=folder (projects)
 	@$(RUN) -m tools.make_project
 
+.PHONY: update
+update: $(VENV)/.project ## Bring a project of an old version, which has no `make template-update` of its own, up to date: PROJECT=folder
+	@cd "$(PROJECT)" && PYTHONPATH='$(CURDIR)/{{cookiecutter.app_name}}' '$(CURDIR)/$(RUN)' -P -m ops.template_update
+
 .PHONY: test
 test: $(VENV)/.test ## Everything: every kind of render, Terraform, the rendered repositories' own tests
 	$(RUN) -m tools.machinery
@@ -73,6 +77,15 @@ docs: $(VENV)/.project ## Write docs/inputs.md and docs/names.md again
 diagram: $(VENV)/.project ## Draw docs/system-architecture again, after an edit of the template's ops/diagram
 	$(RUN) -m tools.diagram
 
+.PHONY: diff
+diff: export BASE := $(value BASE)
+diff: $(VENV)/.test ## Show what the work tree changes in renders, as text and as a page: [BASE=main]
+	@$(RUN) -m tools.diff
+
+.PHONY: diff-comment
+diff-comment: ## Put the summary of make diff on the pull request PULL_REQUEST (the workflow CI does this)
+	@gh pr comment "$$PULL_REQUEST" --edit-last --create-if-none --body-file .diff/summary.md
+
 .PHONY: bench
 bench: $(VENV)/.test ## Measure how long a render takes
 	$(RUN) -m bench.render
@@ -81,6 +94,14 @@ bench: $(VENV)/.test ## Measure how long a render takes
 lock: $(VENV)/.test ## Pin the requirement files again, with hashes
 	$(LOCK) --upgrade --output-file requirements-test.txt requirements-test.in
 	$(LOCK) --upgrade --constraints requirements-test.txt --output-file requirements.txt requirements.in
+
+.PHONY: release-check
+release-check: $(VENV)/.test ## Say whether this commit is ready to be tagged: version, changelog, nightly run, updates from every version
+	@$(RUN) -m tools.release --check
+
+.PHONY: example
+example: $(VENV)/.project ## Make a commit of the default render with its rehearsal's report: PUSH=yes sends it to the branch example
+	@$(RUN) -m tools.example $(if $(PUSH),--push)
 
 .PHONY: release
 release: ## Publish the tag TAG on GitHub, with its part of CHANGELOG.md (the workflow Release does this)
