@@ -5,9 +5,9 @@ roles are, made by the master, as in a database that is adopted: the first apply
 the tables over and grants on each of them. Round trips are counted by the proxy before the server, after
 login, with BEGIN and COMMIT, in all sessions of an action. The floor is a login and `SELECT 1` by the same driver.
 
-Beside it: the role manager of https://github.com/navapbc/template-infra (commit 8b7bc38, manage.py) sends 20 statements for
-its two roles and one schema, each a round trip, whether there is something to do or not; it neither looks at tables that
-are there nor proves anything.
+Beside it: the role manager of https://github.com/navapbc/template-infra (commit 8b7bc38, manage.py) sends 20
+statements for its two roles and one schema, each a round trip, whether there is something to do or not; it
+neither looks at tables that are there nor proves anything.
 
 Goals (exit status 1 when missed), whatever the number of tables: plan and apply with nothing to do take 2 round trips
 and 0.5 s, check takes 30 and 1.5 s.
@@ -193,9 +193,8 @@ def main() -> int:
             print(f"{row['tables']} tables in {row['schemas']} schemas, {row['roles']} roles")
             for name in ("first plan", "first apply", *GOALS):
                 found = row[name]
-                print(
-                    f"  {name:<22} {found['seconds']:>7.2f} s {found['round trips']:>5} round trips {found['changes']:>5} changes"
-                )
+                counts = f"{found['round trips']:>5} round trips {found['changes']:>5} changes"
+                print(f"  {name:<22} {found['seconds']:>7.2f} s {counts}")
         print(f"template-infra's, with two roles and no regard for tables: {TEMPLATE_INFRA_ROUND_TRIPS} round trips")
         print(
             f"import of the handler: {seconds} s of processor time beside {version}'s own {nothing} s;"
