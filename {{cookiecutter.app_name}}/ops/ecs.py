@@ -10,7 +10,7 @@ from typing import Any
 
 from botocore.exceptions import ClientError
 
-from ops import logs
+from ops import interruption, logs
 from ops.aws import Aws, code
 from ops.errors import AccountError, DeploymentFailed, OpsError
 from ops.output import Step, duration
@@ -151,7 +151,7 @@ def run_task(
                     f"Task {name} did not end within {duration(timeout)} (last status {status}); it was stopped.",
                     next_step=f"Read its log: {project.make('logs')}.",
                 )
-            time.sleep(POLL_SECONDS)
+            interruption.pause(POLL_SECONDS)
     except KeyboardInterrupt:
         _stop(aws, cluster, task, "ops: interrupted")
         show(f"task {name} was stopped")
@@ -164,7 +164,7 @@ def run_task(
                 show(text)
             if lines:
                 break
-            time.sleep(min(1.0, POLL_SECONDS))
+            interruption.pause(min(1.0, POLL_SECONDS))
     return Stopped(name, _exit_code(found[0]), why_stopped(found[0]))
 
 
@@ -237,7 +237,7 @@ def wait_healthy(aws: Aws, project: Project, step: Step, *, timeout: float = ROL
             return
         if time.monotonic() > deadline:
             raise _unhealthy(aws, project, found, f"The service is not healthy after {duration(timeout)}")
-        time.sleep(POLL_SECONDS)
+        interruption.pause(POLL_SECONDS)
 
 
 def targets(aws: Aws, found: Mapping[str, Any]) -> tuple[int, int]:

@@ -207,8 +207,8 @@ def test_a_deployment_that_ecs_rolls_back(deployed: Settings, ops: Ops) -> None:
     assert "The deployment failed" in result.err
 
 
-def test_deploy_refuses_what_deletes_without_yes(deployed: Settings, ops: Ops) -> None:
-    result = ops("deploy", "--env", "dev", "--image", "release-2")
+def test_up_refuses_what_deletes_without_yes(deployed: Settings, ops: Ops) -> None:
+    result = ops("up", "--env", "dev", "--image", "release-2")
     assert result.code == 1
     assert "terraform_data.version" in result.err
     assert "YES=1" in result.err
