@@ -221,6 +221,14 @@ SABOTAGES = [
         "my-app-dev-migrate logs in as migrator",
     ),
     Sabotage(
+        "check of the role manager that logs in as nobody",
+        "role_manager/actions.py",
+        "results = proofs.prove(manager, logins=logins and found.iam_logins)",
+        "results = proofs.prove(manager, logins=False)",
+        "database",
+        "it proves by logging in what each role can do: not proven: app, migrator",
+    ),
+    Sabotage(
         "wrong environment variable name",
         "infra/service/task-definitions.tf",
         "      DB_HOST   =",

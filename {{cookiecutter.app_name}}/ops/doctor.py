@@ -6,7 +6,6 @@ import json
 import platform
 import re
 import shutil
-import subprocess
 from collections.abc import Callable, Iterator
 from dataclasses import asdict, dataclass
 from typing import Any
@@ -15,7 +14,7 @@ import click
 from botocore.exceptions import BotoCoreError, ClientError
 
 from ops import aws as aws_module
-from ops import bootstrap, github, incident, layers
+from ops import bootstrap, github, incident, layers, processes
 from ops.aws import Aws, code
 from ops.errors import OpsError
 from ops.project import Project, load
@@ -119,16 +118,8 @@ def _python() -> Check:
 
 def _version(command: list[str]) -> str | None:
     """Output of a version command; None where it is not installed or does not run."""
-    program = shutil.which(command[0])
-    if program is None:
-        return None
-    try:
-        process = subprocess.run(  # noqa: S603 - our own arguments, no shell
-            [program, *command[1:]], capture_output=True, text=True, check=False, timeout=20
-        )
-    except (OSError, subprocess.TimeoutExpired):
-        return None
-    return process.stdout.strip() if process.returncode == 0 else None
+    process = processes.run(command, seconds=20)
+    return process.out.strip() if process.ok else None
 
 
 def _terraform() -> Check:

@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 import re
-import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 from botocore.exceptions import ClientError
 
-from ops import interruption, logs
+from ops import logs, waiting
 from ops.aws import Aws, code
 from ops.errors import AccountError, DeploymentFailed, OpsError
 from ops.output import Step, duration
@@ -135,36 +134,32 @@ def run_task(
     task = answer["tasks"][0]["taskArn"]
     name = task.rsplit("/", 1)[-1]
     log = _task_log(aws, definition_arn, name)
-    deadline = time.monotonic() + timeout
+    found: list[dict[str, Any]] = []
+
+    def stopped() -> bool:
+        nonlocal found
+        found = client.describe_tasks(cluster=cluster, tasks=[task])["tasks"]
+        for text in log.new() if log else []:
+            show(text)
+        return bool(found) and found[0]["lastStatus"] == "STOPPED"
+
     try:
-        while True:
-            found = client.describe_tasks(cluster=cluster, tasks=[task])["tasks"]
-            stopped = bool(found) and found[0]["lastStatus"] == "STOPPED"
-            for text in log.new() if log else []:
-                show(text)
-            if stopped:
-                break
-            if time.monotonic() > deadline:
-                _stop(aws, cluster, task, "ops: it took too long")
-                status = found[0]["lastStatus"] if found else "unknown"
-                raise OpsError(
-                    f"Task {name} did not end within {duration(timeout)} (last status {status}); it was stopped.",
-                    next_step=f"Read its log: {project.make('logs')}.",
-                )
-            interruption.pause(POLL_SECONDS)
+        if not waiting.until(stopped, timeout, every=POLL_SECONDS):
+            _stop(aws, cluster, task, "ops: it took too long")
+            status = found[0]["lastStatus"] if found else "unknown"
+            raise OpsError(
+                f"Task {name} did not end within {duration(timeout)} (last status {status}); it was stopped.",
+                next_step=f"Read its log: {project.make('logs')}.",
+            )
     except KeyboardInterrupt:
         _stop(aws, cluster, task, "ops: interrupted")
         show(f"task {name} was stopped")
         raise
     if log:
         # The last lines arrive a moment after the task's end.
-        for _ in range(3):
-            lines = log.new()
-            for text in lines:
-                show(text)
-            if lines:
-                break
-            interruption.pause(min(1.0, POLL_SECONDS))
+        pause = min(1.0, POLL_SECONDS)
+        for text in waiting.until(log.new, 3 * pause, every=pause) or []:
+            show(text)
     return Stopped(name, _exit_code(found[0]), why_stopped(found[0]))
 
 
@@ -213,9 +208,11 @@ def wait_healthy(aws: Aws, project: Project, step: Step, *, timeout: float = ROL
 
     Raises DeploymentFailed with the events, the reasons of stopped tasks and the last log lines.
     """
-    deadline = time.monotonic() + timeout
     last = followed = ""
-    while True:
+    found: dict[str, Any] = {}
+
+    def look() -> bool:
+        nonlocal last, followed, found
         found = existing_service(aws, project)
         primary = next(item for item in found["deployments"] if item["status"] == "PRIMARY")
         followed = followed or primary["id"]
@@ -233,11 +230,11 @@ def wait_healthy(aws: Aws, project: Project, step: Step, *, timeout: float = ROL
                 "The deployment failed; the version before it runs, if there was one",
             )
         wanted = primary["desiredCount"]
-        if primary.get("rolloutState") == "COMPLETED" and primary["runningCount"] >= wanted and healthy >= wanted > 0:
-            return
-        if time.monotonic() > deadline:
-            raise _unhealthy(aws, project, found, f"The service is not healthy after {duration(timeout)}")
-        interruption.pause(POLL_SECONDS)
+        complete = primary.get("rolloutState") == "COMPLETED"
+        return bool(complete and primary["runningCount"] >= wanted and healthy >= wanted > 0)
+
+    if not waiting.until(look, timeout, every=POLL_SECONDS):
+        raise _unhealthy(aws, project, found, f"The service is not healthy after {duration(timeout)}")
 
 
 def targets(aws: Aws, found: Mapping[str, Any]) -> tuple[int, int]:

@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import json
-import time
 from dataclasses import dataclass
 from typing import Any
 
+from ops import waiting
 from ops.aws import Aws
 from ops.errors import AccountError, DeploymentFailed, OpsError, WrongUse
 from ops.output import Step, duration, table
@@ -164,9 +164,10 @@ def deploy(aws: Aws, found: Profile, document: dict[str, Any], description: str,
 def follow(aws: Aws, found: Profile, number: int, step: Step) -> None:
     """Show a launch until it is complete. Raises DeploymentFailed when it is rolled back or takes hours."""
     client = aws.client("appconfig")
-    deadline = time.monotonic() + TIMEOUT_SECONDS
     last = ""
-    while True:
+
+    def look() -> bool:
+        nonlocal last
         state = client.get_deployment(
             ApplicationId=found.application,
             EnvironmentId=found.environment,
@@ -176,14 +177,13 @@ def follow(aws: Aws, found: Profile, number: int, step: Step) -> None:
         if text != last:
             step.say(text)
             last = text
-        if state["State"] == "COMPLETE":
-            return
         if state["State"] in ("ROLLED_BACK", "REVERTED"):
             events = "; ".join(event.get("Description", "") for event in state.get("EventLog", [])[:3])
             raise DeploymentFailed(
                 f"AppConfig rolled the launch back: {events or 'an alarm went off'}. The flags are as before.",
                 next_step="make status shows the alarms.",
             )
-        if time.monotonic() > deadline:
-            raise DeploymentFailed(f"The launch is not complete after {duration(TIMEOUT_SECONDS)}: {text}.")
-        time.sleep(POLL_SECONDS)
+        return bool(state["State"] == "COMPLETE")
+
+    if not waiting.until(look, TIMEOUT_SECONDS, every=POLL_SECONDS):
+        raise DeploymentFailed(f"The launch is not complete after {duration(TIMEOUT_SECONDS)}: {last}.")

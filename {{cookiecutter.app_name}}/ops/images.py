@@ -9,7 +9,6 @@ import os
 import re
 import shlex
 import shutil
-import subprocess
 from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import datetime
@@ -18,6 +17,7 @@ from typing import Any
 
 from botocore.exceptions import ClientError
 
+from ops import processes
 from ops.aws import Aws, code, explain
 from ops.errors import AccountError, OpsError, WrongUse
 from ops.output import Step
@@ -45,20 +45,13 @@ def _git(root: Path, *arguments: str) -> str | None:
 
     Raises OpsError where git refuses to look because the folder is somebody else's.
     """
-    if shutil.which("git") is None:
-        return None
-    process = subprocess.run(  # noqa: S603 - our own arguments, no shell
-        ["git", "-C", str(root), *arguments],  # noqa: S607
-        capture_output=True,
-        text=True,
-        check=False,
-    )
-    if "dubious ownership" in process.stderr:
+    process = processes.run(["git", "-C", root, *arguments])
+    if "dubious ownership" in process.err:
         raise OpsError(
-            f"git does not look into {root}: {process.stderr.strip().splitlines()[0]}",
+            f"git does not look into {root}: {process.err.strip().splitlines()[0]}",
             next_step=f"If that folder is yours: git config --global --add safe.directory {shlex.quote(str(root))}",
         )
-    return process.stdout.strip() if process.returncode == 0 else None
+    return process.out.strip() if process.ok else None
 
 
 def head(root: Path) -> str:
@@ -258,17 +251,9 @@ def build_and_push(aws: Aws, project: Project, tag: str, step: Step) -> Image:
 def _docker(docker: str, arguments: list[str], step: Step, next_step: str, secret: str | None = None) -> None:
     # Without provenance the tag is the image itself and not an index, so that its digest is what tasks run.
     environment = os.environ | {"BUILDX_NO_DEFAULT_ATTESTATIONS": "1"}
-    process = subprocess.run(  # noqa: S603 - our own arguments, no shell
-        [docker, *arguments],
-        input=secret,
-        env=environment,
-        stdout=subprocess.PIPE,
-        stderr=subprocess.STDOUT,
-        text=True,
-        check=False,
-    )
-    if process.returncode != 0:
-        tail = "\n".join(process.stdout.strip().splitlines()[-30:])
+    process = processes.run([docker, *arguments], environment=environment, given=secret)
+    if not process.ok:
+        tail = process.tail(30)
         if "exec format error" in tail:
             next_step = (
                 "This machine has another processor, and needs QEMU:"

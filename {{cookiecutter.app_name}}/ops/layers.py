@@ -3,14 +3,12 @@
 from __future__ import annotations
 
 import json
-import os
-import subprocess
 import sys
 from pathlib import Path
 
 from botocore.exceptions import ClientError
 
-from ops import ecs, images
+from ops import ecs, images, processes
 from ops.aws import Aws, code
 from ops.errors import AccountError, OpsError, WrongUse
 from ops.output import Step
@@ -133,19 +131,10 @@ def package(project: Project) -> str:
     ]
     if target.is_file() and all(path.stat().st_mtime <= target.stat().st_mtime for path in sources):
         return f"{PACKAGE} is newer than its sources"
-    process = subprocess.run(
-        [sys.executable, "-m", "role_manager.package"],
-        cwd=project.root,
-        env=dict(os.environ),
-        stdout=subprocess.PIPE,
-        stderr=subprocess.STDOUT,
-        text=True,
-        check=False,
-    )
-    if process.returncode != 0 or not target.is_file():
-        tail = "\n".join(process.stdout.strip().splitlines()[-20:])
+    process = processes.run([sys.executable, "-m", "role_manager.package"], folder=project.root)
+    if not process.ok or not target.is_file():
         raise OpsError(
-            f"The role manager's package could not be built:\n{tail}",
+            f"The role manager's package could not be built:\n{process.tail()}",
             next_step="Run make package by hand.",
         )
     return f"{PACKAGE} built, {target.stat().st_size // 1024} kB"

@@ -9,13 +9,13 @@ from __future__ import annotations
 import json
 import os
 import shutil
-import subprocess
 import tempfile
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from ops import processes
 from ops.errors import OpsError, WrongUse
 
 SCRATCH = ".ops"  # everything that the commands write on disk, git-ignored
@@ -103,9 +103,12 @@ def root_folder() -> Path:
     return root
 
 
-def load(environment: str | None = None, workspace: str = DEFAULT_WORKSPACE) -> Project:
-    """Evaluate infra/config. Raises WrongUse with every broken rule of project.yaml, or the unknown environment."""
-    root = root_folder()
+def load(environment: str | None = None, workspace: str = DEFAULT_WORKSPACE, *, root: Path | None = None) -> Project:
+    """Evaluate infra/config of the repository here, or of the one at `root`.
+
+    Raises WrongUse with every broken rule of project.yaml, or the unknown environment.
+    """
+    root = root or root_folder()
     variables = {"workspace": workspace} | ({} if environment is None else {"environment": environment})
     outputs = _evaluate(root / "infra/config", variables)
     return Project(
@@ -142,18 +145,21 @@ def _evaluate(module: Path, variables: Mapping[str, str]) -> dict[str, Any]:
         plan = Path(temporary, "plan")
         base = [terraform, f"-chdir={module}"]
         options = [f"-var={name}={value}" for name, value in variables.items()]
-        environment = {"TF_DATA_DIR": temporary, "TF_IN_AUTOMATION": "1"}
-        planned = _run(
+        inherited = {
+            name: value for name, value in os.environ.items() if not name.startswith(("TF_VAR_", "TF_CLI_ARGS"))
+        }
+        environment = inherited | {"TF_DATA_DIR": temporary, "TF_IN_AUTOMATION": "1"}
+        planned = processes.run(
             [*base, "plan", "-json", "-input=false", "-lock=false", f"-out={plan}", *options],
-            environment,
+            environment=environment,
         )
-        if planned.returncode != 0:
+        if not planned.ok:
             raise WrongUse(_diagnostics(planned), next_step="Correct project.yaml, or the command's options.")
-        shown = _run([*base, "show", "-json", str(plan)], environment)
-        if shown.returncode != 0:
+        shown = processes.run([*base, "show", "-json", str(plan)], environment=environment)
+        if not shown.ok:
             raise OpsError(f"infra/config could not be read: {_diagnostics(shown)}")
         # A null output is left out of the planned values.
-        values = json.loads(shown.stdout)["planned_values"].get("outputs", {})
+        values = json.loads(shown.out)["planned_values"].get("outputs", {})
     names = (
         "project",
         "environment",
@@ -168,17 +174,10 @@ def _evaluate(module: Path, variables: Mapping[str, str]) -> dict[str, Any]:
     return {name: values.get(name, {}).get("value") for name in names}
 
 
-def _run(command: list[str], environment: dict[str, str]) -> subprocess.CompletedProcess[str]:
-    inherited = {name: value for name, value in os.environ.items() if not name.startswith(("TF_VAR_", "TF_CLI_ARGS"))}
-    return subprocess.run(  # noqa: S603 - our own arguments, no shell
-        command, env=inherited | environment, capture_output=True, text=True, check=False
-    )
-
-
-def _diagnostics(process: subprocess.CompletedProcess[str]) -> str:
+def _diagnostics(process: processes.Finished) -> str:
     """The errors that Terraform printed, as text."""
     messages = []
-    for line in process.stdout.splitlines():
+    for line in process.out.splitlines():
         try:
             event = json.loads(line)
         except json.JSONDecodeError:
@@ -186,4 +185,4 @@ def _diagnostics(process: subprocess.CompletedProcess[str]) -> str:
         diagnostic = event.get("diagnostic", {}) if isinstance(event, dict) else {}
         if diagnostic.get("severity") == "error":
             messages.append(diagnostic.get("detail") or diagnostic.get("summary", ""))
-    return "\n".join(dict.fromkeys(messages)) or process.stderr.strip()
+    return "\n".join(dict.fromkeys(messages)) or process.err.strip()

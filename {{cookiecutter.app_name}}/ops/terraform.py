@@ -22,7 +22,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import IO, Any
 
-from ops import aws, interruption
+from ops import aws, interruption, processes
 from ops.errors import AccountError, OpsError, StateLocked, WrongUse
 from ops.output import Step, duration, warn
 from ops.project import DEFAULT_WORKSPACE, Project, terraform_binary
@@ -341,20 +341,15 @@ class Terraform:
     def _text(self, *arguments: str) -> str:
         """Run a command that has no `-json` stream; its standard output."""
         interruption.check()
-        process = subprocess.run(  # noqa: S603 - our own arguments, no shell
-            [terraform_binary(), f"-chdir={self.directory}", *arguments],
-            env=self._environment(),
-            capture_output=True,
-            text=True,
-            check=False,
-            stdin=subprocess.DEVNULL,
+        process = processes.run(
+            [terraform_binary(), f"-chdir={self.directory}", *arguments], environment=self._environment()
         )
-        if process.returncode != 0:
-            error = _plain(process.stderr) or _plain(process.stdout)
+        if not process.ok:
+            error = _plain(process.err) or _plain(process.out)
             if "No state file was found" in error:
                 raise _NoState(error)
             raise self._explain(arguments[0], [Diagnostic("error", error, "")])
-        return process.stdout
+        return process.out
 
     def _patiently(self, command: str, *arguments: str, total: int = 0) -> _Finished:
         """Run a command that takes the lock. Where somebody has it, say who, and wait."""

@@ -33,7 +33,7 @@ def test_two_runs_do_not_meet() -> None:
 def test_what_a_killed_run_left_is_removed_with_its_processes(tmp_path: Path) -> None:
     code = (
         "import tempfile, subprocess, sys, time; tempfile.tempdir = sys.argv[1]\n"
-        "from rehearsal import machine\n"
+        "from ops.rehearsal import machine\n"
         "run = machine.RunDirectory()\n"
         "child = subprocess.Popen(['sleep', '600'], start_new_session=True)\n"
         "run.record(child.pid); print(run.path, child.pid, flush=True); time.sleep(600)"

@@ -52,6 +52,9 @@ class Box(NamedTuple):
     """Path of its code in the repository."""
     row: str = ""
     """Anchor of its row in the document; empty for a group that is not a component."""
+    verdict: str = ""
+    """"held" or "failed" where something was found out about it; `found` says what."""
+    found: str = ""
 
     @property
     def right(self) -> int:
@@ -401,7 +404,7 @@ def svg_of(diagram: Diagram, box: Box) -> str:
 def content_of_group(diagram: Diagram, box: Box) -> list[str]:
     """Return the frame, the title and the boxes of a group."""
     frame = {"x": box.x, "y": box.y, "width": box.width, "height": box.height}
-    out = [tag("rect", {"class": f"group {box.kind}", **frame})]
+    out = [tag("rect", {"class": f"group {box.kind} {box.verdict}".rstrip(), **frame})]
     icon = GROUP_ICONS.get(box.kind)
     if icon:
         out.append(use(icon, box.x, box.y, 22))
@@ -409,16 +412,16 @@ def content_of_group(diagram: Diagram, box: Box) -> list[str]:
     out.append(tag("a", {"href": f"{diagram.document}#{box.row}"}, title) if box.row else title)
     if box.code:
         out.append(link_to_code(diagram, box.code, box.right - 10, box.y + 19, "end"))
-    if box.note:
-        out.append(label(box.note, box.right - 10, box.y + 19, anchor="end"))
+    if box.note or box.found:
+        out.append(label(box.note or box.found, box.right - 10, box.y + 19, box.verdict, anchor="end"))
     return [*out, *(svg_of(diagram, child) for child in diagram.within(box.id))]
 
 
 def content_of_component(diagram: Diagram, box: Box) -> list[str]:
     """Return a card that links to its row, and on it the path that links to the code."""
     frame = {"x": box.x, "y": box.y, "width": box.width, "height": box.height, "rx": 6}
-    # Lines are 17 high for the name, 16 for the note, 17 for the path, all in the middle.
-    height = 17 * len(box.lines) + 16 + (17 if box.code else 0)
+    # Lines are 17 high for the name, 16 for the note, 17 for the path or what was found, all in the middle.
+    height = 17 * len(box.lines) + 16 + (17 if box.code or box.found else 0)
     y = box.y + (box.height - height) / 2 - 4
     text = []
     for line in box.lines:
@@ -426,14 +429,16 @@ def content_of_component(diagram: Diagram, box: Box) -> list[str]:
         text.append(label(line, box.x + 62, y, "name"))
     y += 16
     text.append(label(box.note, box.x + 62, y))
+    if box.found:
+        text.append(label(box.found, box.x + 62, y + 17, box.verdict))
     out = [
         tag(
             "a",
             {
                 "href": f"{diagram.document}#{box.row}",
-                "aria-label": f"{' '.join(box.lines)}: {box.note}",
+                "aria-label": ": ".join(part for part in (" ".join(box.lines), box.note, box.found) if part),
             },
-            tag("rect", {"class": "card", **frame}),
+            tag("rect", {"class": f"card {box.verdict}".rstrip(), **frame}),
             use(box.icon, box.x + 10, box.y + 21, 42),
             *text,
         )

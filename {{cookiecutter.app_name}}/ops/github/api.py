@@ -5,12 +5,11 @@ from __future__ import annotations
 import json
 import os
 import re
-import shutil
-import subprocess
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+from ops import processes
 from ops.errors import OpsError
 from ops.output import say
 
@@ -28,23 +27,15 @@ class GitHubError(OpsError):
 
 def gh(*arguments: str, given: str | None = None, environment: Mapping[str, str] | None = None) -> str:
     """Run `gh`; its standard output. Raises GitHubError with what it said and what that means."""
-    program = shutil.which("gh")
-    if program is None:
+    process = processes.run(["gh", *arguments], given=given, environment=os.environ | (environment or {}))
+    if process.status == processes.NOT_FOUND:
         raise GitHubError("gh, GitHub's command-line program, is not installed.", next_step="https://cli.github.com")
-    process = subprocess.run(  # noqa: S603 - our own arguments, no shell
-        [program, *arguments],
-        input=given,
-        env=os.environ | (environment or {}),
-        capture_output=True,
-        encoding="utf-8",
-        check=False,
-    )
-    if process.returncode != 0:
-        said = (process.stderr.strip() or process.stdout.strip())[-2000:]
+    if not process.ok:
+        said = (process.err.strip() or process.out.strip())[-2000:]
         found = re.search(r"HTTP (\d{3})", said)
         status = int(found[1]) if found else 0
         raise GitHubError(f"gh {' '.join(arguments[:2])}: {said}", next_step=_meaning(status, said), status=status)
-    return process.stdout
+    return process.out
 
 
 def _meaning(status: int, said: str) -> str:

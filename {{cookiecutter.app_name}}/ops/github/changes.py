@@ -3,11 +3,10 @@
 from __future__ import annotations
 
 import re
-import subprocess
 from collections.abc import Iterable, Mapping
 from pathlib import Path
 
-from ops import layers
+from ops import layers, processes
 from ops.errors import OpsError
 from ops.project import Project
 from ops.terraform import Layer
@@ -26,19 +25,13 @@ TESTS_NOTHING = ("docs/", ".github/ISSUE_TEMPLATE/")
 
 def changed_files(root: Path, base: str) -> list[str]:
     """Paths that differ from the commit where this branch left `base`; of a file that moved both."""
-    process = subprocess.run(  # noqa: S603 - our own arguments, no shell
-        ["git", "diff", "--name-only", "--no-renames", "-z", f"{base}...HEAD", "--"],  # noqa: S607
-        cwd=root,
-        capture_output=True,
-        encoding="utf-8",
-        check=False,
-    )
-    if process.returncode != 0:
+    process = processes.run(["git", "diff", "--name-only", "--no-renames", "-z", f"{base}...HEAD", "--"], folder=root)
+    if not process.ok:
         raise OpsError(
-            f"git diff with {base}: {process.stderr.strip()}",
+            f"git diff with {base}: {process.err.strip()}",
             next_step="The checkout needs its history.",
         )
-    return [path for path in process.stdout.split("\0") if path]
+    return [path for path in process.out.split("\0") if path]
 
 
 def parts(root: Path, files: Iterable[str] | None) -> list[str]:

@@ -15,9 +15,11 @@ import traceback
 from pathlib import Path
 from types import FrameType
 
-from ops.rehearsal import kept, machine, report
-from ops.rehearsal.driver import PROOFS_OF, SHARED, FailedError, Rehearsal
-from ops.rehearsal.progress import Progress, clock
+from ops.rehearsal import kept, machine, report, steps
+from ops.rehearsal.driver import FailedError, Rehearsal
+from ops.rehearsal.progress import Progress
+
+LAST_PARTS = ("service", "proofs")  # which need everything before them
 
 
 def main() -> int:
@@ -25,7 +27,7 @@ def main() -> int:
     parser = argparse.ArgumentParser(prog="make rehearse", description=__doc__)
     parser.add_argument("--keep", action="store_true")
     parser.add_argument("--only", choices=kept.PARTS)
-    parser.add_argument("--env", help="environment; the first of project.yaml when left out")
+    parser.add_argument("--env", help="environment; the first when left out")
     options = parser.parse_args()
     # SIGINT as well: a shell starts what it puts into the background with SIGINT ignored.
     for number in (signal.SIGTERM, signal.SIGINT):
@@ -57,12 +59,10 @@ def _rehearse(rehearsal: Rehearsal, progress: Progress, *, only: str | None, kee
     worked = False
     with rehearsal.running():
         try:
-            rehearsal.bootstrap()
-            rehearsal.zone()
-            if only in PROOFS_OF:
-                rehearsal.up_to(only)
+            if only is None or only in LAST_PARTS:
+                steps.everything(rehearsal, keep=keep)
             else:
-                _all(rehearsal, progress, keep=keep)
+                steps.up_to(rehearsal, only)
             worked = True
         except FailedError as error:
             rehearsal.findings.error = str(error)
@@ -82,26 +82,6 @@ def _rehearse(rehearsal: Rehearsal, progress: Progress, *, only: str | None, kee
                 kept.wait(rehearsal, progress)
             progress.say("Stopping …")
     return 0 if worked else 1
-
-
-def _all(rehearsal: Rehearsal, progress: Progress, *, keep: bool) -> None:
-    rehearsal.incident_url()
-    rehearsal.up()
-
-    def use() -> None:
-        rehearsal.launch()
-        rehearsal.prove()
-        rehearsal.use()
-        rehearsal.findings.proved_after = progress.elapsed
-        progress.say(f"{clock(progress.elapsed)}  ✓ applied and proved")
-
-    def plan_again() -> None:
-        rehearsal.plan_again([layer for layer in rehearsal.layers() if layer not in SHARED])
-
-    rehearsal.at_the_same_time(use, plan_again)
-    if not keep:
-        rehearsal.change()
-        rehearsal.destroy()
 
 
 if __name__ == "__main__":

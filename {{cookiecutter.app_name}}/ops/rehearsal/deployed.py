@@ -3,68 +3,31 @@
 from __future__ import annotations
 
 import functools
-from collections.abc import Mapping
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
 import boto3
 
+from ops.project import Project
 from ops.rehearsal.reachability import Place, Vpc
 from ops.rehearsal.roles import Role
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class Platform:
-    """Clients, settings and names of one environment; what is read once is remembered.
+    """One environment of a project in the simulated AWS at `endpoint`; what is read once is remembered."""
 
-    `settings` are the answers of project.yaml, `environment_settings` those of the environment, `names`
-    what infra/config calls everything, `tags` what everything is tagged with, `settings_of_roles` the
-    desired database roles.
-    """
-
-    root: Path
-    environment: str
-    settings: Mapping[str, Any]
-    environment_settings: Mapping[str, Any]
-    names: Mapping[str, str]
-    tags: Mapping[str, str]
-    settings_of_roles: Mapping[str, Any]
-    partition: str
-    host: str
+    project: Project
     endpoint: str
 
     def client(self, service: str) -> Any:
         """Return a boto3 client of the simulator."""
-        return client(service, str(self.settings["aws_region"]), self.endpoint)
-
-    def __hash__(self) -> int:
-        return id(self)
-
-    @property
-    def account(self) -> str:
-        """AWS account, 12 digits."""
-        return str(self.settings["aws_account_id"])
-
-    @property
-    def region(self) -> str:
-        """AWS region."""
-        return str(self.settings["aws_region"])
-
-    @property
-    def has_database(self) -> bool:
-        """Whether there is a database."""
-        return bool(self.settings["database"] != "none")
-
-    @property
-    def has_flags(self) -> bool:
-        """Whether there are feature flags."""
-        return bool(self.settings["feature_flags"] != "none")
+        return client(service, self.project.region, self.endpoint)
 
     @functools.cached_property
     def service(self) -> dict[str, Any]:
         """The ECS service; empty before there is one."""
-        ecs, name = self.client("ecs"), self.names["service"]
+        ecs, name = self.client("ecs"), self.project.names["service"]
         try:
             found = ecs.describe_services(cluster=name, services=[name])["services"]
         except ecs.exceptions.ClusterNotFoundException:
@@ -79,7 +42,7 @@ class Platform:
     def load_balancer(self) -> dict[str, Any]:
         """The load balancer, with its attributes under `Attributes`."""
         client = self.client("elbv2")
-        found = client.describe_load_balancers(Names=[self.names["service"]])["LoadBalancers"][0]
+        found = client.describe_load_balancers(Names=[self.project.names["service"]])["LoadBalancers"][0]
         attributes = client.describe_load_balancer_attributes(LoadBalancerArn=found["LoadBalancerArn"])["Attributes"]
         return dict(found) | {"Attributes": {a["Key"]: a["Value"] for a in attributes}}
 
@@ -87,18 +50,20 @@ class Platform:
     def cluster(self) -> dict[str, Any]:
         """The database cluster."""
         return dict(
-            self.client("rds").describe_db_clusters(DBClusterIdentifier=self.names["database_cluster"])["DBClusters"][0]
+            self.client("rds").describe_db_clusters(DBClusterIdentifier=self.project.names["database_cluster"])[
+                "DBClusters"
+            ][0]
         )
 
     @functools.cached_property
     def role_manager(self) -> dict[str, Any]:
         """The role manager's configuration."""
-        return dict(self.client("lambda").get_function_configuration(FunctionName=self.names["role_manager"]))
+        return dict(self.client("lambda").get_function_configuration(FunctionName=self.project.names["role_manager"]))
 
     @functools.cached_property
     def topic(self) -> dict[str, str]:
         """The attributes of the alarms' topic."""
-        arn = f"arn:{self.partition}:sns:{self.region}:{self.account}:{self.names['alarms_topic']}"
+        arn = f"arn:{self.project.partition}:sns:{self.project.region}:{self.project.account}:{self.project.names['alarms_topic']}"
         return dict(self.client("sns").get_topic_attributes(TopicArn=arn)["Attributes"])
 
     @functools.cached_property
@@ -111,7 +76,7 @@ class Platform:
             .paginate(AlarmTypes=["MetricAlarm", "CompositeAlarm"])
         ):
             for alarm in [*page["MetricAlarms"], *page["CompositeAlarms"]]:
-                if alarm["AlarmName"].startswith(self.names["service"] + "-"):
+                if alarm["AlarmName"].startswith(self.project.names["service"] + "-"):
                     found[alarm["AlarmName"]] = alarm
         return found
 
@@ -119,12 +84,12 @@ class Platform:
     def vpc(self) -> Vpc:
         """The network."""
         ec2 = self.client("ec2")
-        found = ec2.describe_vpcs(Filters=[{"Name": "tag:Name", "Values": [self.names["network"]]}])
+        found = ec2.describe_vpcs(Filters=[{"Name": "tag:Name", "Values": [self.project.names["network"]]}])
         return Vpc.read(ec2, found["Vpcs"][0]["VpcId"])
 
     def role(self, name_or_arn: str) -> Role:
         """Return an IAM role."""
-        return Role.read(self.client("iam"), name_or_arn, self.region)
+        return Role.read(self.client("iam"), name_or_arn, self.project.region)
 
     def key_policy(self, key: str) -> str:
         """Return the policy of a KMS key, by its id, ARN or alias."""

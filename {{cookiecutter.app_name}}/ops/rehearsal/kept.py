@@ -10,11 +10,12 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from ops.rehearsal import machine, report
-from ops.rehearsal.driver import LAYERS, FailedError, Rehearsal
+from ops.rehearsal import machine, report, steps, use
+from ops.rehearsal.driver import FailedError, Rehearsal
 from ops.rehearsal.progress import Progress
+from ops.terraform import LAYERS
 
-PARTS = (*LAYERS, "proofs")
+PARTS = (*(layer.name for layer in LAYERS), "proofs")
 
 
 def _note(render: Path) -> Path:
@@ -51,14 +52,14 @@ def wait(rehearsal: Rehearsal, progress: Progress) -> None:
         ),
         encoding="utf-8",
     )
-    port = rehearsal.service_port()
+    port = use.service_port(rehearsal)
     shown = ("AWS_ENDPOINT_URL", "AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY", "AWS_DEFAULT_REGION")
     exports = " ".join(f"{name}={rehearsal.variables[name]}" for name in shown)
     progress.say(
         f"\nThe service:   http://127.0.0.1:{port}/health\n"
         f"The AWS API:   export {exports}\n"
         f"The copy:      {rehearsal.copy}\n"
-        f"After an edit: make rehearse ONLY={'|'.join(rehearsal.layers())}|proofs\n"
+        f"After an edit: make rehearse ONLY={'|'.join(layer.name for layer in rehearsal.layers())}|proofs\n"
         "Ctrl-C ends it and removes everything."
     )
     try:
@@ -80,11 +81,7 @@ def repeat(note: Mapping[str, Any], render: Path, only: str, progress: Progress)
             # What was deleted must be gone in the copy as well.
             shutil.rmtree(rehearsal.copy / "infra")
             machine.copy_render(render, rehearsal.copy)
-        if only != "proofs":
-            rehearsal.apply(only)
-        rehearsal.launch()
-        rehearsal.prove()
-        rehearsal.use()
+        steps.again(rehearsal, only)
         worked = True
     except FailedError as error:
         rehearsal.findings.error = str(error)

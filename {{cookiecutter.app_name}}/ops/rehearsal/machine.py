@@ -13,11 +13,11 @@ import os
 import re
 import shutil
 import signal
-import subprocess
 import sys
 import tempfile
 from pathlib import Path
 
+from ops import processes
 from ops.checks import NoTerraformError, terraform_environment
 
 PREFIX = "rehearsal-"
@@ -47,13 +47,8 @@ def check() -> None:
             "Terraform is not installed: version 1.11 or newer, https://developer.hashicorp.com/terraform/install"
         )
     else:
-        shown = subprocess.run(  # noqa: S603 - the Terraform that PATH names
-            [shutil.which("terraform") or "", "version", "-json"],
-            capture_output=True,
-            text=True,
-            check=False,
-        )
-        version = json.loads(shown.stdout or "{}").get("terraform_version", "0.0.0")
+        shown = processes.run(["terraform", "version", "-json"])
+        version = json.loads(shown.out or "{}").get("terraform_version", "0.0.0")
         if tuple(map(int, re.findall(r"\d+", version)[:2])) < (1, 11):
             problems.append(f"Terraform is {version}: version 1.11 or newer is needed")
     if shutil.which("make") is None:
@@ -191,6 +186,4 @@ def memory_of(process: int) -> int:
 
 
 def _ps(*arguments: str) -> str:
-    return subprocess.run(  # noqa: S603 - our own arguments
-        ["/bin/ps", *arguments], capture_output=True, text=True, check=False
-    ).stdout
+    return processes.run(["/bin/ps", *arguments]).out

@@ -8,11 +8,12 @@ from __future__ import annotations
 import http.server
 import json
 import threading
-import time
 import urllib.request
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
+
+from ops import waiting
 
 
 @dataclass(frozen=True)
@@ -39,14 +40,11 @@ class Mailbox:
 
     def wait_for(self, text: str, seconds: float, *, after: int = 0) -> Message | None:
         """Wait for a message number `after` or later whose body contains a text."""
-        deadline = time.monotonic() + seconds
-        while True:
-            for message in self.messages()[after:]:
-                if text in json.dumps(message.body):
-                    return message
-            if time.monotonic() > deadline:
-                return None
-            time.sleep(0.05)
+
+        def arrived() -> Message | None:
+            return next((m for m in self.messages()[after:] if text in json.dumps(m.body)), None)
+
+        return waiting.until(arrived, seconds, every=0.05)
 
 
 class Receiver:

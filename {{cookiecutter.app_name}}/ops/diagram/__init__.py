@@ -1,0 +1,1 @@
+"""The architecture's picture: architecture.toml says what there is, draw.py draws it."""

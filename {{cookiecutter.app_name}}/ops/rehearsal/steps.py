@@ -1,0 +1,246 @@
+"""What a rehearsal does, step by step: the commands that are typed, and what is proved between them."""
+
+from __future__ import annotations
+
+import contextlib
+import re
+import sys
+from collections.abc import Iterable, Sequence
+from concurrent.futures import ThreadPoolExecutor
+
+from ops import waiting
+from ops.rehearsal import edits, use
+from ops.rehearsal.claims.claim import Context
+from ops.rehearsal.claims.subjects import SUBJECTS, Subject, prove
+from ops.rehearsal.claims.ways import reachable
+from ops.rehearsal.driver import FailedError, Rehearsal, digest
+from ops.rehearsal.leftovers import left_over
+from ops.rehearsal.progress import clock
+from ops.terraform import ACCOUNT, DATABASE, NETWORK, SERVICE, Layer, layer_named
+
+# Where alarms go in the rehearsal: URLs of the form that each service hands out. Nobody there hears of it.
+INCIDENT_URLS = {
+    "pagerduty": "https://events.pagerduty.com/integration/0123456789abcdef0123456789abcdef/enqueue",
+    "splunk-on-call": "https://alert.victorops.com/integrations/cloudwatch/20131130/alert/"
+    "01234567-89ab-cdef-0123-456789abcdef/rehearsal",
+    "email": "on-call@example.com",
+}
+DEPLOYMENT_SECONDS = 120
+
+
+def everything(run: Rehearsal, *, keep: bool) -> None:
+    """All layers, from the first to the last proof; without `keep` also a change of each, and the end of them all."""
+    bootstrap(run)
+    zone(run)
+    incident_url(run)
+    up(run)
+
+    def used() -> None:
+        use.launch(run)
+        prove_all(run)
+        use.use(run)
+        run.findings.proved_after = run.progress.elapsed
+        run.progress.say(f"{clock(run.progress.elapsed)}  ✓ applied and proved")
+
+    run.at_the_same_time(used, lambda: plan_again(run, [x for x in run.layers() if x.per_environment]))
+    if not keep:
+        change(run)
+        destroy(run)
+
+
+def up_to(run: Rehearsal, name: str) -> None:
+    """The layers up to one of them, and what that one alone can prove."""
+    last = _present(run, name)
+    bootstrap(run)
+    zone(run)
+    for layer in run.layers():
+        # The account layer is there, and only the database needs another one.
+        if layer is last is not ACCOUNT or (layer is NETWORK and last is DATABASE):
+            apply(run, layer)
+    prove_all(run, [subject for subject in SUBJECTS if name in subject.alone])
+
+
+def again(run: Rehearsal, part: str) -> None:
+    """One layer in a rehearsal that was kept (or none, when `part` is `proofs`), and every proof."""
+    if part != "proofs":
+        apply(run, _present(run, part))
+    use.launch(run)
+    prove_all(run)
+    use.use(run)
+
+
+def _present(run: Rehearsal, name: str) -> Layer:
+    layer = layer_named(name)
+    if layer not in run.layers():
+        raise FailedError(f"This repository has no layer {name}: {', '.join(x.name for x in run.layers())}")
+    return layer
+
+
+# Making.
+
+
+def bootstrap(run: Rehearsal) -> None:
+    """Make the account layer; its command also tries the state's locks."""
+    with run.progress.step("make bootstrap") as bar:
+        output = run.make(bar, "bootstrap", "YES=1")
+        respected = re.search(r"respected: (.*?) \(", output)
+        if respected is None:
+            raise FailedError("make bootstrap did not try the locks of the state.")
+        bar.detail = f"locks respected: {respected[1]}"
+
+
+def zone(run: Rehearsal) -> None:
+    """Make the Route 53 zone that a project with a domain expects in the account."""
+    if domain := str(run.project.settings.get("domain_name") or ""):
+        route53 = run.client("route53")
+        if not route53.list_hosted_zones_by_name(DNSName=domain, MaxItems="1")["HostedZones"]:
+            route53.create_hosted_zone(Name=domain, CallerReference="rehearsal")
+
+
+def incident_url(run: Rehearsal) -> None:
+    """Type the incident service's URL."""
+    url = INCIDENT_URLS.get(str(run.project.settings["incident_management"]))
+    if url is not None:
+        with run.progress.step("make incident-url") as bar:
+            run.make(bar, "incident-url", f"ENV={run.environment}", given=f"{url}\n")
+
+
+def up(run: Rehearsal) -> None:
+    """Bring the environment up with the first image."""
+    with run.progress.step(f"make up ENV={run.environment}") as bar:
+        run.make(bar, "up", f"ENV={run.environment}", f"IMAGE={digest(run.images[0])}", "YES=1")
+
+
+def apply(run: Rehearsal, layer: Layer) -> None:
+    """Apply one layer, and wait until what it deploys is there."""
+    if layer is SERVICE and not run.platform().service:
+        up(run)
+    else:
+        with run.progress.step(f"make apply LAYER={layer.name}") as bar:
+            if layer is ACCOUNT:
+                run.make(bar, "bootstrap", "YES=1")
+            else:
+                run.make(bar, "apply", f"LAYER={layer.name}", *_where(run, layer), "YES=1")
+    if layer is SERVICE:
+        _settle(run)
+
+
+def _where(run: Rehearsal, layer: Layer) -> list[str]:
+    return [f"ENV={run.environment}"] if layer.per_environment else []
+
+
+def _settle(run: Rehearsal) -> None:
+    """Wait until the deployment that an apply began is over, and fail with what its tasks said."""
+    name = run.project.names["service"]
+
+    def settled() -> bool:
+        service = run.platform().service
+        newest = run.platform().task_definition(name)["taskDefinitionArn"]
+        state = service["deployments"][0]["rolloutState"]
+        if state == "FAILED" or service["taskDefinition"] != newest:
+            raise FailedError(f"The deployment of {newest.rpartition('/')[2]} failed:\n{use.last_task(run)}")
+        return bool(state == "COMPLETED" and service["runningCount"] == service["desiredCount"])
+
+    if not waiting.until(settled, DEPLOYMENT_SECONDS, every=0.3):
+        raise FailedError(f"{name} was still being deployed after {DEPLOYMENT_SECONDS} s.\n{use.last_task(run)}")
+
+
+def change(run: Rehearsal) -> None:
+    """Change something in each layer of the environment, and apply it: layers that exist need no order."""
+    settings = run.project.environment_settings
+    changed = edits.change(run.file, run.environment, int(settings["network"]["zones"]))
+    run.findings.notes.append("Changed and applied: " + ", ".join([*changed, "another image"]))
+    image = digest(run.images[1])
+    run.client("ecr").put_image(
+        repositoryName=run.project.names["build_repository"],
+        imageManifest=run.images[1],
+        imageTag="rehearsal-2",
+        imageDigest=image,
+    )
+
+    def deploy() -> None:
+        with run.progress.step(f"make deploy ENV={run.environment}") as bar:
+            run.make(bar, "deploy", f"ENV={run.environment}", f"IMAGE={image}", "YES=1")
+        # The provider waits half a minute for the database: time for the plans of what all environments share.
+        plan_again(run, [layer for layer in run.layers() if not layer.per_environment])
+
+    others = [layer for layer in (NETWORK, DATABASE) if layer in run.layers()]
+    run.at_the_same_time(deploy, *(lambda layer=layer: apply(run, layer) for layer in others))
+    with run.progress.step("prove the change"):
+        use.healthy(run)
+        platform = run.platform()
+        container = platform.task_definition(platform.service["taskDefinition"])["containerDefinitions"][0]
+        if not container["image"].endswith(image):
+            raise FailedError(f"After the second deployment the service runs {container['image']}.")
+
+
+# Proving.
+
+
+def prove_all(run: Rehearsal, subjects: Iterable[Subject] = SUBJECTS) -> None:
+    """Check every claim about the components, and compute who can reach what."""
+    with run.progress.step("prove") as bar:
+        platform = run.platform()
+        context = Context(platform, run.mailbox, run.directory.path)
+        run.findings.results = prove(context, subjects)
+        with contextlib.suppress(Exception):
+            run.findings.rows = reachable(platform)
+        claims = [(result, claim) for result in run.findings.results for claim in result.claims]
+        broken = [f"{result.component}: {claim.text} — {claim.detail}" for result, claim in claims if not claim.holds]
+        run.findings.notes += differences(run)
+        if run.findings.error:
+            raise FailedError(run.findings.error)
+        if broken:
+            raise FailedError("These do not hold:\n" + "\n".join(f"  {line}" for line in broken))
+        bar.detail = f"{len(claims)} claims about {len(run.findings.results)} subjects hold"
+
+
+def differences(run: Rehearsal) -> list[str]:
+    """Return in words what this machine could not have as AWS does."""
+    said = [
+        f"PostgreSQL {note['version']} stood in for Aurora's {note['wanted']}."
+        for note in run.notes("databases")
+        if note.get("version") != note.get("wanted")
+    ]
+    users = run.task_users()
+    if users:
+        ran_as = ", ".join("the user who rehearses" if user is None else str(user) for user in users)
+        said.append(f"Tasks ran as {ran_as}, on Python {sys.version.split()[0]}.")
+    return said
+
+
+def plan_again(run: Rehearsal, layers: Sequence[Layer]) -> None:
+    """Plan layers: nothing may be left to change, and with moto's gaps closed there is no exception."""
+    with run.progress.step(f"plan again: {', '.join(layer.name for layer in layers)}") as bar:
+
+        def plan(layer: Layer) -> None:
+            try:
+                run.make(bar, "plan", f"LAYER={layer.name}", *_where(run, layer), "DRIFT=1")
+            except FailedError as error:
+                raise FailedError(f"A second plan of {layer.name} is not empty. {error}") from error
+
+        with ThreadPoolExecutor(2) as pool:  # a plan takes half a gigabyte
+            for done in [pool.submit(plan, layer) for layer in layers]:
+                done.result()
+        bar.detail = f"{len(layers)} plans are empty"
+
+
+# Unmaking.
+
+
+def destroy(run: Rehearsal) -> None:
+    """Delete the environment, then everything, and see that nothing is left."""
+    if run.project.protected:
+        with run.progress.step("unprotect") as bar:
+            edits.unprotect(run.file, run.environment)
+            for layer in [layer for layer in (DATABASE, SERVICE) if layer in run.layers()]:
+                run.make(bar, "apply", f"LAYER={layer.name}", f"ENV={run.environment}", "YES=1")
+    with run.progress.step(f"make down ENV={run.environment}") as bar:
+        run.make(bar, "down", f"ENV={run.environment}", f"CONFIRM={run.environment}")
+    with run.progress.step("make destroy") as bar:
+        run.make(bar, "destroy", f"CONFIRM={run.project.app}")
+    with run.progress.step("nothing is left") as bar:
+        left = left_over(run.client, run.project.app)
+        if left:
+            raise FailedError("This is left:\n" + "\n".join(f"  {line}" for line in left))
+        bar.detail = "asked by name and by tag"
