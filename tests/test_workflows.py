@@ -34,7 +34,7 @@ def test_one_pin_of_each_action() -> None:
 
 
 def test_dependabot_looks_where_pins_are() -> None:
-    """In folders that are there; and for actions, where the files themselves are (`/` alone means .github/workflows)."""
+    """In folders that are there; and for actions where the files are (`/` alone means .github/workflows)."""
     updates = yaml.safe_load((ROOT / ".github/dependabot.yml").read_text())["updates"]
     looked = {update["package-ecosystem"]: update["directories"] for update in updates}
     found = {

@@ -495,6 +495,15 @@ def unlock_command(environment: str | None, workspace: str, layer_name: str, ide
     say(f"{made.label} is unlocked.")
 
 
+@cli.command("lock-providers")
+def lock_providers_command() -> None:
+    """Pin the versions of Terraform's providers in every layer. Commit what is written: it is used from then on."""
+    project = load(load().environments[0])
+    for layer in layers.present(project):
+        terraform.Terraform(project, layer).lock_providers()
+        say(f"infra/{layer.name}/.terraform.lock.hcl")
+
+
 for command in github.COMMANDS:
     cli.add_command(command)
 

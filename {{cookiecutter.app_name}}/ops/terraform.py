@@ -47,6 +47,8 @@ LAYERS = (
 )
 # Terraform's cache of providers is not safe for two at once.
 _INIT = threading.Lock()
+# GitHub's runners and people's machines.
+PLATFORMS = ("linux_amd64", "linux_arm64", "darwin_amd64", "darwin_arm64")
 # How long an apply waits for a state that somebody else has locked.
 LOCK_SECONDS = 600
 
@@ -274,6 +276,12 @@ class Terraform:
         finally:
             if isinstance(plan, Plan):
                 path.unlink(missing_ok=True)
+
+    def lock_providers(self) -> None:
+        """Write which versions of the providers are used, with the hashes for every machine that will use them."""
+        with _INIT:
+            self._run("init", "-backend=false", "-upgrade")
+        self._text("providers", "lock", *(f"-platform={platform}" for platform in PLATFORMS))
 
     def output(self) -> dict[str, Any]:
         """The layer's outputs, without the sensitive ones."""

@@ -199,7 +199,7 @@ def test_without_infrastructure_only_the_service_is_planned(delivery: Delivery, 
 def test_an_older_commit_is_not_delivered_over_a_newer_one(
     delivery: Delivery, ops: Ops, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """"Re-run all jobs" of an old run."""
+    """ "Re-run all jobs" of an old run."""
     assert delivery.review().code == 0
     assert delivery.deploy().code == 0
     monkeypatch.setenv("GITHUB_SHA", delivery.commits[0])
@@ -231,7 +231,9 @@ def test_an_environment_that_is_not_there_yet_is_left_alone(delivery: Delivery, 
     assert "make up ENV=dev" in delivery.summary
 
 
-def test_only_what_this_repositorys_workflow_built_is_deployed(delivery: Delivery, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_only_what_this_repositorys_workflow_built_is_deployed(
+    delivery: Delivery, monkeypatch: pytest.MonkeyPatch
+) -> None:
     delivery.github.answer("attested", [])
     refused = delivery.review()
     assert refused.code == 1
@@ -253,7 +255,10 @@ def test_a_rollback_needs_no_attestation_of_what_ran_before(delivery: Delivery) 
     ("answer", "says"),
     [
         (None, "has no environment prod in GitHub"),
-        ({"protection_rules": [], "deployment_branch_policy": None}, "no required reviewers and no a rule for branches"),
+        (
+            {"protection_rules": [], "deployment_branch_policy": None},
+            "no required reviewers and no a rule for branches",
+        ),
         (PROTECTED | {"protection_rules": [{"type": "required_reviewers", "reviewers": []}]}, "no required reviewers"),
         (PROTECTED | {"deployment_branch_policy": None}, "a rule for branches"),
     ],
@@ -276,7 +281,9 @@ def test_a_protected_environment_that_github_protects_is_planned(delivery: Deliv
     assert delivery.review(env="prod").code == 0
 
 
-def test_a_service_that_does_not_answer_from_outside_fails_the_deployment(delivery: Delivery, outside: list[int]) -> None:
+def test_a_service_that_does_not_answer_from_outside_fails_the_deployment(
+    delivery: Delivery, outside: list[int]
+) -> None:
     outside.extend([503] * 10_000)
     assert delivery.review().code == 0
     result = delivery.deploy()
@@ -293,7 +300,9 @@ def test_a_newer_run_ends_older_ones_that_wait(delivery: Delivery, ops: Ops, mon
     runs = [{"id": number, "run_number": number, "head_sha": "a" * 40, "head_branch": "main"} for number in (5, 6, 8)]
     waiting = "repos/acme/shop/actions/workflows/cd.yml/runs?status=waiting&per_page=100"
     delivery.github.answer(waiting, {"workflow_runs": runs})
-    delivery.github.refuse("POST repos/acme/shop/actions/runs/6/cancel", 409, "Cannot cancel a workflow run that is completed")
+    delivery.github.refuse(
+        "POST repos/acme/shop/actions/runs/6/cancel", 409, "Cannot cancel a workflow run that is completed"
+    )
     result = ops("github-supersede")
     assert result.code == 0, result.text
     assert [path for _, path, _ in delivery.github.changes] == [

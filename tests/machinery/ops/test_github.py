@@ -20,8 +20,9 @@ from ops.project import load
 from ops.review import Change
 
 from tests.machinery import ROOT
-from tests.machinery.ops.conftest import BUCKET, Ops, Settings
+from tests.machinery.ops.conftest import BUCKET, Ops, Settings, bash
 from tests.machinery.ops.fake_github import GitHub, install
+
 
 @pytest.fixture
 def repository(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
@@ -469,7 +470,12 @@ def test_what_githubs_plan_does_not_have_is_told_at_the_end_and_the_rest_is_set(
     fake.answer(f"repos/{name}/rulesets", [])
     for environment in load().environments:
         fake.answer(f"repos/{name}/environments/{environment}/deployment-branch-policies", {"branch_policies": []})
-    fake.refuse(f"PUT repos/{name}/environments/prod", 422, "Failed to create the environment protection rule", where='"reviewers"')
+    fake.refuse(
+        f"PUT repos/{name}/environments/prod",
+        422,
+        "Failed to create the environment protection rule",
+        where='"reviewers"',
+    )
     fake.refuse(f"POST repos/{name}/rulesets", 403, "Upgrade to GitHub Pro or make this repository public")
     fake.refuse(f"POST repos/{name}/labels", 422, "already_exists")
     result = run("github-environments", "--reviewer", "ada")
@@ -503,3 +509,61 @@ def test_a_dependency_review_that_github_does_not_offer_passes_and_a_finding_doe
     assert run("github-dependencies", "--base", "a", "--head", "b").exit_code == 0
     fake.answer(compare, [{"vulnerabilities": [{"severity": "high"}]}])
     assert run("github-dependencies", "--base", "a", "--head", "b").exit_code == 1
+
+
+@pytest.mark.parametrize("attested", [True, False])
+def test_the_image_of_a_commit_is_built_by_this_workflow_and_its_registry_is_signed_in_to(
+    attested: bool, deployed: Settings, ops: Ops, fake: GitHub, docker: Path, push: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """What is there already was read without a login; and an image that somebody pushed was attested as CD's own."""
+    root = deployed.path.parent
+    commit = bash(
+        "git init -q . && git add app && git -c user.name=n -c user.email=e@e commit -qm one && git rev-parse HEAD",
+        root,
+    ).stdout.strip()
+    push(commit, f"sha256:{'3' * 64}")
+    fake.answer("attested", [f"sha256:{'3' * 64}"] if attested else [])
+    monkeypatch.setenv("GITHUB_RUN_ID", "77")
+    result = ops("github-image")
+    assert result.code == 0, result.text
+    calls = [line.split()[0] for line in docker.read_text().splitlines()]
+    assert calls[0] == "login"
+    if attested:
+        assert calls == ["login"]
+        assert f"digest=sha256:{'3' * 64}" in result.out
+        assert "built=false" in result.out
+    else:
+        assert "push" in calls
+        assert f"{commit}-77.1" in docker.read_text()
+        assert "built=true" in result.out
+
+
+def test_a_sign_in_that_is_another_role_fails(deployed: Settings, ops: Ops) -> None:
+    result = ops("github-sign-in", "--role", "plan")
+    assert result.code == 1
+    assert "and not shop-github-plan" in result.err
+
+
+def test_bootstrap_asks_how_tokens_begin_and_tells_that_there_are_roles(
+    project: Settings, ops: Ops, fake: GitHub, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("OPS_GITHUB", "1")
+    monkeypatch.setattr("ops.bootstrap.run", lambda *_arguments, **_options: None)
+    text = project.path.read_text()
+    fake.answer("repos/acme/shop/actions/oidc/customization/sub", {"sub_claim_prefix": "repo:acme@1/shop@2"})
+    result = ops("bootstrap", "--yes")
+    assert result.code == 0, result.text
+    assert "repo:acme@1/shop@2" in project.path.read_text()
+    assert fake.changes == [["POST", "repos/acme/shop/actions/variables", {"name": "BOOTSTRAPPED", "value": "true"}]]
+    # It is there already; and a second time.
+    fake.refuse("POST repos/acme/shop/actions/variables", 409, "Already exists")
+    assert ops("bootstrap", "--yes").code == 0
+    assert fake.changes[-1][:2] == ["PATCH", "repos/acme/shop/actions/variables/BOOTSTRAPPED"]
+    # GitHub does not answer: the roles are made as project.yaml says, and the words say what to do.
+    project.path.write_text(text)
+    for call in ("repos/acme/shop/actions/oidc/customization/sub", "POST repos/acme/shop/actions/variables"):
+        fake.refuse(call, 401, "Bad credentials")
+    result = ops("bootstrap", "--yes")
+    assert result.code == 0, result.text
+    assert "gh auth login" in result.err
+    assert project.path.read_text() == text

@@ -42,11 +42,17 @@ def test_a_plan_that_does_nothing_has_no_changes() -> None:
     ("other", "says"),
     [
         (planned(*THREE[:2], change("c.c", ["update"], n=3)), "otherwise than approved: update c.c (n)"),
-        (planned(*THREE[:2], change("c.c", ["delete", "create"], n=2)), "otherwise than approved: update, now replace c.c"),
+        (
+            planned(*THREE[:2], change("c.c", ["delete", "create"], n=2)),
+            "otherwise than approved: update, now replace c.c",
+        ),
         (planned(*THREE, change("d.d", ["create"])), "not approved: create d.d"),
         (planned(*THREE[:2]), "approved, and not wanted any more: update c.c"),
         # The same address, and another thing behind it.
-        (planned(THREE[0], change("b.b", ["delete"], {"id": "b-2"}), THREE[2]), "otherwise than approved: delete b.b (deleted id)"),
+        (
+            planned(THREE[0], change("b.b", ["delete"], {"id": "b-2"}), THREE[2]),
+            "otherwise than approved: delete b.b (deleted id)",
+        ),
     ],
 )
 def test_a_difference_is_named(other: dict[str, Any], says: str) -> None:
@@ -78,7 +84,9 @@ def task_definition(image: str, **more: Any) -> dict[str, Any]:
 
 
 def deployment(after: dict[str, Any], **service: Any) -> dict[str, Any]:
-    definition = change("aws_ecs_task_definition.service", ["delete", "create"], task_definition(OLD, arn="a:1"), **after)
+    definition = change(
+        "aws_ecs_task_definition.service", ["delete", "create"], task_definition(OLD, arn="a:1"), **after
+    )
     definition["change"]["after_unknown"] = {"arn": True, "revision": True}
     before = {"task_definition": "a:1", "desired_count": 2}
     update = change("aws_ecs_service.service", ["update"], before, **{"desired_count": 2} | service)
@@ -97,7 +105,11 @@ def test_a_deployment_changes_nothing_but_the_image() -> None:
         deployment(task_definition(NEW, cpu="512")),
         deployment(task_definition(NEW), desired_count=3),
         planned(change("aws_lb.x", ["create"], None, name="x")),
-        {"resource_changes": [{"address": "a.b", "change": {"actions": ["delete"], "before": {"id": 1}, "after": None}}]},
+        {
+            "resource_changes": [
+                {"address": "a.b", "change": {"actions": ["delete"], "before": {"id": 1}, "after": None}}
+            ]
+        },
         {"output_changes": {"url": {"actions": ["update"], "before": "a", "after": "b"}}},
     ],
 )

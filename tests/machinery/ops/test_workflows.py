@@ -275,7 +275,9 @@ def test_previews_react_to_their_label_on_open_pull_requests() -> None:
 
 
 def test_the_image_that_is_delivered_is_scanned_before_it_is_attested() -> None:
-    names = [step.get("uses", step.get("run", "")).split("@")[0] for step in WORKFLOWS["build.yml"]["jobs"]["build"]["steps"]]
+    names = [
+        step.get("uses", step.get("run", "")).split("@")[0] for step in WORKFLOWS["build.yml"]["jobs"]["build"]["steps"]
+    ]
     assert names.index("make github-image") < names.index("aquasecurity/trivy-action") < names.index("actions/attest")
     scan = next(step for step in WORKFLOWS["build.yml"]["jobs"]["build"]["steps"] if "trivy" in step.get("uses", ""))
     assert scan["with"]["image-ref"] == "${{ steps.image.outputs.reference }}"
