@@ -43,15 +43,16 @@ def changes(planned: Mapping[str, Any]) -> dict[str, Change]:
 
 
 def differences(approved: Changes, now: Changes) -> list[str]:
-    """What a plan does that was not approved, and what was approved that it no longer does; a line for each."""
+    """What a plan does that was not approved, a line for each.
+
+    What was approved and is not in it any more is none: it was done in the meantime, by a run that ended half-way.
+    """
     lines = []
-    for address in sorted({*approved, *now}):
-        before, after = approved.get(address), now.get(address)
-        if before is None and after is not None:
+    for address, after in now.items():
+        before = approved.get(address)
+        if before is None:
             lines.append(f"not approved: {after.action} {address}")
-        elif before is not None and after is None:
-            lines.append(f"approved, and not wanted any more: {before.action} {address}")
-        elif before is not None and after is not None and before != after:
+        elif before != after:
             names = [
                 name
                 for name in sorted({*before.values, *after.values})

@@ -221,14 +221,18 @@ def test_cd_delivers_what_ci_passed_from_environment_to_environment() -> None:
 
 
 def test_a_gate_holds_up_its_environment_and_nothing_else() -> None:
-    """One queue for each environment, and another for what a person starts."""
+    """One queue of CD's runs for each environment; what a person starts waits in none."""
     cd, deploy = WORKFLOWS["cd.yml"], WORKFLOWS["deploy.yml"]
     assert "github.run_id" in cd["concurrency"]["group"]
-    group = deploy["concurrency"]["group"]
-    assert "inputs.environment" in group
-    assert "github.workflow" in group  # that of the caller: CD, or Deploy by hand
-    assert deploy["concurrency"]["cancel-in-progress"] is False
-    assert not any("concurrency" in body for body in [*deploy["jobs"].values(), *cd["jobs"].values()])
+    assert "concurrency" not in deploy
+    queue = deploy["jobs"]["deploy"]["concurrency"]
+    assert "inputs.environment" in queue["group"]
+    assert "github.workflow == 'Deploy' && github.run_id || 'cd'" in queue["group"]  # the workflow is the caller's
+    assert queue["cancel-in-progress"] is False
+    assert "github.run_id" in deploy["jobs"]["plan"]["concurrency"]["group"]
+    # A run that waits for prod's approval ends before a newer one gets into its queue.
+    assert "newest" in ancestors(cd, "prod")
+    assert cd["jobs"]["newest"]["permissions"]["actions"] == "write"
 
 
 def test_what_is_planned_before_the_gate_is_handed_behind_it() -> None:
