@@ -295,20 +295,20 @@ def test_a_service_that_does_not_answer_from_outside_fails_the_deployment(
     assert delivery.deploy().code == 0
 
 
-def test_a_newer_run_ends_older_ones_that_wait(delivery: Delivery, ops: Ops, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_newer_run_ends_older_ones_that_wait_for_the_same_environment(
+    delivery: Delivery, ops: Ops, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setenv("GITHUB_RUN_NUMBER", "7")
-    runs = [{"id": number, "run_number": number, "head_sha": "a" * 40, "head_branch": "main"} for number in (5, 6, 8)]
-    waiting = "repos/acme/shop/actions/workflows/cd.yml/runs?status=waiting&per_page=100"
-    delivery.github.answer(waiting, {"workflow_runs": runs})
-    delivery.github.refuse(
-        "POST repos/acme/shop/actions/runs/6/cancel", 409, "Cannot cancel a workflow run that is completed"
-    )
-    result = ops("github-supersede")
+    runs = [{"id": number, "run_number": number, "head_sha": "a" * 40} for number in (4, 5, 6, 8)]
+    place = "repos/acme/shop/actions"
+    delivery.github.answer(f"{place}/workflows/cd.yml/runs?status=waiting&per_page=100", {"workflow_runs": runs})
+    for number, environment in ((4, "prod"), (5, "prod"), (6, "staging")):
+        pending = [{"environment": {"name": environment}}]
+        delivery.github.answer(f"{place}/runs/{number}/pending_deployments", pending)
+    delivery.github.refuse(f"POST {place}/runs/5/cancel", 409, "Cannot cancel a workflow run that is completed")
+    result = ops("github-supersede", "--env", "prod")
     assert result.code == 0, result.text
-    assert [path for _, path, _ in delivery.github.changes] == [
-        "repos/acme/shop/actions/runs/5/cancel",
-        "repos/acme/shop/actions/runs/6/cancel",
-    ]
+    assert [path for _, path, _ in delivery.github.changes] == [f"{place}/runs/4/cancel", f"{place}/runs/5/cancel"]
 
 
 def test_open_pull_requests_with_a_plan_are_planned_again(delivery: Delivery, ops: Ops) -> None:

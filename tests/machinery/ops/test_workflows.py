@@ -200,7 +200,7 @@ def test_cd_delivers_what_ci_passed_from_environment_to_environment() -> None:
     assert cd["jobs"]["checks"]["uses"] == "./.github/workflows/ci.yml"
     assert "push" not in triggers(WORKFLOWS["ci.yml"]), "CI of the main branch is part of CD: nothing is tested twice"
     assert "checks" in ancestors(cd, "build")
-    assert ancestors(cd, "prod") >= {"checks", "build", "dev", "staging", "newest"}
+    assert ancestors(cd, "prod") >= {"checks", "build", "dev", "staging"}
     assert ancestors(cd, "staging") >= {"build", "dev"}
     assert "build" in ancestors(cd, "dev")
     for environment in ("dev", "staging", "prod"):
@@ -230,9 +230,8 @@ def test_a_gate_holds_up_its_environment_and_nothing_else() -> None:
     assert "github.workflow == 'Deploy' && github.run_id || 'cd'" in queue["group"]  # the workflow is the caller's
     assert queue["cancel-in-progress"] is False
     assert "github.run_id" in deploy["jobs"]["plan"]["concurrency"]["group"]
-    # A run that waits for prod's approval ends before a newer one gets into its queue.
-    assert "newest" in ancestors(cd, "prod")
-    assert cd["jobs"]["newest"]["permissions"]["actions"] == "write"
+    # A run that waits for the approval ends before a newer one gets into its queue.
+    assert "make github-supersede" in [step.get("run") for step in deploy["jobs"]["plan"]["steps"]]
 
 
 def test_what_is_planned_before_the_gate_is_handed_behind_it() -> None:
@@ -241,7 +240,7 @@ def test_what_is_planned_before_the_gate_is_handed_behind_it() -> None:
     assert "environment" not in plan
     assert deploy["environment"] == "${{ inputs.environment }}"
     assert needs(deploy) == ["plan"]
-    assert [step["run"] for step in plan["steps"] if "run" in step] == ["make github-review"]
+    assert [step["run"] for step in plan["steps"] if "run" in step] == ["make github-review", "make github-supersede"]
     assert [step["run"] for step in deploy["steps"] if "run" in step] == ["make github-deploy", "make github-status"]
     given = next(step["env"] for step in deploy["steps"] if step.get("run") == "make github-deploy")
     assert given == {"IMAGE": "${{ needs.plan.outputs.digest }}", "APPROVED": "${{ needs.plan.outputs.approve }}"}

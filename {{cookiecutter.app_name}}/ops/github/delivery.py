@@ -136,20 +136,30 @@ def require_newest(aws: Aws, project: Project) -> None:
 
 
 @click.command("github-supersede")
-def supersede() -> None:
-    """End older runs of CD that wait for an approval: the newest commit wins."""
-    repository = load().settings["github_repository"]
+@options.environment
+def supersede(environment: str | None) -> None:
+    """End older runs of CD that wait for the approval of this environment: the newest commit wins."""
+    project = _project(environment)
+    repository = project.settings["github_repository"]
     number = int(os.environ["GITHUB_RUN_NUMBER"])
     waiting = api(f"repos/{repository}/actions/workflows/{WORKFLOW}/runs?status=waiting&per_page=100")["workflow_runs"]
-    older = [run for run in waiting if run["run_number"] < number and run.get("head_branch", MAIN) == MAIN]
-    for run in older:
+    ended = 0
+    for run in waiting:
+        place = f"repos/{repository}/actions/runs/{run['id']}"
+        if run["run_number"] >= number or not _waits_for(place, str(project.environment)):
+            continue
         try:
-            api(f"repos/{repository}/actions/runs/{run['id']}/cancel", method="POST")
-            say(f"run {run['run_number']} of {run['head_sha'][:12]} was waiting, and is superseded by this one")
+            api(f"{place}/cancel", method="POST")
         except GitHubError as error:
             if error.status != 409:  # it ended in the meantime
                 raise
-    say(f"{len(older)} older runs were waiting")
+        say(f"run {run['run_number']} of {run['head_sha'][:12]} was waiting, and is superseded by this one")
+        ended += 1
+    say(f"{ended} older runs were waiting for {project.environment}")
+
+
+def _waits_for(run: str, environment: str) -> bool:
+    return environment in [item["environment"]["name"] for item in api(f"{run}/pending_deployments")]
 
 
 # ---------------------------------------------------------------------- behind the gate
