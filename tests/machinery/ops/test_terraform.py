@@ -236,6 +236,6 @@ def test_nothing_is_left_beside_the_code(account_ready: Settings, ops: Ops) -> N
     assert [
         line
         for line in left.stdout.split()
-        if "infra/config" not in line and "/app/" not in line and "dist" not in line
+        if "infra/config" not in line and "/app/" not in line and "dist" not in line and ".dockerignore" not in line
     ] == []
     assert (account_ready.path.parent / ".ops").stat().st_mode & 0o077 == 0
