@@ -31,16 +31,16 @@ def notes(tag: str, changelog: str, template_version: str) -> str:
 def main() -> int:
     """Create the release. The tag is in TAG; gh signs in with GH_TOKEN."""
     tag = os.environ.get("TAG", "")
-    template_version = json.loads((ROOT / "cookiecutter.json").read_text())["_template_version"]
+    template_version = json.loads((ROOT / "cookiecutter.json").read_text(encoding="utf-8"))["_template_version"]
     try:
-        text = notes(tag, (ROOT / "CHANGELOG.md").read_text(), template_version)
+        text = notes(tag, (ROOT / "CHANGELOG.md").read_text(encoding="utf-8"), template_version)
     except ValueError as error:
         sys.stderr.write(f"No release: {error}.\n")
         return 1
     process = subprocess.run(
         ["gh", "release", "create", tag, "--verify-tag", "--title", tag, "--notes-file", "-"],
         input=text,
-        text=True,
+        encoding="utf-8",
         cwd=ROOT,
         check=False,
     )

@@ -16,7 +16,7 @@ from ops.output import Step, say, warn
 from ops.project import Project, load
 from ops.terraform import BUILD_REPOSITORY, SERVICE
 
-ROLES = ("plan", "build", "apply")
+ROLES = ("plan", "build", "apply", "preview")
 PREVIEW_ENVIRONMENT = "dev"  # previews are services beside dev; infra/account trusts them so
 
 
@@ -43,9 +43,7 @@ def settings(environment: str | None, role: str, base: str) -> None:
             "region": project.region,
             "account_id": project.account,
             "audience": f"sts.{project.dns_suffix}",
-            "role_arn": f"arn:{project.partition}:iam::{project.account}:role/{project.names[f'{role}_role']}"
-            if role
-            else "",
+            "role_arn": _role_arn(project, role) if role else "",
             "environments": json.dumps(project.environments),
             "previews": json.dumps(PREVIEW_ENVIRONMENT in project.environments),
             "plans": json.dumps(changes.plans(project, files)),
@@ -53,6 +51,11 @@ def settings(environment: str | None, role: str, base: str) -> None:
             "runner": "ubuntu-24.04-arm" if arm else "ubuntu-24.04",
         }
     )
+
+
+def _role_arn(project: Project, role: str) -> str:
+    path, name = project.names["github_path"], project.names[f"{role}_role"]
+    return f"arn:{project.partition}:iam::{project.account}:role{path}{name}"
 
 
 @click.command("github-ready")
