@@ -312,7 +312,7 @@ def test_no_job_installs_what_it_does_not_use() -> None:
             for step in body.get("steps", [])
             if step.get("uses", "").startswith("./.github/actions/setup")
         ]
-        if runs and set(runs) <= {"lint", "test-app", "test-role-manager", "check-contract"}:
+        if runs and set(runs) <= {"lint", "test-app", "test-role-manager"}:
             assert terraform == ["false"], (name, job)
 
 

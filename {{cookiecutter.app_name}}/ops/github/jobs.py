@@ -4,6 +4,9 @@ from __future__ import annotations
 
 import json
 import os
+import shlex
+import subprocess
+import sys
 
 import click
 
@@ -113,6 +116,34 @@ def image(pull_request: str) -> None:
     )
 
 
+@click.command("github-try-image")
+@options.image
+def try_image(image: str) -> None:
+    """Start an image of this machine as ECS does, without anything around it, and check it against the contract."""
+    project = load()
+    variables = {
+        "APP_NAME": project.app,
+        "ENVIRONMENT": "ci",
+        "METRICS": "off",
+        "AWS_REGION": project.region,
+        "AWS_ACCESS_KEY_ID": "none",
+        "AWS_SECRET_ACCESS_KEY": "none",
+    }
+    mounts = []
+    if project.database:  # /health answers whatever else is down
+        variables |= {"DB_HOST": "localhost", "DB_NAME": "app", "DB_USER": "app", "DB_SCHEMA": "app"}
+    if (project.root / "app/flags.json").is_file():
+        variables["FLAGS_FILE"] = "/flags.json"
+        mounts = ["--volume", f"{project.root / 'app/flags.json'}:/flags.json:ro"]
+    given = [word for name, value in variables.items() for word in ("--env", f"{name}={value}")]
+    as_on_ecs = "--rm --init --read-only --tmpfs /tmp --cap-drop ALL --user 10001:10001 --publish 8000:8000".split()
+    start = shlex.join(["docker", "run", *as_on_ecs, *given, *mounts, image])
+    environment = os.environ | {"START": start, "URL": "http://localhost:8000"}
+    process = subprocess.run([sys.executable, "-m", "ops.laptop.contract"], env=environment, check=False)  # noqa: S603
+    if process.returncode != 0:
+        raise OpsError("The image breaks its contract.", next_step="docs/bring-your-own-application.md.")
+
+
 @click.command("github-running-image")
 @options.environment
 def running_image(environment: str | None) -> None:
@@ -153,4 +184,4 @@ def not_ready() -> None:
     summarize(text)
 
 
-COMMANDS = (settings, ready, image, running_image, sign_in, not_ready)
+COMMANDS = (settings, ready, image, try_image, running_image, sign_in, not_ready)
