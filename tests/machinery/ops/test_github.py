@@ -138,7 +138,9 @@ def _signs_in(job: dict[str, Any]) -> list[tuple[str, str]]:
     for step in job.get("steps", []):
         role = str(step.get("with", {}).get("role", "")) if step.get("uses", "").startswith("./") else ""
         matrix = job.get("strategy", {}).get("matrix", {})
-        roles += matrix["role"] if role == "${{ matrix.role }}" else re.findall(r"^\w+$|inputs\.role|(?<=')plan(?=')", role)
+        roles += (
+            matrix["role"] if role == "${{ matrix.role }}" else re.findall(r"^\w+$|inputs\.role|(?<=')plan(?=')", role)
+        )
     return [(role, name) for role in roles for name in names]
 
 
