@@ -50,7 +50,7 @@ resource "aws_iam_role_policy" "flow_logs" {
         Sid      = "OwnLogGroup"
         Effect   = "Allow"
         Action   = ["logs:CreateLogStream", "logs:DescribeLogStreams", "logs:PutLogEvents"]
-        Resource = ["${aws_cloudwatch_log_group.flow_logs.arn}:*"]
+        Resource = [aws_cloudwatch_log_group.flow_logs.arn, "${aws_cloudwatch_log_group.flow_logs.arn}:*"]
       },
       {
         Sid      = "FindLogGroup"

@@ -60,7 +60,7 @@ resource "aws_iam_role_policy" "execution" {
         Sid      = "WriteTheLog"
         Effect   = "Allow"
         Action   = ["logs:CreateLogStream", "logs:PutLogEvents"]
-        Resource = "${local.arn.logs}:log-group:${local.names.service_log_group}:*"
+        Resource = [for form in ["", ":*"] : "${local.arn.logs}:log-group:${local.names.service_log_group}${form}"]
       },
     ]
   })
@@ -104,7 +104,7 @@ resource "aws_iam_role_policy" "task" {
           Sid      = "LogSessions"
           Effect   = "Allow"
           Action   = ["logs:CreateLogStream", "logs:DescribeLogStreams", "logs:PutLogEvents"]
-          Resource = "${local.arn.logs}:log-group:${local.names.sessions_log_group}:*"
+          Resource = [for form in ["", ":*"] : "${local.arn.logs}:log-group:${local.names.sessions_log_group}${form}"]
         },
         {
           Sid      = "EncryptSessions"
