@@ -1,41 +1,101 @@
-"""A rendered repository's own commands, from nothing: what a new user runs first."""
+"""A rendered repository's own commands, from nothing: what a new user runs first, on a machine as people have it."""
 
 from __future__ import annotations
 
 import os
+import shutil
 import subprocess
+import sys
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 from tests.bakes import Bake
 from tests.conftest import commit, git
 from tests.options import Options, label, minimal
+from tests.test_environment import BROUGHT
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(2400)]
 
+SOMEBODY = 54321  # of root's machines: a user without a name
 
-@pytest.mark.parametrize("options", [{}, minimal()], ids=label)
-def test_setup_lint_and_test_pass_and_leave_nothing_to_commit(bake: Bake, tmp_path: Path, options: Options) -> None:
-    project = bake.copy(tmp_path / "project", **options)
-    git(project.path, "init", "--quiet", "--initial-branch", "main")
-    commit(project.path, "start")
-    environment = {name: value for name, value in os.environ.items() if not name.startswith(("AWS_", "MAKE", "MFLAGS"))}
-    environment["AWS_EC2_METADATA_DISABLED"] = "true"
+
+def run(project: Path, environment: dict[str, str], **account: Any) -> str:
+    """Set up, check and test a project, and see that nothing is left to commit: what failed."""
     failures = []
     for target in ("setup", "lint", "test"):
         result = subprocess.run(
             ["make", "--no-print-directory", target],
-            cwd=project.path,
+            cwd=project,
             env=environment,
             stdin=subprocess.DEVNULL,
             stdout=subprocess.PIPE,
             stderr=subprocess.STDOUT,
-            text=True,
+            encoding="utf-8",
             check=False,
+            **account,
         )
         if result.returncode != 0:
             failures.append(f"make {target}:\n{result.stdout[-20_000:]}")
-    if left := git(project.path, "status", "--short"):
+    if left := git(project, "status", "--short"):
         failures.append(f"left to commit:\n{left}")
-    assert not failures, "\n".join(failures)
+    return "\n".join(failures)
+
+
+def start(project: Path) -> None:
+    """The first commit."""
+    git(project, "init", "--quiet", "--initial-branch", "main")
+    commit(project, "start")
+
+
+def test_setup_lint_and_test_pass_and_leave_nothing_to_commit(bake: Bake, tmp_path: Path) -> None:
+    """As this user, without a database."""
+    project = bake.copy(tmp_path / "project", **minimal())
+    start(project.path)
+    environment = {name: value for name, value in os.environ.items() if not name.startswith(("AWS_", "MAKE", "MFLAGS"))}
+    environment["AWS_EC2_METADATA_DISABLED"] = "true"
+    assert run(project.path, environment) == ""
+
+
+def python_for_everybody(folder: Path) -> str:
+    """A Python that any user can run: this one, or a copy of it where it is in root's home."""
+    base = Path(sys.base_prefix)
+    if all(parent.stat().st_mode & 0o001 for parent in (base, *base.parents)):
+        return sys.executable if sys.prefix == sys.base_prefix else str(base / "bin" / "python3")
+    copied = folder / "python"
+    for part in ("bin", "lib"):
+        left_out = shutil.ignore_patterns("__pycache__", "site-packages", "test", "idlelib", "*.a")
+        shutil.copytree(base / part, copied / part, symlinks=True, ignore=left_out)
+    return str(copied / "bin" / "python3")
+
+
+@pytest.mark.parametrize("options", [{}], ids=label)
+def test_the_same_for_an_ordinary_user_on_a_machine_with_habits(
+    bake: Bake, tmp_path_factory: pytest.TempPathFactory, options: Options
+) -> None:
+    """Under umask 077, in a folder with a space and a %, with other tools' variables set; root becomes somebody else."""
+    root = tmp_path_factory.mktemp("machine")
+    project = bake.copy(root / "100 % of it's" / "my project", **options).path
+    start(project)
+    for folder in ("home", "tmp"):
+        (root / folder).mkdir()
+    private = ("AWS_", "GIT_", "MAKE", "MFLAGS", "XDG_", "TF_CLI_CONFIG_FILE")
+    environment = {name: value for name, value in os.environ.items() if not name.startswith(private)}
+    environment |= BROUGHT | {
+        "HOME": str(root / "home"),
+        "TMPDIR": str(root / "tmp"),
+        "WORKSPACE": "jenkins",
+        "ENV": "x",
+    }
+    environment |= {"GIT_CONFIG_GLOBAL": os.devnull, "AWS_EC2_METADATA_DISABLED": "true", "PORT": "not-a-port"}
+    account: dict[str, Any] = {"umask": 0o077}
+    if os.geteuid() == 0:
+        for way in (root, *root.parents):
+            if way.stat().st_mode & 0o001 == 0:
+                way.chmod(way.stat().st_mode | 0o011)
+        environment["PATH"] = f"{Path(python_for_everybody(root)).parent}:{environment['PATH']}"
+        for path in (root, *root.rglob("*")):
+            os.chown(path, SOMEBODY, SOMEBODY, follow_symlinks=False)
+        account |= {"user": SOMEBODY, "group": SOMEBODY, "extra_groups": ()}
+    assert run(project, environment, **account) == ""
