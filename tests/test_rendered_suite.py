@@ -38,7 +38,7 @@ def run(project: Path, environment: dict[str, str], **account: Any) -> str:
         )
         if result.returncode != 0:
             failures.append(f"make {target}:\n{result.stdout[-20_000:]}")
-    if left := git(project, "status", "--short"):
+    if left := git(project, "-c", "safe.directory=*", "status", "--short"):
         failures.append(f"left to commit:\n{left}")
     return "\n".join(failures)
 
@@ -74,7 +74,7 @@ def python_for_everybody(folder: Path) -> str:
 def test_the_same_for_an_ordinary_user_on_a_machine_with_habits(
     bake: Bake, tmp_path_factory: pytest.TempPathFactory, options: Options
 ) -> None:
-    """Under umask 077, in a folder with a space and a %, with other tools' variables set; root becomes somebody else."""
+    """Under umask 077, in a folder with a space and a %, with other tools' variables; root becomes somebody else."""
     root = tmp_path_factory.mktemp("machine")
     project = bake.copy(root / "100 % of it's" / "my project", **options).path
     start(project)

@@ -7,8 +7,8 @@ directory and the processes it recorded) is removed by the next one; two runs at
 from __future__ import annotations
 
 import contextlib
-import importlib.util
 import fcntl
+import importlib.util
 import json
 import os
 import re
