@@ -34,6 +34,10 @@ project: export PROJECT_FOLDER := $(call given,OUTPUT)
 project: $(VENV)/.project ## Make a project: ARGS="app_name=shop aws_region=eu-west-1", OUTPUT=folder (projects)
 	@$(RUN) -m tools.make_project
 
+.PHONY: update
+update: $(VENV)/.project ## Bring a project of an old version, which has no `make template-update` of its own, up to date: PROJECT=folder
+	@cd "$(PROJECT)" && PYTHONPATH='$(CURDIR)/{{cookiecutter.app_name}}' '$(CURDIR)/$(RUN)' -P -m ops.template_update
+
 .PHONY: test
 test: $(VENV)/.test ## Everything: every kind of render, Terraform, the rendered repositories' own tests
 	$(RUN) -m tools.machinery
@@ -72,6 +76,15 @@ docs: $(VENV)/.project ## Write docs/inputs.md and docs/names.md again
 .PHONY: diagram
 diagram: $(VENV)/.project ## Draw docs/system-architecture again, after an edit of the template's ops/diagram
 	$(RUN) -m tools.diagram
+
+.PHONY: diff
+diff: export BASE := $(value BASE)
+diff: $(VENV)/.test ## Show what the work tree changes in renders, as text and as a page: [BASE=main]
+	@$(RUN) -m tools.diff
+
+.PHONY: diff-comment
+diff-comment: ## Put the summary of make diff on the pull request PULL_REQUEST (the workflow CI does this)
+	@gh pr comment "$$PULL_REQUEST" --edit-last --create-if-none --body-file .diff/summary.md
 
 .PHONY: bench
 bench: $(VENV)/.test ## Measure how long a render takes

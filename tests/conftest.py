@@ -69,6 +69,22 @@ def template_clone(template_files: dict[str, Path], tmp_path_factory: pytest.Tem
     return clone
 
 
+@pytest.fixture
+def whole_clone(tmp_path: Path) -> Path:
+    """The template's whole repository as it is now, tools and tests too, in a repository of its own."""
+    folder = tmp_path / "clone"
+    for name in filter(None, git(template.ROOT, "ls-files", "-z", "-co", "--exclude-standard").split("\0")):
+        source = template.ROOT / name
+        if source.is_file():
+            target = folder / name
+            target.parent.mkdir(parents=True, exist_ok=True)
+            target.write_bytes(source.read_bytes())
+            target.chmod(source.stat().st_mode)
+    git(folder, "init", "--quiet", "--initial-branch", "main")
+    commit(folder, "everything")
+    return folder
+
+
 def hooks() -> list[str]:
     """The hook files."""
     return [f"hooks/{path.name}" for path in (template.ROOT / "hooks").glob("*.py")]

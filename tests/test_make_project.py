@@ -47,7 +47,9 @@ def run(home: dict[str, str], *arguments: str) -> subprocess.CompletedProcess[st
 def test_without_a_terminal_it_takes_the_defaults(home: dict[str, str], tmp_path: Path, bake: Bake) -> None:
     result = run(home, f"OUTPUT={tmp_path}/new folder")
     assert result.returncode == 0, result.stderr
-    assert digest(tmp_path / "new folder" / "my-app") == digest(bake().path)
+    made = tmp_path / "new folder" / "my-app"
+    (made / ".cruft.json").unlink(missing_ok=True)  # where the template is a clone: see test_record.py
+    assert digest(made) == digest(bake().path)
     printed = result.stdout.strip().splitlines()
     assert len(printed) <= 10
     assert f"cd '{tmp_path}/new folder/my-app'" in result.stdout

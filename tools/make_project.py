@@ -18,7 +18,7 @@ from pathlib import Path
 from typing import Any
 
 from hooks import pre_gen_project as rules
-from tools import template
+from tools import record, template
 
 DEFAULT_OUTPUT = "projects"
 
@@ -114,7 +114,9 @@ def main() -> None:
     logging.getLogger("cookiecutter").addHandler(logging.NullHandler())  # no traceback below the hook's words
     prompt.read_user_variable = ask_until_right(prompt.read_user_variable)
     try:
-        cookiecutter(str(template.ROOT), no_input=not sys.stdin.isatty(), extra_context=given, output_dir=str(output))
+        made = cookiecutter(
+            str(template.ROOT), no_input=not sys.stdin.isatty(), extra_context=given, output_dir=str(output)
+        )
     except FailedHookException:
         sys.exit(1)  # the hook has said why
     except OutputDirExistsException as error:
@@ -125,6 +127,8 @@ def main() -> None:
         sys.exit(f"\n{explained(error, output)}")
     except (KeyboardInterrupt, EOFError):
         sys.exit("\nStopped; nothing was made.")
+    if why := record.write(Path(made)):
+        sys.stderr.write(f"Updates of the template will not find this repository: {why}.\n")
 
 
 if __name__ == "__main__":

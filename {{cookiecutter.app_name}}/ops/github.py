@@ -303,7 +303,7 @@ pull_request_option = click.option(
 
 @commands.command("github-settings")
 @environment_option
-@click.option("--role", envvar="ROLE", default="", help="plan, build or apply: whose ARN is wanted.")
+@click.option("--role", envvar="ROLE", default="", help="plan, build, apply or preview: whose ARN is wanted.")
 @click.option(
     "--base",
     envvar="BASE",
@@ -313,8 +313,8 @@ pull_request_option = click.option(
 def github_settings(environment: str | None, role: str, base: str) -> None:
     """Write settings of project.yaml as outputs of a job's step."""
     project = load(environment or None)
-    if role not in ("", "plan", "build", "apply"):
-        raise WrongUse(f"There is no role {role!r}.", next_step="plan, build or apply.")
+    if role not in ("", "plan", "build", "apply", "preview"):
+        raise WrongUse(f"There is no role {role!r}.", next_step="plan, build, apply or preview.")
     if role == "apply" and not environment:
         raise WrongUse("The apply role is of an environment.", next_step="Say which with ENV=….")
     files = changed_files(project.root, base) if base else None
@@ -324,7 +324,7 @@ def github_settings(environment: str | None, role: str, base: str) -> None:
             "region": project.region,
             "account_id": project.account,
             "audience": f"sts.{project.dns_suffix}",
-            "role_arn": f"arn:{project.partition}:iam::{project.account}:role/{project.names[f'{role}_role']}"
+            "role_arn": f"arn:{project.partition}:iam::{project.account}:role{project.names['github_path']}{project.names[f'{role}_role']}"
             if role
             else "",
             "environments": json.dumps(project.environments),

@@ -19,8 +19,7 @@ def least_privilege(context: Context, result: Result) -> None:
     ]
     result.claim("the project has roles", roles, len(roles))
     # Roles of the environment's layers, which apply roles make: IAM lets them make no others.
-    github = {platform.project.names[key] for key in ("plan_role", "build_role")}
-    own = [n for n in roles if n not in github and not n.startswith(f"{app}-github-apply-")]
+    own = [name for name in roles if not name.startswith(f"{app}-github-")]
     for name in roles:
         role = platform.role(name)
         wide = [f"{policy}: {sid}" for policy, text in role.policies.items() for sid in everything_on_everything(text)]
