@@ -47,6 +47,10 @@ test: $(VENV)/.test ## Everything: every kind of render, Terraform, the rendered
 test-machinery: $(VENV)/.test ## The tests of ops/ in a render: PYTEST_ARGS="-k doctor tests/machinery/ops/test_doctor.py"
 	$(RUN) -m tools.machinery $(call given,PYTEST_ARGS)
 
+.PHONY: test-image
+test-image: $(VENV)/.test ## Build a render's image with buildah, as root, and check it: umask 022 and 077, another user
+	@$(RUN) -m tools.image
+
 .PHONY: test-fast
 test-fast: $(VENV)/.test ## What takes less than a minute: answers, hooks, renders, documents
 	$(RUN) -m pytest -n 2 -m "not slow and not nightly" $(call given,PYTEST_ARGS)

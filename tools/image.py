@@ -25,6 +25,8 @@ from tools import template
 
 BASE = "docker.io/library/python:3.13-slim"
 PROGRAMS = ("sh", "cat", "chmod", "env", "ls", "mkdir", "rm")
+# What wheels count on: https://peps.python.org/pep-0513/#the-manylinux1-policy
+ASSUMED = ("libdl.so.2", "libgcc_s.so.1", "libm.so.6", "libpthread.so.0", "librt.so.1", "libstdc++.so.6")
 STORAGE = '[storage]\ndriver = "vfs"\ngraphroot = "{folder}/images"\nrunroot = "{folder}/run"\n'
 
 
@@ -73,6 +75,8 @@ def base_files(root: Path, wheels: Path) -> None:
         program = Path(shutil.which(name) or name)
         needed |= libraries(program)
         copy(program, root / "bin" / name)
+    (loaded,) = {library.parent for library in needed if library.name == "libc.so.6"}
+    needed |= {loaded / name for name in ASSUMED if (loaded / name).exists()}
     for library in needed:
         copy(library, root / str(library).lstrip("/"))
     run(python, "-I", "-m", "ensurepip", LD_LIBRARY_PATH=str(prefix / "lib"))
