@@ -21,8 +21,8 @@ pytestmark = [pytest.mark.slow, pytest.mark.timeout(2400)]
 SOMEBODY = 54321  # of root's machines: a user without a name
 
 
-def run(project: Path, environment: dict[str, str], **account: Any) -> str:
-    """Set up, check and test a project, and see that nothing is left to commit: what failed."""
+def passes(project: Path, environment: dict[str, str], **account: Any) -> None:
+    """Set up, check and test a project, and see that nothing is left to commit; fail with all that was said."""
     failures = []
     for target in ("setup", "lint", "test"):
         result = subprocess.run(
@@ -40,7 +40,8 @@ def run(project: Path, environment: dict[str, str], **account: Any) -> str:
             failures.append(f"make {target}:\n{result.stdout[-20_000:]}")
     if left := git(project, "-c", "safe.directory=*", "status", "--short"):
         failures.append(f"left to commit:\n{left}")
-    return "\n".join(failures)
+    if failures:
+        pytest.fail("\n".join(failures), pytrace=False)
 
 
 def start(project: Path) -> None:
@@ -55,7 +56,7 @@ def test_setup_lint_and_test_pass_and_leave_nothing_to_commit(bake: Bake, tmp_pa
     start(project.path)
     environment = {name: value for name, value in os.environ.items() if not name.startswith(("AWS_", "MAKE", "MFLAGS"))}
     environment["AWS_EC2_METADATA_DISABLED"] = "true"
-    assert run(project.path, environment) == ""
+    passes(project.path, environment)
 
 
 def python_for_everybody() -> Path:
@@ -97,4 +98,4 @@ def test_the_same_for_an_ordinary_user_on_a_machine_with_habits(
         for path in (root, *root.rglob("*")):
             os.chown(path, SOMEBODY, SOMEBODY, follow_symlinks=False)
         account |= {"user": SOMEBODY, "group": SOMEBODY, "extra_groups": ()}
-    assert run(project, environment, **account) == ""
+    passes(project, environment, **account)
