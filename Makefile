@@ -99,6 +99,14 @@ lock: $(VENV)/.test ## Pin the requirement files again, with hashes
 	$(LOCK) --upgrade --output-file requirements-test.txt requirements-test.in
 	$(LOCK) --upgrade --constraints requirements-test.txt --output-file requirements.txt requirements.in
 
+.PHONY: release-check
+release-check: $(VENV)/.test ## Say whether this commit is ready to be tagged: version, changelog, nightly run, updates from every version
+	@$(RUN) -m tools.release --check
+
+.PHONY: example
+example: $(VENV)/.project ## Make a commit of the default render with its rehearsal's report: PUSH=yes sends it to the branch example
+	@$(RUN) -m tools.example $(if $(PUSH),--push)
+
 .PHONY: release
 release: ## Publish the tag TAG on GitHub, with its part of CHANGELOG.md (the workflow Release does this)
 	@$(PYTHON) -m tools.release

@@ -56,9 +56,10 @@ def test_every_run_is_one_make_target_that_exists() -> None:
     ]
     assert runs
     for run in runs:
-        command, target = run.split()
+        command, target, *variables = run.split()
         assert command == "make"
         assert target in targets
+        assert all(re.fullmatch("[A-Z]+=[a-z]+", word) for word in variables)
 
 
 def test_required_stands_for_every_job() -> None:

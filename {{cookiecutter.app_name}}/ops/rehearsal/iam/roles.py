@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from ops.rehearsal.policies import Request, decide, decide_all
+from ops.rehearsal.iam.questions import Request, all_say, says
 
 
 @dataclass(frozen=True)
@@ -63,9 +63,9 @@ class Role:
     def may(self, action: str, resource: str) -> bool:
         """Tell whether the role's own policies, within its boundary, allow an action."""
         asked = self.request(action, resource)
-        if decide_all(self.policies.values(), asked) != "allowed":
+        if all_say(self.policies.values(), asked) != "allowed":
             return False
-        return self.boundary is None or decide(self.boundary, asked) == "allowed"
+        return self.boundary is None or says(self.boundary, asked) == "allowed"
 
 
 def _own(role: Mapping[str, Any], region: str) -> dict[str, str]:
