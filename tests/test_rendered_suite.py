@@ -18,7 +18,7 @@ from tests.test_environment import BROUGHT
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(2400)]
 
-SOMEBODY = 54321  # of root's machines: a user without a name
+SOMEBODY = 65534 if os.geteuid() == 0 else os.geteuid()  # nobody: PostgreSQL wants a user who has a name
 
 
 def passes(project: Path, environment: dict[str, str], **account: Any) -> None:
@@ -63,9 +63,9 @@ def python_for_everybody() -> Path:
     """A Python that any user can run: this one, or the system's where this one is in root's home."""
     for python in (Path(sys.base_prefix, "bin", "python3"), Path("/usr/bin/python3"), Path("/usr/local/bin/python3")):
         whole = "import ensurepip, ssl, sys; sys.exit(sys.version_info < (3, 11))"
-        account = {"user": SOMEBODY, "group": SOMEBODY, "extra_groups": ()} if os.geteuid() == 0 else {}
+        account: dict[str, Any] = {"user": SOMEBODY, "extra_groups": ()} if os.geteuid() == 0 else {}
         with contextlib.suppress(OSError):
-            if subprocess.run([python, "-c", whole], cwd="/", env={}, check=False, **account).returncode == 0:  # type: ignore[call-overload]
+            if subprocess.run([python, "-c", whole], cwd="/", env={}, check=False, **account).returncode == 0:
                 return python
     pytest.skip("THE TESTS DID NOT RUN AS AN ORDINARY USER: there is no Python 3.11 with ensurepip that others can run")
 
