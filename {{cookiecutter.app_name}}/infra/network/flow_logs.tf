@@ -53,10 +53,11 @@ resource "aws_iam_role_policy" "flow_logs" {
         Resource = [aws_cloudwatch_log_group.flow_logs.arn, "${aws_cloudwatch_log_group.flow_logs.arn}:*"]
       },
       {
+        # AWS documents no resource for it.
         Sid      = "FindLogGroup"
         Effect   = "Allow"
-        Action   = ["logs:DescribeLogGroups"]
-        Resource = ["${local.arn}:logs:${local.region}:${local.account}:log-group:*"]
+        Action   = "logs:DescribeLogGroups"
+        Resource = "*"
       },
     ]
   })

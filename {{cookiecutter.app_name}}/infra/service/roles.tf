@@ -95,10 +95,11 @@ resource "aws_iam_role_policy" "task" {
           Resource = "*"
         },
         {
+          # AWS documents no resource for it.
           Sid      = "FindTheLogOfSessions"
           Effect   = "Allow"
           Action   = "logs:DescribeLogGroups"
-          Resource = "${local.arn.logs}:log-group:*"
+          Resource = "*"
         },
         {
           Sid      = "LogSessions"
