@@ -48,9 +48,9 @@ locals {
         ]
       },
       {
-        Sid      = "ProjectsRoles"
-        Effect   = "Allow"
-        Action   = [
+        Sid    = "ProjectsRoles"
+        Effect = "Allow"
+        Action = [
           "iam:GetPolicy*", "iam:GetRole*", "iam:ListAttachedRolePolicies", "iam:ListInstanceProfilesForRole", "iam:ListPolicyTags",
           "iam:ListPolicyVersions", "iam:ListRolePolicies", "iam:ListRoleTags",
         ]
