@@ -1,8 +1,8 @@
 """Every statement of every policy is one that AWS understands, by the Service Authorization Reference.
 
-https://docs.aws.amazon.com/service-authorization/latest/reference/ says which actions there are, what kinds of resources
-each
-is about and which condition keys its requests have. What does not fit is no error for IAM: it never matches.
+https://docs.aws.amazon.com/service-authorization/latest/reference/ says which actions there are, what kinds of
+resources each is about and which condition keys its requests have. What does not fit is no error for IAM: it never
+matches.
 """
 
 from __future__ import annotations
@@ -92,9 +92,7 @@ def kinds(action: Any, resource: str) -> list[Any]:
     forms = {resource, resource.removesuffix(":*") if ":log-group:" in resource else resource}
     if ":log-group:" in resource and not resource.endswith("*"):
         forms.add(f"{resource}:*")
-    return [
-        kind for kind in action.kinds if resource == "*" or any(meet(pattern_of(kind.arn), form) for form in forms)
-    ]
+    return [kind for kind in action.kinds if resource == "*" or any(meet(pattern_of(kind.arn), form) for form in forms)]
 
 
 def test_every_action_exists(policies: Policies) -> None:
