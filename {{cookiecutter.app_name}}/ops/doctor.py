@@ -124,7 +124,7 @@ def _version(command: list[str]) -> str | None:
 
 def _terraform() -> Check:
     fix = "Install Terraform 1.11 or newer: https://developer.hashicorp.com/terraform/install"
-    output = _version(["terraform", "version", "-json"])
+    output = _version([processes.TERRAFORM, "version", "-json"])
     if output is None:
         return Check("Terraform", PROBLEM, "not installed", fix)
     found = str(json.loads(output)["terraform_version"])
@@ -197,7 +197,7 @@ def _github(project: Project) -> Check:
     if shutil.which("gh") is None:
         return Check("GitHub", WARNING, "not checked: gh is not installed", "https://cli.github.com")
     try:
-        actual = github.subject_prefix(repository)
+        actual = github.repository.subject_prefix(repository)
     except OpsError as error:
         return Check("GitHub", WARNING, error.message, error.next_step)
     stated = str(project.settings["github_oidc_subject_prefix"])
