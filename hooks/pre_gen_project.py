@@ -226,6 +226,10 @@ def unstorable(text: str) -> bool:
     )
 
 
+# Second parts of names that belong to the whole project: infra/config refuses environments that are called so.
+RESERVED_ENVIRONMENTS = frozenset(["build", "default", "github", "preview", "previews", "shared", "tfstate"])
+
+
 def app_name_problem(name: str) -> Rule | None:
     """Fits every name in NAMES, and begins none that AWS or PostgreSQL keeps for itself."""
     if not (2 <= len(name) <= APP_NAME_LONGEST and re.fullmatch("[a-z][a-z0-9]*(-[a-z0-9]+)*", name)):
@@ -233,6 +237,10 @@ def app_name_problem(name: str) -> Rule | None:
     for beginning, why in RESERVED_BEGINNINGS.items():
         if f"{name}-".startswith(beginning):
             return Rule(why, "my-app")
+    for environment in ("dev", "staging", "prod"):
+        if environment in name.split("-")[1:]:
+            why = f"an application {name.partition(f'-{environment}')[0]} with an environment {environment} would own its names"
+            return Rule(why, name.replace(f"-{environment}", ""))
     database = name.replace("-", "_")
     if database in RESERVED_DATABASES or database in RESERVED_WORDS:
         return Rule(f"{database} is a reserved name in PostgreSQL, and the database is called so", f"{name[:16]}-app")

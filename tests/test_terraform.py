@@ -201,3 +201,14 @@ def test_every_name_of_the_configuration_has_a_row_in_the_table() -> None:
     names = re.search(r"^  names = \{\n(.*?)^  \}", text, re.MULTILINE | re.DOTALL)
     assert names
     assert re.findall(r"^    (\w+) +=", names.group(1), re.MULTILINE) == list(rules.NAMES)
+
+
+def test_no_environment_may_be_called_as_a_part_of_a_fixed_name() -> None:
+    """Its role would own what begins so: an environment github all of GitHub's roles."""
+    text = (template.RENDERED_ROOT / "infra" / "config" / "names.tf").read_text(encoding="utf-8")
+    listed = re.search(r"reserved_environments = (\[.*\])", text)
+    assert listed
+    assert set(json.loads(listed[1])) == rules.RESERVED_ENVIRONMENTS
+    parts = [re.match(r"(?:alias/|/)?\{app\}[-/]([a-z]+)", name.pattern) for name in rules.NAMES.values()]
+    # What stands behind a hyphen or slash is an environment; a path of more words is none.
+    assert {found[1] for found in parts if found} <= rules.RESERVED_ENVIRONMENTS

@@ -30,6 +30,8 @@ What is not asked here is a setting in the rendered `project.yaml`.
 
 `app_name` may not begin with {reserved}: AWS keeps these for itself, or refuses a name made
 from them. Nor may it be a reserved word of PostgreSQL such as `user` or `order`, because the database is called so.
+No part of it behind the first may be `dev`, `staging` or `prod`: the application `shop` with an environment `dev` owns
+what begins with `shop-dev-`, and so would what an application `shop-dev` has.
 How long it may be is computed in [names.md](names.md).
 
 ## Giving answers
