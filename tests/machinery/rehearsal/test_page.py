@@ -11,10 +11,12 @@ import pytest
 import yaml
 from ops.diagram import draw
 from ops.rehearsal import page, picture
+from ops.rehearsal.attempts import Attempted
 from ops.rehearsal.claims.claim import Result
 from ops.rehearsal.claims.subjects import SUBJECTS
 from ops.rehearsal.claims.ways import Row
-from ops.rehearsal.driver import Attempted, Findings, Privileges
+from ops.rehearsal.driver import Findings
+from ops.rehearsal.privileges import Privileges
 from ops.rehearsal.progress import Progress
 from ops.rehearsal.reachability import Verdict
 

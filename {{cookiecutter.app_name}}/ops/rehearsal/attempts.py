@@ -405,7 +405,9 @@ def planted(
         gateway = ec2.create_internet_gateway(**tagged("internet-gateway"))["InternetGateway"]["InternetGatewayId"]
         undo.callback(ec2.delete_internet_gateway, InternetGatewayId=gateway)
         service = f"com.amazonaws.{ec2.meta.region_name}.s3"
-        endpoint = ec2.create_vpc_endpoint(VpcId=vpc, ServiceName=service, **tagged("vpc-endpoint"))["VpcEndpoint"]
+        endpoint = ec2.create_vpc_endpoint(
+            VpcEndpointType="Gateway", VpcId=vpc, ServiceName=service, **tagged("vpc-endpoint")
+        )["VpcEndpoint"]
         undo.callback(ec2.delete_vpc_endpoints, VpcEndpointIds=[endpoint["VpcEndpointId"]])
         logs = administrator("logs")
         logs.create_log_group(logGroupName=other["flow_log_group"])

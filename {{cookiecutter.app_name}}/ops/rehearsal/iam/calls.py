@@ -256,13 +256,15 @@ def _ask(
     found |= _of_call(call, action)
     found |= extra or {}
     grants = str(found.get("aws:PrincipalArn") or "")
+    policy = None if arn == "*" else state.resource_policy(known.name, arn)
     return Ask(
         action=known.name,
         resource=arn,
         keys=RequestKeys(known.name, supported, found, lambda: {} if arn == "*" else state.tags(arn)),
         account=str(found["aws:ResourceAccount"]),
-        resource_policy=None if arn == "*" else state.resource_policy(known.name, arn),
-        rules_itself=service in ("kms", "sts") and arn != "*" and bool(known.kinds),
+        resource_policy=policy,
+        # A key that is not there has no policy to ask; KMS says then that it does not know it.
+        rules_itself=(service == "sts" and arn != "*") or (service == "kms" and policy is not None),
         grant=state.grant(arn, known.name, grants) if service == "kms" and grants and arn != "*" else None,
     )
 

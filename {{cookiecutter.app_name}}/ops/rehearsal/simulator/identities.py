@@ -317,7 +317,8 @@ def _managed(policy: Any) -> Policy:
 
 def _role_tags(state: MotoState, account: str, name: str) -> dict[str, Value | None]:
     role = state.role(account, name)
-    tags = (role.tags or {}).values() if role is not None else ()
+    found = (role.tags or {}) if role is not None else {}
+    tags = found.values() if isinstance(found, Mapping) else found  # moto has both
     return {f"aws:PrincipalTag/{tag['Key']}": tag["Value"] for tag in tags}
 
 
