@@ -12,7 +12,7 @@ printed, and again as JSON with --json. Exit status 1 when a goal is missed: 3 t
 a p99 that is not worse.
 
 Needs wrk (Debian: `apt-get install wrk`) and two processors. PostgreSQL's own TLS is used where a server
-built with OpenSSL is found (a distribution's), else ops/laptop/postgres.py's front, which slows down both.
+built with OpenSSL is found (a distribution's), else ops/laptop/postgres's front, which slows down both.
 """
 
 from __future__ import annotations
@@ -94,7 +94,7 @@ def start():
             pass
     server = LocalPostgres()
     server.start()
-    return server, "the TLS of ops/laptop/postgres.py"
+    return server, "the TLS of ops/laptop/postgres"
 
 server, tls = start()
 try:

@@ -63,7 +63,7 @@ class Flags:
     def __init__(self, declarations: Path = DECLARATIONS) -> None:
         """Read the declarations. Raises FlagsError."""
         try:
-            document = json.loads(declarations.read_text())
+            document = json.loads(declarations.read_text(encoding="utf-8"))
             self._attributes: dict[str, dict[str, Any]] = {
                 name: {attribute: declared["constraints"] for attribute, declared in flag.get("attributes", {}).items()}
                 for name, flag in document["flags"].items()

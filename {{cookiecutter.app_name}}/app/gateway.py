@@ -131,7 +131,7 @@ class _Exchange:
     def _check_size(self) -> None:
         headers = self._scope["headers"]
         size = len(self._scope["raw_path"]) + len(self._scope["query_string"])
-        size += sum([len(name) + len(value) + 4 for name, value in headers])
+        size += sum(len(name) + len(value) + 4 for name, value in headers)
         if len(headers) > HEADERS_IN_A_REQUEST or size > HEADER_BYTES:
             raise Problem(
                 431,

@@ -195,7 +195,9 @@ def plan(project: Project, layer: str) -> tuple[Reviewed, Path]:
 
 def read_plans(project: Project) -> list[Reviewed]:
     """The plans that the jobs before this one left."""
-    found = [Reviewed(**json.loads(path.read_text())) for path in sorted(folder(project).glob("*.json"))]
+    found = [
+        Reviewed(**json.loads(path.read_text(encoding="utf-8"))) for path in sorted(folder(project).glob("*.json"))
+    ]
     order = [(plan["layer"], plan["environment"]) for plan in plans(project, None)]
     return sorted(found, key=lambda plan: order.index((plan.layer, plan.environment)))
 
@@ -268,7 +270,9 @@ def reviewed_plans(project: Project) -> list[Reviewed]:
             "--dir",
             temporary,
         )
-        return [Reviewed(**json.loads(path.read_text())) for path in sorted(Path(temporary).rglob("*.json"))]
+        return [
+            Reviewed(**json.loads(path.read_text(encoding="utf-8"))) for path in sorted(Path(temporary).rglob("*.json"))
+        ]
 
 
 def write_outputs(values: Mapping[str, str]) -> None:
@@ -299,7 +303,7 @@ pull_request_option = click.option(
 
 @commands.command("github-settings")
 @environment_option
-@click.option("--role", envvar="ROLE", default="", help="plan, build or apply: whose ARN is wanted.")
+@click.option("--role", envvar="ROLE", default="", help="plan, build, apply or preview: whose ARN is wanted.")
 @click.option(
     "--base",
     envvar="BASE",
@@ -309,8 +313,8 @@ pull_request_option = click.option(
 def github_settings(environment: str | None, role: str, base: str) -> None:
     """Write settings of project.yaml as outputs of a job's step."""
     project = load(environment or None)
-    if role not in ("", "plan", "build", "apply"):
-        raise WrongUse(f"There is no role {role!r}.", next_step="plan, build or apply.")
+    if role not in ("", "plan", "build", "apply", "preview"):
+        raise WrongUse(f"There is no role {role!r}.", next_step="plan, build, apply or preview.")
     if role == "apply" and not environment:
         raise WrongUse("The apply role is of an environment.", next_step="Say which with ENV=….")
     files = changed_files(project.root, base) if base else None
@@ -320,7 +324,7 @@ def github_settings(environment: str | None, role: str, base: str) -> None:
             "region": project.region,
             "account_id": project.account,
             "audience": f"sts.{project.dns_suffix}",
-            "role_arn": f"arn:{project.partition}:iam::{project.account}:role/{project.names[f'{role}_role']}"
+            "role_arn": f"arn:{project.partition}:iam::{project.account}:role{project.names['github_path']}{project.names[f'{role}_role']}"
             if role
             else "",
             "environments": json.dumps(project.environments),
@@ -357,7 +361,7 @@ def github_plan(layer: str, environment: str | None) -> None:
     project = load(environment or None)
     found, path = plan(project, layer)
     target = folder(project) / f"{layer}-{project.environment or 'shared'}.json"
-    target.write_text(json.dumps(asdict(found), indent=2))
+    target.write_text(json.dumps(asdict(found), indent=2), encoding="utf-8")
     path.unlink(missing_ok=True)  # may hold secrets; what was reviewed is the fingerprint
     say(found.text or found.summary)
     if found.error:

@@ -90,7 +90,7 @@ def _read(config: Path) -> object:
     except ImportError:
         raise ValueError("PyYAML is needed to read project.yaml: run this from .venv") from None
     try:
-        content = yaml.safe_load(config.read_text())
+        content = yaml.safe_load(config.read_text(encoding="utf-8"))
     except yaml.YAMLError as error:
         raise ValueError(f"{config} is not valid YAML: {error}") from None
     return content.get("database_roles") if isinstance(content, dict) else None

@@ -120,7 +120,7 @@ def _compile(root: Path) -> str | None:
         answer = subprocess.run(
             [candidate, "-c", "import platform; print(platform.python_version())"],
             capture_output=True,
-            text=True,
+            encoding="utf-8",
             check=False,
         )
         version = answer.stdout.strip()
@@ -137,7 +137,7 @@ def _candidates() -> Iterator[str]:
     answer = subprocess.run(
         [_uv(), "python", "find", "--no-python-downloads", _RUNTIME],
         capture_output=True,
-        text=True,
+        encoding="utf-8",
         check=False,
     )
     if answer.returncode == 0:
@@ -159,7 +159,7 @@ def _run(command: Sequence[str], environment: dict[str, str] | None = None) -> N
     answer = subprocess.run(
         command,
         capture_output=True,
-        text=True,
+        encoding="utf-8",
         check=False,
         env={**os.environ, **(environment or {})},
     )
@@ -191,7 +191,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser.add_argument("--config", type=Path, default=_HERE.parent / "project.yaml")
     given = parser.parse_args(arguments)
     try:
-        settings = yaml.safe_load(given.config.read_text())
+        settings = yaml.safe_load(given.config.read_text(encoding="utf-8"))
         line = build(given.output, settings["cpu_architecture"])
     except (PackageError, OSError, KeyError, yaml.YAMLError) as error:
         print(f"package: {error}", file=sys.stderr)

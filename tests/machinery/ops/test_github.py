@@ -149,14 +149,13 @@ def test_the_subjects_that_jobs_emit_are_those_that_the_account_trusts(repositor
                     emitted.setdefault(role, set()).update(f"{prefix}:{context}" for context in contexts)
     app = project["app_name"]
     assert emitted["plan"] == set(trusted[f"{app}-github-plan"])
-    previews = "dev" in project["environments"]
-    assert emitted["build"] - ({f"{prefix}:environment:preview"} if not previews else set()) == set(
-        trusted[f"{app}-github-build"]
+    assert emitted["build"] == set(trusted[f"{app}-github-build"])
+    assert emitted["preview"] == {f"{prefix}:environment:preview"}
+    assert set(trusted.get(f"{app}-github-preview", [])) == (
+        emitted["preview"] if "dev" in project["environments"] else set()
     )
     for environment in project["environments"]:
         wanted = {f"{prefix}:environment:{environment}"}
-        if environment == "dev":
-            wanted.add(f"{prefix}:environment:preview")
         assert wanted == set(trusted[f"{app}-github-apply-{environment}"])
         assert wanted <= emitted["apply"]
 
@@ -168,7 +167,10 @@ def _signs_in(job: dict[str, Any]) -> list[tuple[str, str]]:
     if "uses" in job:
         called = yaml.safe_load((ROOT / job["uses"].removeprefix("./")).read_text())
         return [
-            (role, str(job["with"].get("environment", "")))
+            (
+                job["with"].get("role", "build") if "inputs.role" in role else role,
+                str(job["with"].get("environment", "")),
+            )
             for inner in called["jobs"].values()
             for role, _ in _signs_in(inner)
         ]
@@ -197,6 +199,7 @@ def _trusted_subjects() -> dict[str, list[str]]:
         (folder / "main.tf").write_text(
             kept
             + locals_and_module
+            + (ROOT / "infra/account/owners.tf").read_text()
             + 'output "subjects" {\n  value = { for role, trusted in local.trust : role => flatten(trusted[*].subjects) }\n}\n'
         )
         shutil.copy(ROOT / "infra/account/variables.tf", folder)

@@ -187,7 +187,7 @@ def stops(program: Program, process: subprocess.Popen[bytes]) -> str:
 
 def json_lines(output: Path) -> str:
     """Every line on standard output is one JSON object, so that logs can be searched by field."""
-    lines = output.read_text(errors="replace").splitlines()
+    lines = output.read_text(errors="replace", encoding="utf-8").splitlines()
     for number, line in enumerate(lines, 1):
         try:
             good = isinstance(json.loads(line), dict)

@@ -79,7 +79,7 @@ def test_an_expired_token_is_refused_and_a_new_one_taken(
                 return "it has expired"
             return check_token(token, **rules)  # type: ignore[arg-type]
 
-        with mock.patch("ops.laptop.postgres.check_token", refuse_once):
+        with mock.patch("ops.laptop.postgres.front.check_token", refuse_once):
             server.front.cut_all()
             answer = service.ask("GET", "/items")
         assert refused

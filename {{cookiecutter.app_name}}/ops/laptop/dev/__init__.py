@@ -21,7 +21,7 @@ ROOT = Path(__file__).parents[3]
 @contextlib.contextmanager
 def laptop(directory: Path | None = None) -> Iterator[dict[str, str]]:
     """Yield the variables of the service's environment; what they name runs until the end."""
-    project = yaml.safe_load((ROOT / "project.yaml").read_text())
+    project = yaml.safe_load((ROOT / "project.yaml").read_text(encoding="utf-8"))
     variables = {
         "APP_NAME": project["app_name"],
         "ENVIRONMENT": "laptop",

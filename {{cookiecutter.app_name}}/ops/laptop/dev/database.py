@@ -27,7 +27,7 @@ def create_roles(server: LocalPostgres) -> None:
         cwd=ROOT,
         env={**os.environ, "DATABASE_URL": server.dsn()},
         capture_output=True,
-        text=True,
+        encoding="utf-8",
         check=False,
     )
     if done.returncode != 0:
@@ -62,7 +62,7 @@ def user(*, owner: bool = False) -> str:
 
 
 def _declared() -> Any:
-    return yaml.safe_load((ROOT / "project.yaml").read_text())["database_roles"]
+    return yaml.safe_load((ROOT / "project.yaml").read_text(encoding="utf-8"))["database_roles"]
 
 
 def migrate(server: LocalPostgres, environment: dict[str, str]) -> None:

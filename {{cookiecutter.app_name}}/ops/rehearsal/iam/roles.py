@@ -19,6 +19,8 @@ class Role:
     policies: Mapping[str, Mapping[str, Any]]
     boundary: Mapping[str, Any] | None
     region: str
+    own: Mapping[str, str]
+    """Condition keys of what belongs where the role does: it has the role's tags, and a secret its database's."""
 
     @classmethod
     def read(cls, iam: Any, name_or_arn: str, region: str) -> Role:
@@ -42,16 +44,19 @@ class Role:
             policies=policies,
             boundary=document(iam, boundary) if boundary else None,
             region=region,
+            own=_own(role, region),
         )
 
     def request(self, action: str, resource: str) -> Request:
-        """Return what the role asks when it calls an action on a resource of its own account."""
+        """Return what the role asks when it calls an action on a resource of its own environment."""
         account = self.arn.split(":")[4]
         context = {
             "aws:SecureTransport": "true",
             "aws:RequestedRegion": self.region,
             "aws:PrincipalAccount": account,
             "aws:ResourceAccount": account,
+            "aws:PrincipalArn": self.arn,
+            **self.own,
         }
         return Request(self.arn, action, resource, context)
 
@@ -61,6 +66,15 @@ class Role:
         if all_say(self.policies.values(), asked) != "allowed":
             return False
         return self.boundary is None or says(self.boundary, asked) == "allowed"
+
+
+def _own(role: Mapping[str, Any], region: str) -> dict[str, str]:
+    tags = {tag["Key"]: tag["Value"] for tag in role.get("Tags", [])}
+    _, partition, _, _, account, _ = role["Arn"].split(":", 5)
+    cluster = f"{tags.get('application')}-{tags.get('environment')}"
+    return {f"aws:ResourceTag/{key}": value for key, value in tags.items()} | {
+        "aws:ResourceTag/aws:rds:primaryDBClusterArn": f"arn:{partition}:rds:{region}:{account}:cluster:{cluster}"
+    }
 
 
 def document(iam: Any, arn: str) -> Mapping[str, Any]:

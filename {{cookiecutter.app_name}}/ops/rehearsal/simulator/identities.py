@@ -79,9 +79,9 @@ class Identities:
                 serialization.Encoding.PEM, serialization.PrivateFormat.PKCS8, serialization.NoEncryption()
             )
         )
-        self._make_administrator()
+        self.make_administrator()
 
-    def _make_administrator(self) -> None:
+    def make_administrator(self) -> None:
         """Make the person who bootstraps: a user who may do everything, as AdministratorAccess says."""
         backend = iam_backends[self.state.account][self.state.partition]
         if "administrator" in backend.users:

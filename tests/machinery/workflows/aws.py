@@ -1,0 +1,288 @@
+"""The AWS of the workflow tests: `python -m tests.machinery.workflows.aws SETTINGS`, with a render's packages.
+
+moto with what the rehearsal adds to it. The layers in miniature make their things here, tasks run the code of the image that
+was pushed (migrations on a real PostgreSQL), and a copy of everything can be taken (`fork`), so that a test begins where
+another has paid for the beginning. Prints `{"aws": URL, "control": URL}` when it answers, and ends with its standard input.
+"""
+
+from __future__ import annotations
+
+import base64
+import json
+import logging
+import os
+import subprocess
+import sys
+import threading
+import time
+from collections.abc import Callable
+from contextlib import ExitStack
+from http.server import ThreadingHTTPServer
+from pathlib import Path
+from typing import Any
+
+from moto.awslambda.models import LambdaBackend
+from moto.ecs.models import EC2ContainerServiceBackend
+from moto.iam.models import iam_backends
+from moto.moto_server.werkzeug_app import DomainDispatcherApplication, MotoRequestHandler, create_backend_app
+from moto.sts.exceptions import STSClientError
+from moto.sts.responses import TokenResponse
+from ops.laptop.dev.database import variables
+from ops.laptop.postgres import LocalPostgres
+from ops.rehearsal.simulator.journal import Journal
+from ops.rehearsal.simulator.moto_additions import appconfig, s3
+from werkzeug.serving import make_server
+
+from tests.machinery.ops import miniature
+
+ACCOUNT = "123456789012"
+MEDIA_TYPE = "application/vnd.docker.distribution.manifest.v2+json"
+assert appconfig
+assert s3
+
+
+class Cloud:
+    """One account with what runs in it."""
+
+    def __init__(self, directory: Path, render: Path) -> None:
+        self.directory = directory
+        self.render = render
+        self.images = directory / "images"
+        self.images.mkdir(exist_ok=True)
+        self.stack = ExitStack()
+        self.lock = threading.Lock()
+        self.database: LocalPostgres | None = None
+        self.role_manager: dict[str, Any] = {"action": "check", "result": "passed", "summary": "3 roles were proven."}
+        self.ran: list[dict[str, Any]] = []
+
+    # ------------------------------------------------------------------ what tests ask for
+
+    def call(self, service: str, operation: str, arguments: dict[str, Any]) -> Any:
+        """Any call, as a bystander who may see everything."""
+        answer = getattr(miniature._client(service), operation)(**arguments)
+        answer.pop("ResponseMetadata", None)
+        return json.loads(
+            json.dumps(answer, default=lambda value: value.read().decode() if hasattr(value, "read") else str(value))
+        )
+
+    def account(self, names: dict[str, str], resources: list[dict[str, Any]]) -> None:
+        """What bootstrap makes: the state's bucket, key and table, and the roles as the account layer plans them."""
+        miniature.make("account", names, {})
+        state = {
+            "version": 4,
+            "terraform_version": "1.11.4",
+            "serial": 1,
+            "lineage": "tests",
+            "outputs": {},
+            "resources": [],
+        }
+        body = {
+            "mode": "managed",
+            "type": "terraform_data",
+            "name": "base",
+            "provider": 'provider["terraform.io/builtin/terraform"]',
+        }
+        state["resources"] = [{**body, "instances": []}]
+        miniature._client("s3").put_object(
+            Bucket=names["state_bucket"], Key="account.tfstate", Body=json.dumps(state).encode()
+        )
+        iam = miniature._client("iam")
+        for item in resources:
+            values = item["values"]
+            if item["type"] == "aws_iam_openid_connect_provider":
+                iam.create_open_id_connect_provider(
+                    Url=values["url"], ClientIDList=values["client_id_list"], ThumbprintList=["0" * 40]
+                )
+            if item["type"] == "aws_iam_role":
+                document = values["assume_role_policy"]
+                iam.create_role(
+                    RoleName=values["name"],
+                    Path=values["path"],
+                    AssumeRolePolicyDocument=document,
+                    MaxSessionDuration=values["max_session_duration"],
+                )
+        for item in resources:
+            values = item["values"]
+            if item["type"] == "aws_iam_role_policy":
+                iam.put_role_policy(RoleName=values["role"], PolicyName=values["name"], PolicyDocument=values["policy"])
+
+    def check_role_manager(self, answer: dict[str, Any]) -> None:
+        """What the role manager answers from now on."""
+        self.role_manager = answer
+
+    def tasks(self) -> list[dict[str, Any]]:
+        """Tasks that were run, with their exit codes."""
+        return self.ran
+
+    # ------------------------------------------------------------------ what runs
+
+    def run(self, family: str, image: str) -> tuple[int, list[str]]:
+        """Run the migrations that are in an image; its exit code and what it wrote."""
+        folder = self.images / image.rpartition("@")[2].removeprefix("sha256:") / "service"
+        with self.lock:
+            if self.database is None:
+                self.database = self.stack.enter_context(LocalPostgres())
+                made = subprocess.run(
+                    [sys.executable, "-m", "role_manager", "apply"],
+                    cwd=self.render,
+                    env={**os.environ, "PYTHONPATH": str(self.render), "DATABASE_URL": self.database.dsn()},
+                    capture_output=True,
+                    text=True,
+                    check=False,
+                )
+                assert made.returncode == 0, made.stdout + made.stderr
+            where = variables(self.database, owner=True)
+        environment = {
+            **os.environ,
+            **where,
+            "PYTHONPATH": str(folder),
+            "APP_NAME": "app",
+            "ENVIRONMENT": "test",
+            "RELEASE": "test",
+        }
+        done = subprocess.run(
+            [sys.executable, "-m", "app.migrate"],
+            cwd=folder,
+            env=environment,
+            capture_output=True,
+            text=True,
+            check=False,
+        )
+        self.ran.append({"family": family, "image": image, "exit_code": done.returncode})
+        return done.returncode, (done.stdout + done.stderr).splitlines()
+
+
+def install() -> None:
+    """Have moto's tasks, functions and sign-in decided by the cloud that is served."""
+    run_task, web_identity = EC2ContainerServiceBackend.run_task, TokenResponse.assume_role_with_web_identity
+
+    def run(backend: EC2ContainerServiceBackend, *args: Any, **kwargs: Any) -> Any:
+        tasks = run_task(backend, *args, **kwargs)
+        for task in tasks:
+            definition = backend.describe_task_definition(task.task_definition_arn)
+            container: Any = definition.container_definitions[0]
+            code, lines = Control.cloud.run(definition.family, container["image"])
+            options = container["logConfiguration"]["options"]
+            logs = miniature._client("logs")
+            where = {
+                "logGroupName": options["awslogs-group"],
+                "logStreamName": f"{options['awslogs-stream-prefix']}/app/{task.id}",
+            }
+            logs.create_log_stream(**where)
+            now = int(time.time() * 1000)
+            events = [{"timestamp": now + number, "message": line} for number, line in enumerate(lines) if line]
+            if events:
+                logs.put_log_events(**where, logEvents=events)
+            task.last_status = "STOPPED"
+            task.stopped_reason = "Essential container in task exited"
+            task.containers[0].exitCode = code
+        return tasks
+
+    def invoke(_backend: LambdaBackend, _name: str, *_args: Any, **_kwargs: Any) -> bytes:
+        return json.dumps(Control.cloud.role_manager).encode()
+
+    def with_token(response: TokenResponse) -> Any:
+        trusted(response._get_param("RoleArn"), response._get_param("WebIdentityToken"))
+        return web_identity(response)
+
+    EC2ContainerServiceBackend.run_task = run  # type: ignore[method-assign, assignment]
+    LambdaBackend.invoke = invoke  # type: ignore[method-assign, assignment]
+    TokenResponse.assume_role_with_web_identity = with_token  # type: ignore[method-assign, assignment]
+
+
+def trusted(role_arn: str, token: str) -> None:
+    """Refuse a token that the role's trust policy does not name."""
+    claims = json.loads(base64.urlsafe_b64decode(token.split(".")[1] + "=="))
+    host = claims["iss"].removeprefix("https://")
+    for role in iam_backends[ACCOUNT]["aws"].roles.values():
+        if role.arn != role_arn:
+            continue
+        for statement in json.loads(role.assume_role_policy_document)["Statement"]:
+            wanted = statement.get("Condition", {}).get("StringEquals", {})
+            if all(
+                claims.get(key.removeprefix(f"{host}:")) in ([value] if isinstance(value, str) else value)
+                for key, value in wanted.items()
+            ):
+                return
+    raise STSClientError("AccessDenied", "Not authorized to perform sts:AssumeRoleWithWebIdentity")
+
+
+class Control(miniature.Handler):
+    """`POST /` of the layers' provisioners, and `POST /control` of the tests: {do, arguments}."""
+
+    cloud: Cloud
+    start: Callable[[], dict[str, str]]
+
+    def do_POST(self) -> None:
+        """Do what is asked; 500 with the reason where it fails."""
+        if self.path != "/control":
+            super().do_POST()
+            return
+        asked = json.loads(self.rfile.read(int(self.headers["Content-Length"])))
+        try:
+            answer = fork() if asked["do"] == "fork" else getattr(self.cloud, asked["do"])(**asked["arguments"])
+            status, body = 200, json.dumps(answer)
+        except Exception as error:  # noqa: BLE001 - for the test that asked
+            status, body = 500, json.dumps(f"{type(error).__name__}: {error}")
+        data = body.encode()
+        self.send_response(status)
+        self.send_header("Content-Length", str(len(data)))
+        self.end_headers()
+        self.wfile.write(data)
+
+
+def fork() -> dict[str, str]:
+    """Go on in a second process with a copy of everything; where it answers."""
+    reading, writing = os.pipe()
+    if os.fork():
+        os.close(writing)
+        with os.fdopen(reading) as pipe:
+            answer: dict[str, str] = json.loads(pipe.readline())
+        return answer
+    os.close(reading)
+    # Only this thread is here. A folder of its own, so that images and the database are its own too.
+    old = Control.cloud
+    directory = old.directory.with_name(f"{old.directory.name}-{os.getpid()}")
+    subprocess.run(["cp", "-Rl", str(old.directory), str(directory)], check=True)
+    cloud = Cloud(directory, old.render)
+    serve(cloud, lambda answer: os.write(writing, (json.dumps(answer) + "\n").encode()))
+    os._exit(0)
+
+
+def serve(cloud: Cloud, ready: Callable[[dict[str, str]], Any]) -> None:
+    """Serve AWS and the control until standard input closes."""
+    Control.cloud = cloud
+    journal = Journal(DomainDispatcherApplication(create_backend_app), cloud.directory / "journal.jsonl")
+    server = make_server("127.0.0.1", 0, journal, True, request_handler=MotoRequestHandler)
+    control = ThreadingHTTPServer(("127.0.0.1", 0), Control)
+    endpoint = f"http://127.0.0.1:{server.server_port}"
+    os.environ["AWS_ENDPOINT_URL"] = endpoint
+    miniature._client.cache_clear()
+    for each in (server, control):
+        threading.Thread(target=each.serve_forever, daemon=True).start()
+    ready({"aws": endpoint, "control": f"http://127.0.0.1:{control.server_port}", "directory": str(cloud.directory)})
+    sys.stdin.buffer.read()
+    cloud.stack.close()
+
+
+def main() -> None:
+    """Start from nothing: SETTINGS is {"directory", "render", "region"}."""
+    settings = json.loads(sys.argv[1])
+    logging.getLogger("werkzeug").setLevel(logging.ERROR)
+    os.environ |= {
+        "AWS_ACCESS_KEY_ID": "testing",
+        "AWS_SECRET_ACCESS_KEY": "testing",
+        "AWS_REGION": settings["region"],
+        "NO_PROXY": "*",
+        "MOTO_ECS_SERVICE_RUNNING": "1",
+        "MOTO_ACCOUNT_ID": ACCOUNT,
+    }
+    install()
+    serve(
+        Cloud(Path(settings["directory"]), Path(settings["render"])),
+        lambda answer: print(json.dumps(answer), flush=True),
+    )
+
+
+if __name__ == "__main__":
+    main()

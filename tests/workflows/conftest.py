@@ -1,0 +1,280 @@
+"""A repository on GitHub with a render in it, and an AWS account: `world()` makes both."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import tempfile
+import time
+import urllib.error
+import urllib.request
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+from filelock import FileLock
+
+from tests.bakes import Bake
+from tests.terraform import Terraform
+from tests.workflows.github import ADMINISTRATOR, Repository, Run
+from tests.workflows.runner import HERE, Runner
+from tests.workflows.server import GitHub
+from tests.workflows.small import shrink
+from tools import machinery
+
+OWNER_AND_NAME = "acme/my-app"
+REGION = "us-east-1"
+PYTHON = machinery.RENDER / ".venv" / "bin" / "python"
+
+
+class Aws:
+    """The simulated AWS, by its control (`tests/machinery/workflows/aws.py`)."""
+
+    def __init__(self, answer: dict[str, str]) -> None:
+        """`answer`: where it is."""
+        self.url, self.address, self.directory = answer["aws"], answer["control"], Path(answer["directory"])
+
+    def ask(self, what: str, **arguments: Any) -> Any:
+        """Have something done there. AssertionError with what went wrong."""
+        body = json.dumps({"do": what, "arguments": arguments}).encode()
+        try:
+            with urllib.request.build_opener(urllib.request.ProxyHandler({})).open(
+                f"{self.address}/control", body
+            ) as answer:
+                return json.loads(answer.read())
+        except urllib.error.HTTPError as error:
+            raise AssertionError(error.read().decode()) from error
+
+    def call(self, service: str, operation: str, **arguments: Any) -> Any:
+        """Call AWS as a bystander who may see everything."""
+        return self.ask("call", service=service, operation=operation, arguments=arguments)
+
+    def fork(self) -> Aws:
+        """Another AWS in the state of this one."""
+        return Aws(self.ask("fork"))
+
+    def variables(self) -> dict[str, str]:
+        """What leads everybody on this machine to it."""
+        return {
+            "AWS_ENDPOINT_URL": self.url,
+            "AWS_EC2_METADATA_DISABLED": "true",
+            "MINIATURE": self.address,
+            "NO_PROXY": "127.0.0.1,localhost",
+            "PYTHON": str(PYTHON),
+            "IMAGES": str(self.directory / "images"),
+        }
+
+
+@dataclass
+class World:
+    """A repository, the server before it, the render's files, and AWS."""
+
+    repository: Repository
+    github: GitHub
+    source: Path
+    aws: Aws
+    variables: dict[str, str]
+
+    def first_push(self) -> list[Run]:
+        """Push the render to main."""
+        return self.repository.import_tree(self.source)
+
+    def make(self, *words: str, well: bool = True) -> str:
+        """Run a make target as an administrator does, with keys of AWS and GitHub; what it said."""
+        here = self.repository.tree
+        self.repository.git("fetch", "--quiet", "origin", tree=True)
+        self.repository.git("checkout", "--quiet", "-B", "main", "refs/remotes/origin/main", tree=True)
+        keys = {"AWS_ACCESS_KEY_ID": "testing", "AWS_SECRET_ACCESS_KEY": "testing", "AWS_REGION": REGION}
+        github = {"GITHUB_API_URL": self.github.url, "GH_TOKEN": f"person-{ADMINISTRATOR}"}
+        kept = {
+            name: value
+            for name, value in os.environ.items()
+            if not name.startswith(("AWS_", "MAKE", "MFLAGS", "GITHUB_"))
+        }
+        path = os.pathsep.join([str(HERE / "bin"), kept["PATH"]])
+        done = subprocess.run(
+            ["make", "--no-print-directory", *words],
+            cwd=here,
+            env={**kept, **self.variables, **keys, **github, "PATH": path},
+            stdin=subprocess.DEVNULL,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
+            text=True,
+            check=False,
+        )
+        assert (done.returncode == 0) == well, done.stdout[-5000:]
+        return done.stdout
+
+
+@pytest.fixture(scope="session")
+def environment_of_jobs(tmp_path_factory: pytest.TempPathFactory, worker_id: str) -> dict[str, str]:
+    """Variables that spare jobs the making of the same environment again.
+
+    The environment is one that `make setup` made in a render, with this machine's caches; jobs find it in its place
+    (make's variable VENV) and up to date. `test_set_up_from_nothing` is without this.
+    """
+    base = tmp_path_factory.getbasetemp()
+    shared = (base if worker_id == "master" else base.parent) / "machinery.lock"
+    with FileLock(shared):
+        if not (machinery.RENDER / "project.yaml").exists():
+            machinery.render()
+        subprocess.run(["make", "--silent", "setup"], cwd=machinery.RENDER, env=machinery.environment(), check=True)
+    # A folder of links, with stamps that are newer than every checkout.
+    folder = Path(tempfile.mkdtemp(prefix="venv-"))
+    tomorrow = time.time() + 24 * 3600
+    for path in (machinery.RENDER / ".venv").iterdir():
+        if path.is_file() and path.stat().st_size == 0:
+            (folder / path.name).touch()
+            os.utime(folder / path.name, (tomorrow, tomorrow))
+        else:
+            (folder / path.name).symlink_to(path)
+    if " " in str(folder):
+        return {}
+    return {"MAKEFLAGS": f"VENV={folder}", "MYPY_CACHE_DIR": str(folder / "mypy")}
+
+
+@pytest.fixture(scope="session")
+def layers(environment_of_jobs: dict[str, str]) -> dict[str, str]:
+    """The layers in miniature; their module needs the render's packages."""
+    del environment_of_jobs
+    script = "import json; from tests.machinery.ops import miniature; print(json.dumps(miniature.LAYERS))"
+    done = subprocess.run(
+        [PYTHON, "-c", script], env=machinery.environment(), capture_output=True, text=True, check=True
+    )
+    loaded: dict[str, str] = json.loads(done.stdout)
+    return loaded
+
+
+@pytest.fixture(scope="session")
+def empty_account(environment_of_jobs: dict[str, str]) -> Iterator[Aws]:
+    """An AWS account with nothing in it."""
+    del environment_of_jobs
+    with tempfile.TemporaryDirectory(prefix="aws-", ignore_cleanup_errors=True) as folder:
+        directory = Path(folder) / "aws"
+        directory.mkdir()
+        for parent in (directory, *directory.parents[:2]):  # tasks and PostgreSQL run as another user
+            parent.chmod(parent.stat().st_mode | 0o055)
+        settings = {"directory": str(directory), "render": str(machinery.RENDER), "region": REGION}
+        with (
+            (Path(folder) / "log").open("w+") as log,
+            subprocess.Popen(
+                [PYTHON, "-m", "tests.machinery.workflows.aws", json.dumps(settings)],
+                env=machinery.environment(),
+                stdin=subprocess.PIPE,
+                stdout=subprocess.PIPE,
+                stderr=log,
+                text=True,
+            ) as running,
+        ):
+            assert running.stdout
+            line = running.stdout.readline()
+            assert line, (Path(folder) / "log").read_text()
+            yield Aws(json.loads(line))
+
+
+Account = Callable[..., Aws]
+
+
+@pytest.fixture(scope="session")
+def bootstrapped(bake: Bake, empty_account: Aws, tmp_path_factory: pytest.TempPathFactory) -> Account:
+    """An account after `make bootstrap`: state, and the roles that the render's account layer plans."""
+    known: dict[str, Aws] = {}
+
+    def make(edit: Callable[[Path], None] = lambda _project: None, **options: str) -> Aws:
+        work = tmp_path_factory.mktemp("account")
+        project = bake.copy(work / "project", **options).path
+        edit(project)
+        key = json.dumps([options, *[path.read_text() for path in sorted((project / "infra/account").glob("*.tf"))]])
+        if key not in known:
+            terraform = Terraform(work)
+            terraform.environment |= empty_account.variables() | {
+                "AWS_ACCESS_KEY_ID": "testing",
+                "AWS_SECRET_ACCESS_KEY": "testing",
+            }
+            layer = project / "infra" / "account"
+            terraform.must(layer, "init", "-backend=false", "-input=false")
+            # Without its backend: what is planned is what a first bootstrap would make.
+            (layer / "backend_override.tf").write_text('terraform {\n  backend "local" {}\n}\n')
+            terraform.must(layer, "init", "-input=false")
+            terraform.must(layer, "plan", "-out=plan", "-input=false")
+            planned = json.loads(terraform.must(layer, "show", "-json", "plan"))
+            resources = planned["planned_values"]["root_module"]["resources"]
+            names = planned["planned_values"]["outputs"]
+            del names
+            known[key] = empty_account.fork()
+            settings = yaml.safe_load((project / "project.yaml").read_text())
+            app, account, region = settings["app_name"], settings["aws_account_id"], settings["aws_region"]
+            known[key].ask(
+                "account",
+                names={
+                    "state_bucket": f"{app}-tfstate-{account}-{region}",
+                    "locks_table": f"{app}-tfstate-locks",
+                    "state_key": f"alias/{app}-tfstate",
+                },
+                resources=[item for item in resources if item["type"].startswith("aws_iam_")],
+            )
+        return known[key].fork()
+
+    return make
+
+
+@pytest.fixture
+def world(
+    bake: Bake, layers: dict[str, str], environment_of_jobs: dict[str, str], empty_account: Aws, bootstrapped: Account
+) -> Iterator[Callable[..., World]]:
+    """Make a repository for a render, and its AWS account.
+
+    `settings` are those of `Repository`; `edit` changes the render's files; without `bootstrap` the account is empty.
+    """
+    with ExitStack() as stack:
+        # Short, unlike pytest's: the paths of sockets are limited.
+        folder = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="github-", ignore_cleanup_errors=True)))
+
+        def make(
+            *,
+            settings: dict[str, Any] | None = None,
+            subject: str = "",
+            bootstrap: bool = True,
+            edit: Callable[[Path], None] = lambda _project: None,
+            **options: str,
+        ) -> World:
+            options.setdefault("github_repository", OWNER_AND_NAME)
+            account = bootstrapped(edit, **options) if bootstrap else empty_account.fork()
+            source = bake.copy(folder / "render", **options).path
+            edit(source)
+            shrink(source, layers)
+            variables = {**account.variables(), **environment_of_jobs}
+            runner = Runner(folder / "runner", variables, [HERE / "bin"])
+            repository = Repository(folder / "github", options["github_repository"], runner, **(settings or {}))
+            runner.github = stack.enter_context(GitHub(repository, subject=subject).serving())
+            return World(repository, runner.github, source, account, variables)
+
+        yield make
+
+
+@pytest.fixture
+def small(tmp_path: Path) -> Iterator[Callable[..., GitHub]]:
+    """Make a repository with workflows of a test's own (`ci.yml` -> text), and no AWS."""
+    with ExitStack() as stack:
+
+        def make(workflows: dict[str, str], *, variables: dict[str, str] | None = None, **settings: Any) -> GitHub:
+            runner = Runner(tmp_path / "runner", {"PYTHON": str(PYTHON), **(variables or {})}, [HERE / "bin"])
+            repository = Repository(tmp_path / "github", OWNER_AND_NAME, runner, **settings)
+            runner.github = stack.enter_context(GitHub(repository).serving())
+            files = {f".github/workflows/{name}": text for name, text in workflows.items()}
+            repository.commit("main", {"README.md": "Hello\n", **files})
+            return runner.github
+
+        yield make
+
+
+def ended(runs: list[Run], *, well: bool = True) -> dict[str, Run]:
+    """The runs by their workflow's name. AssertionError with their failed steps where one did not end as it should."""
+    for run in runs:
+        assert not well or run.conclusion in ("success", "skipped"), str(run)
+    return {run.name: run for run in runs}
