@@ -127,3 +127,33 @@ def test_what_was_planted_is_gone_afterwards(simulator: Simulator) -> None:
     filters = [{"Name": "tag:environment", "Values": ["prod"]}]
     assert simulator.client("ec2").describe_vpcs(Filters=filters)["Vpcs"] == []
     assert simulator.client("appconfig").list_applications()["Items"] == []
+
+
+def test_a_policy_can_say_which_items_of_a_table_a_role_may_write(simulator: Simulator) -> None:
+    simulator.client("dynamodb").create_table(
+        TableName="locks",
+        KeySchema=[{"AttributeName": "LockID", "KeyType": "HASH"}],
+        AttributeDefinitions=[{"AttributeName": "LockID", "AttributeType": "S"}],
+        BillingMode="PAY_PER_REQUEST",
+    )
+    iam = simulator.client("iam")
+    role = iam.create_role(RoleName="locker", AssumeRolePolicyDocument=json.dumps(TRUST))["Role"]["Arn"]
+    statement = {
+        "Effect": "Allow",
+        "Action": ["dynamodb:PutItem", "dynamodb:DeleteItem"],
+        "Resource": "*",
+        "Condition": {"ForAllValues:StringLike": {"dynamodb:LeadingKeys": "bucket/dev*"}},
+    }
+    policy = json.dumps({"Version": "2012-10-17", "Statement": [statement]})
+    iam.put_role_policy(RoleName="locker", PolicyName="locking", PolicyDocument=policy)
+    given = simulator.client("sts").assume_role(RoleArn=role, RoleSessionName="locker")["Credentials"]
+    keys = Keys("locker", given["AccessKeyId"], given["SecretAccessKey"], given["SessionToken"])
+    rows = (("put_item", "Item", "bucket/dev", False), ("put_item", "Item", "bucket/prod", True),
+            ("delete_item", "Key", "bucket/dev", False), ("delete_item", "Key", "bucket/prod", True))  # fmt: skip
+    for operation, where, item, refused in rows:
+        parameters = {"TableName": "locks", where: {"LockID": {"S": item}}}
+        made = attempts.attempt(
+            Attempt("x", "x", "dynamodb", operation, parameters), keys, {}, REGION, simulator.endpoint
+        )
+        assert made is not None
+        assert made.refused is refused, made

@@ -27,7 +27,7 @@ from botocore.exceptions import ClientError
 from ops import layers, project
 from ops.errors import OpsError
 from ops.project import Project
-from ops.rehearsal import machine, sign_in
+from ops.rehearsal import image, machine, sign_in
 from ops.rehearsal.attempts import Attempted
 from ops.rehearsal.claims.claim import Result
 from ops.rehearsal.claims.ways import Row
@@ -114,6 +114,7 @@ class Rehearsal:
     def _prepare(self) -> None:
         machine.copy_render(self.render, self.copy)
         provider = machine.provider_settings(self.directory.path)
+        built = self._build()
         self.receiver = Receiver(self.mailbox)
         settings = self.directory.path / "settings.json"
         settings.write_text(
@@ -124,6 +125,7 @@ class Rehearsal:
                     "region": self.project.region,
                     "render": str(self.copy),
                     "image": self.images[0],
+                    "image_files": str(built) if built else None,
                     "port": 0,
                     "receiver": self.receiver.url,
                 }
@@ -148,6 +150,24 @@ class Rehearsal:
         self.endpoint = f"http://127.0.0.1:{ready.split()[1]}"
         self.variables = _environment(self.endpoint, self.project.region) | provider
         threading.Thread(target=self._watch, daemon=True).start()
+
+    def _build(self) -> Path | None:
+        """Build the image where that can be done here; returns the files of the service in it."""
+        target = self.directory.path / "image"
+        try:
+            program = image.build(self.copy, target)
+        except image.NotBuiltError as why:
+            self.findings.limits.append(
+                f"The image was not built: {why}. Tasks run the files that .dockerignore admits, on this machine's Python."
+            )
+            return None
+        except image.BrokenError as error:
+            raise FailedError(f"The image does not build. {error}") from error
+        self.findings.notes.append(f"The image was built with {program}.")
+        self.findings.limits.append(
+            "Tasks run the files that are in the image on this machine's Python, processor and packages."
+        )
+        return target
 
     def _watch(self, attached: bool = False) -> None:
         """Count calls, measure memory, and stop everything at once when the simulator lacks a call."""

@@ -86,6 +86,8 @@ def _ask(
     found["aws:ResourceAccount"] = state.owner(arn) if arn != "*" else call.account
     found |= state.keys(arn) if arn != "*" else {}
     found |= _of_call(call, action)
+    if call.service == service == "dynamodb" and arn != "*":
+        found |= _leading_keys(call, state, arn)
     found |= extra or {}
     grants = str(found.get("aws:PrincipalArn") or "")
     policy = None if arn == "*" else state.resource_policy(known.name, arn)
@@ -164,6 +166,21 @@ def _of_call(call: Call, action: str) -> dict[str, Value | None]:
     context = call.parameters.get("EncryptionContext") or {}
     found |= encryption_context(context if isinstance(context, Mapping) else {})
     return found
+
+
+def _leading_keys(call: Call, state: State, table: str) -> dict[str, Value | None]:
+    """Return `dynamodb:LeadingKeys`: the partition keys of the items that a call is about.
+
+    https://docs.aws.amazon.com/amazondynamodb/latest/developerguide/specifying-conditions.html: absent where a call is about
+    the table, or about all of its items.
+    """
+    item = call.parameters.get("Key") or call.parameters.get("Item")
+    if item is None:
+        if call.operation in ("Query", "BatchGetItem", "BatchWriteItem", "TransactGetItems", "TransactWriteItems"):
+            raise UndecidableError(f"dynamodb:LeadingKeys of {call.name}")
+        return {}
+    key = item.get(state.look("partition key", table), {})
+    return {"dynamodb:LeadingKeys": tuple(str(value) for value in key.values()) or None}
 
 
 def _tagging(call: Call, state: State) -> Iterable[Ask]:

@@ -451,6 +451,9 @@ class MotoState:
                 f"arn:{self.partition}:appconfig:{self.region}:{self.account}:application/{application}"
                 f"/environment/{environment}/configuration/{profile}"
             )
+        if question == "partition key":
+            table = dynamodb_backends[self.account][self.region].tables.get(arn.rpartition("/")[2])
+            return table.hash_key_attr if table is not None else ""
         if question == "role of function":
             with contextlib.suppress(Exception):
                 return lambda_backends[self.account][self.region].get_function(arn).role
