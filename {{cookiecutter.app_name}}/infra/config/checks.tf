@@ -153,6 +153,10 @@ locals {
       for name in try(local.settings.database_roles.retired, []) : "database_roles.retired: ${name} is also under roles"
       if contains(keys(local.roles), name)
     ],
+    [
+      for item in try(tolist(local.settings.database_roles.adopt), []) : "database_roles.adopt: ${jsonencode(item)} is not a kind and a name, such as table app.orders. Kinds are ${join(", ", local.adoptable)}"
+      if !can(regex("^(${join("|", local.adoptable)}) +[^ ]", item))
+    ],
     local.temporary && !can(regex("^[a-z0-9]+(-[a-z0-9]+)*$", var.workspace)) ? [
       "workspace ${var.workspace}: lower-case letters, digits and single hyphens"
     ] : [],

@@ -16,7 +16,7 @@ from typing import Any
 
 import yaml
 
-from ops.laptop.dev import ROOT
+from ops.laptop.dev import ROOT, inherited
 from ops.laptop.postgres import LocalPostgres
 
 
@@ -25,7 +25,7 @@ def create_roles(server: LocalPostgres) -> None:
     done = subprocess.run(
         [sys.executable, "-m", "role_manager", "apply"],
         cwd=ROOT,
-        env={**os.environ, "DATABASE_URL": server.dsn()},
+        env={**inherited(), "DATABASE_URL": server.dsn()},
         capture_output=True,
         encoding="utf-8",
         check=False,
@@ -67,7 +67,7 @@ def _declared() -> Any:
 
 def migrate(server: LocalPostgres, environment: dict[str, str]) -> None:
     """Apply the migrations as the role that owns the schema."""
-    migrator = {**os.environ, **environment, **variables(server, owner=True)}
+    migrator = {**inherited(), **environment, **variables(server, owner=True)}
     subprocess.run([sys.executable, "-m", "app.migrate"], cwd=ROOT, env=migrator, check=True)
 
 
