@@ -1,12 +1,11 @@
-"""Signing in as GitHub's jobs do, and what roles use of what they may."""
+"""Signing in as GitHub's jobs do."""
 
 from __future__ import annotations
 
 from pathlib import Path
 
 import pytest
-from ops.rehearsal import privileges, sign_in
-from ops.rehearsal.iam.roles import Role
+from ops.rehearsal import sign_in
 
 from tests.machinery import ROOT
 
@@ -45,20 +44,3 @@ def test_a_form_that_is_not_read_is_said(tmp_path: Path) -> None:
 
 def test_the_workflows_of_a_render_are_read() -> None:
     assert all(sign_in.session_seconds(ROOT, role) >= 900 for role in ("plan", "build", "apply"))
-
-
-def test_grants_that_calls_needed_are_told_from_others() -> None:
-    statement = {"Sid": "Own", "Effect": "Allow", "Action": ["s3:GetObject", "s3:Put*"], "Resource": "*"}
-    role = Role("r", "arn:aws:iam::1:role/p/r", {}, {"policy": {"Statement": [statement]}}, None, "us-east-1")
-    used = {"by": {"identity": [["policy", "Own", "s3:Put*"]], "boundary": [["b", "All", "s3:*"]]}}
-    journal = [
-        {"principal": "arn:aws:sts::1:assumed-role/r/session", "asked": [used]},
-        {
-            "principal": "arn:aws:iam::1:user/administrator",
-            "asked": [{"by": {"identity": [["a", "Own", "s3:GetObject"]]}}],
-        },
-        {"service": "s3", "call": "GetObject"},
-    ]
-    [found] = privileges.of([role], journal)
-    assert found.used == {"Own: s3:Put*"}
-    assert found.unused == ["Own: s3:GetObject"]

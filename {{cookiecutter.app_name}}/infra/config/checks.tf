@@ -154,6 +154,10 @@ locals {
       if contains(keys(local.roles), name)
     ],
     [
+      for name in try(tolist(local.settings.github_unprotected_environments), []) : "github_unprotected_environments: ${name} is no environment"
+      if !contains(keys(local.environments), name)
+    ],
+    [
       for item in try(tolist(local.settings.database_roles.adopt), []) : "database_roles.adopt: ${jsonencode(item)} is not a kind and a name, such as table app.orders. Kinds are ${join(", ", local.adoptable)}"
       if !can(regex("^(${join("|", local.adoptable)}) +[^ ]", item))
     ],

@@ -32,8 +32,7 @@ from ops.rehearsal.attempts import Attempted
 from ops.rehearsal.claims.claim import Result
 from ops.rehearsal.claims.ways import Row
 from ops.rehearsal.deployed import Platform, client
-from ops.rehearsal.iam.roles import Role
-from ops.rehearsal.privileges import Privileges
+from ops.rehearsal.iam.usage import Usage
 from ops.rehearsal.progress import Bar, Progress
 from ops.rehearsal.receiver import Mailbox, Receiver
 from ops.rehearsal.sign_in import ADMINISTRATOR, Job, Keys
@@ -54,10 +53,9 @@ class Findings:
     results: list[Result] = dataclasses.field(default_factory=list)
     rows: list[Row] = dataclasses.field(default_factory=list)
     attempts: list[Attempted] = dataclasses.field(default_factory=list)
-    privileges: list[Privileges] = dataclasses.field(default_factory=list)
+    usage: Usage = dataclasses.field(default_factory=Usage)
     notes: list[str] = dataclasses.field(default_factory=list)
     limits: list[str] = dataclasses.field(default_factory=list)
-    deciding_seconds: float | None = None
     peak_memory: int = 0
     proved_after: float = 0
     error: str | None = None
@@ -90,7 +88,6 @@ class Rehearsal:
         self._journal_read = 0
         self._journal_lock = threading.Lock()
         self._evaluated: tuple[str, Project] | None = None
-        self.roles: list[Role] = []
         self._keys: dict[Job, Keys] = {}
         self._signing = threading.Lock()
 

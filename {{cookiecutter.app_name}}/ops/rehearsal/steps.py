@@ -16,12 +16,12 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 
 from ops import waiting
-from ops.rehearsal import attackers, edits, privileges, use
-from ops.rehearsal.claims import every_layer
+from ops.rehearsal import attackers, edits, use
 from ops.rehearsal.claims.claim import Context
 from ops.rehearsal.claims.subjects import SUBJECTS, Subject, prove
 from ops.rehearsal.claims.ways import reachable
 from ops.rehearsal.driver import LAYER, FailedError, Rehearsal, digest
+from ops.rehearsal.iam import usage
 from ops.rehearsal.leftovers import left_over
 from ops.rehearsal.progress import Bar, clock
 from ops.rehearsal.sign_in import ADMINISTRATOR, PULL_REQUEST, Job, Keys
@@ -252,7 +252,6 @@ def prove_all(run: Rehearsal, subjects: Iterable[Subject] = SUBJECTS) -> None:
         run.findings.results = prove(context, subjects)
         with contextlib.suppress(Exception):
             run.findings.rows = reachable(platform)
-        run.roles = every_layer.project_roles(platform)
         claims = [(result, claim) for result in run.findings.results for claim in result.claims]
         broken = [f"{result.component}: {claim.text} — {claim.detail}" for result, claim in claims if not claim.holds]
         run.findings.notes += differences(run)
@@ -306,9 +305,7 @@ def try_everything(run: Rehearsal) -> None:
 
 def compare_privileges(run: Rehearsal) -> None:
     """Say for each role how much of what it may do was done."""
-    journal = run.notes("journal")
-    run.findings.deciding_seconds = sum(record.get("iam_ms", 0) for record in journal) / 1000
-    run.findings.privileges = privileges.of(run.roles, journal)
+    run.findings.usage = usage.read(run.directory.path)
 
 
 # Unmaking.

@@ -383,7 +383,7 @@ _ROWS_OF: dict[tuple[str, ...], tuple[Row, ...]] = {
     # KMS for a service itself: its key's policy has to admit it.
     ("logs:CreateLogGroup", "logs:AssociateKmsKey"): tuple(
         Row(f"kms:{action}", _logs_key, _LOGS_KMS, _logs_keys, of=_logs_principal, code="InvalidParameterException")
-        for action in ("Encrypt", "Decrypt", "GenerateDataKey", "DescribeKey")
+        for action in ("Encrypt", "Decrypt", "GenerateDataKey")
     ),
     # Other services for the caller.
     ("ec2:CreateVpcEndpoint", "ec2:ModifyVpcEndpoint"): (

@@ -42,7 +42,7 @@ def main() -> None:
     )
     from werkzeug.serving import make_server
 
-    from ops.rehearsal.simulator import aurora, balancer, fargate, functions, moto_additions
+    from ops.rehearsal.simulator import aurora, balancer, ecs, functions, moto_additions
     from ops.rehearsal.simulator.journal import Journal
     from ops.rehearsal.simulator.moto_additions.gaps import GAPS
     from ops.rehearsal.simulator.world import World
@@ -73,7 +73,7 @@ def main() -> None:
     world.endpoint = f"http://127.0.0.1:{server.server_port}"
     for part in (moto_additions, aurora, functions):
         part.install(world)
-    balancer.install(world, fargate.install(world, settings["image"]))
+    balancer.install(world, ecs.install(world, settings["image"]))
     (directory / "gaps.json").write_text(json.dumps([vars(gap) for gap in GAPS]), encoding="utf-8")
     threading.Thread(target=server.serve_forever, daemon=True).start()
     # moto collects these on the first call, importing every service it has: seconds in which nobody waits.

@@ -45,7 +45,7 @@ ONE_AT_A_TIME = ("ec2", "iam", "kms", "logs")
 class Journal:
     """WSGI middleware that appends one JSON line for each call to a file.
 
-    A line has `at` (seconds since the epoch), `service`, `call`, `status`, `ms`, who asked (`principal`), what IAM was
+    A line has `at` (seconds since the epoch), `service`, `call`, `status`, `ms`, who asked (`principal`, and its `role`), what IAM was
     asked and said (`asked`: see guard.py), how long deciding took (`iam_ms`), `refused` when IAM refused, and `problem` when
     the simulator lacks the call, can't decide it, or broke while answering it.
     """
@@ -53,7 +53,7 @@ class Journal:
     def __init__(self, application: Application, path: Path, world: World) -> None:
         self.application = application
         self.world = world
-        self.guard = Guard(world.state, world.identities)
+        self.guard = Guard(world.state, world.identities, world.note)
         # With it the rehearsal itself plays a service of AWS that runs something as a role.
         self.secret = secrets.token_hex(16)
         file = path.with_name("secret")
@@ -116,6 +116,7 @@ class Journal:
             ms=round((time.time() - started) * 1000),
             iam_ms=round(verdict.milliseconds, 2),
             **({"principal": verdict.principal} if verdict.principal else {}),
+            **({"role": verdict.role} if verdict.role else {}),
             **({"asked": verdict.decisions} if verdict.decisions else {}),
             **({"refused": True} if verdict.refusal is not None and problem is None else {}),
             **({"problem": problem} if problem else {}),
