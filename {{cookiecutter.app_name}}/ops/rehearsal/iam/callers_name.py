@@ -389,7 +389,8 @@ _ROWS_OF: dict[tuple[str, ...], tuple[Row, ...]] = {
     ("ec2:CreateVpcEndpoint", "ec2:ModifyVpcEndpoint"): (
         Row(
             "route53:AssociateVPCWithHostedZone",
-            "",
+            # The zone is AWS's own, and its id is not told before.
+            lambda call, _state: [f"arn:{call.partition}:route53:::hostedzone/*"],
             "_/vpc/latest/privatelink/create-interface-endpoint.html#prerequisites",
             when=lambda call, _state: bool(call.parameters.get("PrivateDnsEnabled")),
         ),
