@@ -99,7 +99,7 @@ def terraform_environment(work: Path) -> dict[str, str]:
     environment = {name: value for name, value in os.environ.items() if not name.startswith(others)}
     environment |= {"CHECKPOINT_DISABLE": "1", "TF_IN_AUTOMATION": "1", "TF_INPUT": "0"}
     named = os.environ.get("TF_CLI_CONFIG_FILE", "")
-    if named and Path(named).is_file():
+    if named and os.access(named, os.R_OK):
         return environment | {"TF_CLI_CONFIG_FILE": named}
 
     # Each layer would download the provider's 700 MB again.

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import contextlib
 import fcntl
+import importlib.util
 import json
 import os
 import re
@@ -53,6 +54,8 @@ def check() -> None:
             problems.append(f"Terraform is {version}: version 1.11 or newer is needed")
     if shutil.which("make") is None:
         problems.append("make is not installed")
+    if importlib.util.find_spec("moto") is None:
+        problems.append("the simulated AWS is not installed: `make rehearse` does that")
     free = shutil.disk_usage(tempfile.gettempdir()).free
     if free < NEEDED_BYTES:
         problems.append(
