@@ -58,12 +58,12 @@ def _keys(run: Rehearsal, bar: Bar, platform: Platform, jobs: Jobs) -> dict[str,
     }
     if "dev" in run.project.environments:
         found["preview"] = run.sign_in(bar, jobs.preview)
-    definition = platform.task_definition(run.project.names["service"])
-    tasks = "ecs-tasks.amazonaws.com"
-    cluster = platform.service["clusterArn"]
-    found["task"] = _assumed(run, tasks, definition["taskRoleArn"], cluster)
-    found["execution"] = _assumed(run, tasks, definition["executionRoleArn"], cluster)
-    if run.project.database:
+    if platform.service:
+        definition = platform.task_definition(run.project.names["service"])
+        tasks, cluster = "ecs-tasks.amazonaws.com", platform.service["clusterArn"]
+        found["task"] = _assumed(run, tasks, definition["taskRoleArn"], cluster)
+        found["execution"] = _assumed(run, tasks, definition["executionRoleArn"], cluster)
+    with contextlib.suppress(ClientError):  # it is not there, or not yet
         function = platform.role_manager
         found["role manager"] = _assumed(run, "lambda.amazonaws.com", function["Role"], function["FunctionArn"])
     return found
@@ -84,40 +84,45 @@ def _assumed(run: Rehearsal, service: str, role: str, source: str) -> Keys:
 
 
 def _about_own(run: Rehearsal, platform: Platform, jobs: Jobs) -> dict[str, Any]:
-    """Facts about the rehearsed environment and the account."""
+    """Facts about the account and, as far as they are there, the rehearsed environment's things."""
     own, iam = run.project, run.client("iam")
     partition = own.partition
     policies = {item["PolicyName"]: item["Arn"] for item in iam.list_policies(Scope="Local")["Policies"]}
     attached = iam.list_attached_role_policies(RoleName=own.names["apply_role"])["AttachedPolicies"]
-    definition = platform.task_definition(own.names["service"])
     facts: dict[str, Any] = {
         "app": own.app,
         "environment": run.environment,
         "own": own.names,
         "roles": {key: _role(run, own, key) for key in ("apply_role", "plan_role", "build_role")},
-        "own_roles": {"task_role": definition["taskRoleArn"]},
+        "own_roles": {},
         "role_path": own.names.get("role_path", "/"),
         "boundary": policies[own.names["permissions_boundary"]],
         "own_policy": attached[0]["PolicyArn"],
         "administrator_policy": f"arn:{partition}:iam::aws:policy/AdministratorAccess",
         "provider": iam.list_open_id_connect_providers()["OpenIDConnectProviderList"][0]["Arn"],
-        "own_vpc": platform.vpc.vpc_id,
-        "own_load_balancer": platform.load_balancer["LoadBalancerArn"],
         "manifest": manifest(9),
         "everything": attempts.EVERYTHING,
         "trusts_all": attempts.TRUSTS_ALL,
         "for_all": attempts.FOR_ALL,
         "tokens": _tokens(run, jobs),
     }
+    with contextlib.suppress(ClientError):
+        name = own.names["incident_url_parameter"]
+        facts["incident_url"] = run.client("ssm").get_parameter(Name=name)["Parameter"]["Name"]
     if own.settings["terraform_state_locks"] == "dynamodb":
         facts["locks_table"] = own.names["locks_table"]
-    if own.database:
-        facts["own_roles"]["role_manager"] = platform.role_manager["Role"]
+    with contextlib.suppress(IndexError):
+        facts["own_vpc"] = platform.vpc.vpc_id
+    if platform.service:
+        facts["own_roles"]["task_role"] = platform.task_definition(own.names["service"])["taskRoleArn"]
+        facts["own_load_balancer"] = platform.load_balancer["LoadBalancerArn"]
+    with contextlib.suppress(ClientError):
         facts |= {
-            "own_secret": platform.cluster["MasterUserSecret"]["SecretArn"],
             "own_database": own.names["database_cluster"],
+            "own_secret": platform.cluster["MasterUserSecret"]["SecretArn"],
             "own_database_group": platform.cluster["VpcSecurityGroups"][0]["VpcSecurityGroupId"],
         }
+        facts["own_roles"]["role_manager"] = platform.role_manager["Role"]
     return facts
 
 

@@ -30,7 +30,7 @@ FOR_ALL = json.dumps(
     {"Version": "2012-10-17", "Statement": [{"Effect": "Allow", "Principal": "*", "Action": "*", "Resource": "*"}]}
 )
 REFUSALS = re.compile(r"AccessDenied|Unauthorized|AuthorizationError|NotAuthorized")
-NOT_AUTHORIZED = re.compile(r"not authorized to perform:? ?(\S+)(?: on resource: (\S+))?(.*)", re.DOTALL)
+NOT_AUTHORIZED = re.compile(r"(?i)not authorized to perform:? ?(\S+)(?: on resource: (\S+))?(.*)", re.DOTALL)
 
 
 @dataclass(frozen=True)
@@ -207,7 +207,7 @@ PREVIEW = [
     Attempt("preview", "say which image the environment runs", "ssm", "put_parameter",
             {"Name": "{own[image_parameter]}", "Value": "x", "Type": "String", "Overwrite": True}),
     Attempt("preview", "read the environment's incident URL", "ssm", "get_parameter",
-            {"Name": "{own[incident_url_parameter]}", "WithDecryption": True}),
+            {"Name": "{incident_url}", "WithDecryption": True}),
     Attempt("preview", "write the environment's state", "s3", "put_object",
             {"Bucket": "{own[state_bucket]}", "Key": "service/{environment}.tfstate", "Body": b"{}"}),
     Attempt("preview", "read the master password", "secretsmanager", "get_secret_value", {"SecretId": "{own_secret}"}),
@@ -236,7 +236,7 @@ PREVIEW = [
 # Roles that only look, only push, or only serve.
 OTHER_ROLES = [
     Attempt("plan", "read the incident URL", "ssm", "get_parameter",
-            {"Name": "{own[incident_url_parameter]}", "WithDecryption": True}),
+            {"Name": "{incident_url}", "WithDecryption": True}),
     Attempt("plan", "read the master password", "secretsmanager", "get_secret_value", {"SecretId": "{own_secret}"}),
     Attempt("plan", "write a state", "s3", "put_object",
             {"Bucket": "{own[state_bucket]}", "Key": "service/{environment}.tfstate", "Body": b"{}"}),
@@ -268,7 +268,7 @@ OTHER_ROLES = [
             {"RoleArn": "{roles[apply_role]}", "RoleSessionName": "thief"}),
     Attempt("task", "read the master password", "secretsmanager", "get_secret_value", {"SecretId": "{own_secret}"}),
     Attempt("task", "read the incident URL", "ssm", "get_parameter",
-            {"Name": "{own[incident_url_parameter]}", "WithDecryption": True}),
+            {"Name": "{incident_url}", "WithDecryption": True}),
     Attempt("task", "read a state", "s3", "get_object",
             {"Bucket": "{own[state_bucket]}", "Key": "service/{environment}.tfstate"}),
     Attempt("task", "push an image", "ecr", "put_image",

@@ -71,6 +71,7 @@ def up_to(run: Rehearsal, name: str) -> None:
         if layer is last is not ACCOUNT or (layer is NETWORK and last is DATABASE):
             apply(run, layer)
     prove_all(run, [subject for subject in SUBJECTS if name in subject.alone])
+    try_everything(run)
 
 
 def again(run: Rehearsal, part: str) -> None:
