@@ -1,7 +1,8 @@
 """Serve the simulated AWS until standard input closes: `python -m ops.rehearsal.simulator SETTINGS`.
 
 SETTINGS is a JSON file: `directory` (where the journal, logs and processes' files go), `account_id`,
-`region`, `render` (the rendered repository whose code runs), `image` (the manifest of its image), `port`
+`region`, `render` (the rendered repository whose code runs), `image` (the manifest of its image), `image_files` (the
+service's files in an image that was built; those of the repository when left out), `port`
 (0: any free one), `receiver` (the URL that stands in for every host on the internet) and `tag_lag_seconds` (how long the
 tags of a new key do not count for IAM; 0 when left out). Prints `ready PORT` when it answers.
 
@@ -65,6 +66,7 @@ def main() -> None:
         endpoint="",
         receiver=settings["receiver"],
         tag_lag_seconds=settings.get("tag_lag_seconds", 0),
+        image_files=Path(settings["image_files"]) if settings.get("image_files") else None,
     )
     application = Journal(DomainDispatcherApplication(create_backend_app), directory / "journal.jsonl", world)
     server = make_server("127.0.0.1", settings["port"], application, True, request_handler=Handler)

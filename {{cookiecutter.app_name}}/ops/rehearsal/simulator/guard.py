@@ -10,7 +10,8 @@ from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from typing import Any
 
-from ops.rehearsal.iam.calls import Call, asks
+from ops.rehearsal.iam.call import Call
+from ops.rehearsal.iam.calls import asks
 from ops.rehearsal.iam.conditions import Value
 from ops.rehearsal.iam.decide import Ask, Decision, Principal, decide
 from ops.rehearsal.iam.errors import UndecidableError

@@ -149,9 +149,12 @@ class Provisioning:
         return pump
 
     def _unpack(self, digest: str) -> Path:
-        """Lay out the files that the Dockerfile copies into the image: what .dockerignore admits."""
+        """Lay out the files of the image, or without one those that the Dockerfile copies: what .dockerignore admits."""
         directory = self.world.directory / "images" / digest.removeprefix("sha256:")[:12]
         render = self.world.render
+        if self.world.image_files is not None:
+            shutil.copytree(self.world.image_files, directory)
+            return directory
         for file in image_files(render):
             target = directory / file
             target.parent.mkdir(parents=True, exist_ok=True)
