@@ -121,7 +121,8 @@ def check(folder: Path, dockerfile: Path) -> None:
                 " source file, the destination must be a directory and end with a /"
             )
         if "from" in options:
-            if options["from"] not in stages and not re.search(r"[/:]", options["from"]):
+            numbers = {str(number) for number in range(len(stages) - 1)}
+            if options["from"] not in {*stages, *numbers} and not re.search(r"[/:]", options["from"]):
                 refuse(
                     f"ERROR: failed to solve: {options['from']}: failed to resolve source metadata for"
                     f" docker.io/library/{options['from']}:latest: pull access denied, repository does not exist"
