@@ -43,12 +43,12 @@ class UnusableError(Exception):
 def check() -> None:
     """Raise UnusableError, with every problem at once."""
     problems = []
-    if shutil.which("terraform") is None:
+    if shutil.which(processes.TERRAFORM) is None:
         problems.append(
             "Terraform is not installed: version 1.11 or newer, https://developer.hashicorp.com/terraform/install"
         )
     else:
-        shown = processes.run(["terraform", "version", "-json"])
+        shown = processes.run([processes.TERRAFORM, "version", "-json"])
         version = json.loads(shown.out or "{}").get("terraform_version", "0.0.0")
         if tuple(map(int, re.findall(r"\d+", version)[:2])) < (1, 11):
             problems.append(f"Terraform is {version}: version 1.11 or newer is needed")
