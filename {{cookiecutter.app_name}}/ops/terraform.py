@@ -281,7 +281,9 @@ class Terraform:
             except NotYet as error:
                 if not isinstance(plan, Plan):
                     raise
-                (self.step or Step(self.label)).say(f"AWS has not heard yet of what was made: again in {duration(pause)}")
+                (self.step or Step(self.label)).say(
+                    f"AWS has not heard yet of what was made: again in {duration(pause)}"
+                )
                 time.sleep(pause)
                 rest = self.plan(plan.variables, destroy=plan.destroy, lock=True)
                 # What was made and failed is replaced; anything else that differs is somebody's else.
