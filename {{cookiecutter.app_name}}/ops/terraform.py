@@ -277,21 +277,26 @@ class Terraform:
         for pause in _PAUSES:
             try:
                 self._apply(plan)
-                return
-            except NotYet as error:
-                if not isinstance(plan, Plan):
+            except NotYet:
+                rest = self._rest(plan, pause)
+                if rest is None:
                     raise
-                (self.step or Step(self.label)).say(
-                    f"AWS has not heard yet of what was made: again in {duration(pause)}"
-                )
-                time.sleep(pause)
-                rest = self.plan(plan.variables, destroy=plan.destroy, lock=True)
-                # What was made and failed is replaced; anything else that differs is somebody's else.
-                if not {address for _, address in rest.changes} <= {address for _, address in plan.changes}:
-                    rest.path.unlink(missing_ok=True)
-                    raise error
                 plan = rest
+            else:
+                return
         self._apply(plan)
+
+    def _rest(self, plan: Plan | Path, pause: float) -> Plan | None:
+        """Plan, after a pause in seconds, what an apply left undone; None where that is no part of its plan."""
+        if not isinstance(plan, Plan):
+            return None
+        (self.step or Step(self.label)).say(f"AWS has not heard yet of what was made: again in {duration(pause)}")
+        time.sleep(pause)
+        rest = self.plan(plan.variables, destroy=plan.destroy, lock=True)
+        if {address for _, address in rest.changes} <= {address for _, address in plan.changes}:
+            return rest
+        rest.path.unlink(missing_ok=True)
+        return None
 
     def _apply(self, plan: Plan | Path) -> None:
         path = plan.path if isinstance(plan, Plan) else plan.resolve()
