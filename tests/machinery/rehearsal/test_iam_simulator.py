@@ -146,7 +146,7 @@ def test_a_claim_that_aws_has_no_key_for_fails_by_name(simulator: Simulator, adm
     arn = role(
         admin, "claims", statement("ecr:*"), claims={"aud": "sts.amazonaws.com", "runner_environment": "github-hosted"}
     )
-    with pytest.raises(ClientError, match="SimulatorFailed.*runner_environment"):
+    with pytest.raises(ClientError, match=r"SimulatorFailed.*runner_environment"):
         assume(simulator, arn)
 
 
@@ -268,13 +268,13 @@ def test_a_role_is_passed_only_where_the_policy_says(simulator: Simulator, admin
     ecs = client(simulator, "ecs", keys)
     container = [{"name": "app", "image": "app", "memory": 512}]
     ecs.register_task_definition(family="app", taskRoleArn=passed, containerDefinitions=container)
-    with pytest.raises(ClientError, match="iam:PassRole on resource: .*keys"):
+    with pytest.raises(ClientError, match=r"iam:PassRole on resource: .*keys"):
         ecs.register_task_definition(
             family="app", taskRoleArn=f"arn:aws:iam::{ACCOUNT}:role/keys", containerDefinitions=container
         )
     events = client(simulator, "events", keys)
     events.put_rule(Name="nightly", ScheduleExpression="rate(1 day)")
-    with pytest.raises(ClientError, match="and it is events.amazonaws.com"):
+    with pytest.raises(ClientError, match=r"and it is events.amazonaws.com"):
         events.put_targets(Rule="nightly", Targets=[{"Id": "1", "Arn": "arn:aws:ecs:x:1:cluster/a", "RoleArn": passed}])
 
 

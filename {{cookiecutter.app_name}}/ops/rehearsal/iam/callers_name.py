@@ -159,6 +159,21 @@ def _in_vpc(call: Call, _state: State) -> bool:
     return bool((call.parameters.get("VpcConfig") or {}).get("SubnetIds"))
 
 
+def _interface(call: Call, _state: State) -> list[str]:
+    """What Lambda makes in the function's subnets with its role: the interface, in these subnets and groups."""
+    prefix = f"arn:{call.partition}:ec2:{call.region}:{call.account}"
+    vpc = call.parameters.get("VpcConfig") or {}
+    return [
+        f"{prefix}:network-interface/*",
+        *(f"{prefix}:subnet/{name}" for name in vpc.get("SubnetIds") or ()),
+        *(f"{prefix}:security-group/{name}" for name in vpc.get("SecurityGroupIds") or ()),
+    ]
+
+
+def _new_interface(call: Call, state: State) -> list[str]:
+    return _interface(call, state)[:1]
+
+
 def _execution_role(call: Call, state: State) -> str:
     return str(
         call.parameters.get("Role")
@@ -235,13 +250,13 @@ _ROWS_OF: dict[tuple[str, ...], tuple[Row, ...]] = {
         *(
             Row(
                 f"ec2:{action}",
-                lambda call, _state: [f"arn:{call.partition}:ec2:{call.region}:{call.account}:network-interface/*"],
+                on,
                 _LAMBDA_VPC,
                 when=_in_vpc,
                 of=_execution_role,
                 code="InvalidParameterValueException",
             )
-            for action in ("CreateNetworkInterface", "DeleteNetworkInterface")
+            for action, on in (("CreateNetworkInterface", _interface), ("DeleteNetworkInterface", _new_interface))
         ),
         Row("kms:Encrypt", _given_key("KMSKeyArn"), _LAMBDA_KMS, _via("lambda", _function_context)),
         Row("kms:CreateGrant", _given_key("KMSKeyArn"), _LAMBDA_KMS, _via("lambda", for_resource=True)),

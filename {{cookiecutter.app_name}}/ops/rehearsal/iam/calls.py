@@ -228,5 +228,21 @@ def _of_row(call: Call, state: State, row: Row) -> Iterator[Ask]:
         if kind is None and known.kinds and arn != "*":
             raise UndecidableError(f"{row.action} on {arn}, in the name of the caller of {call.name}")
         extra = row.keys(call, state, arn) if callable(row.keys) else dict(row.keys or {})
-        made = _ask(call, state, row.action, kind, arn, extra, tags={})
-        yield replace(made, of=row.of(call, state) if row.of else "", code=row.code, hides=row.hides)
+        of = row.of(call, state) if row.of else ""
+        made = _ask(call, state, row.action, kind, arn, {**extra, **_as(of)}, tags={})
+        yield replace(made, of=of, code=row.code, hides=row.hides)
+
+
+def _as(of: str) -> dict[str, Value | None]:
+    """Return the keys of a request that a role or a service makes instead of the caller."""
+    if not of:
+        return {}
+    without = dict.fromkeys(
+        ("aws:userid", "aws:username", "lambda:SourceFunctionArn", "aws:SourceVpce", "aws:SourceVpc")
+    )
+    if of.startswith("arn:"):
+        return {
+            **without, "aws:PrincipalArn": of, "aws:PrincipalAccount": of.split(":")[4], "aws:PrincipalType": "AssumedRole",
+        }  # fmt: skip
+    return {**without, "aws:PrincipalArn": None, "aws:PrincipalAccount": None, "aws:PrincipalType": None,
+            "aws:PrincipalServiceName": of, "aws:PrincipalIsAWSService": "true"}  # fmt: skip

@@ -156,10 +156,10 @@ class MotoState:
         backend = iam_backends[account][self.partition]
         if kind == "role":
             role = self.role(account, path.rpartition("/")[2])
-            return {tag["Key"]: tag["Value"] for tag in (role.tags or {}).values()} if role else {}
+            return _pairs(role.tags) if role else {}
         if kind == "policy":
             policy = backend.managed_policies.get(f"arn:{self.partition}:iam::{account}:{resource}")
-            return {tag["Key"]: tag["Value"] for tag in (policy.tags or {}).values()} if policy else {}
+            return _pairs(policy.tags) if policy else {}
         return {}
 
     def secret_tags(self, arn: str) -> dict[str, str]:
@@ -468,6 +468,8 @@ class MotoState:
 
 def _pairs(tags: Any) -> dict[str, str]:
     if isinstance(tags, Mapping):
+        if all(isinstance(value, Mapping) for value in tags.values()):  # IAM's, by lower-case key
+            return _pairs(list(tags.values()))
         return {str(k): str(v) for k, v in tags.items()}
     found = {}
     for tag in tags or ():
