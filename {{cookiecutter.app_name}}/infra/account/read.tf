@@ -177,7 +177,21 @@ resource "aws_iam_role_policy_attachment" "read" {
 }
 
 resource "aws_iam_role_policy" "plan" {
-  name   = "plan"
-  role   = aws_iam_role.plan.name
-  policy = jsonencode({ Version = "2012-10-17", Statement = local.read_own["plan"] })
+  name = "plan"
+  role = aws_iam_role.plan.name
+  policy = jsonencode({ Version = "2012-10-17", Statement = concat(local.read_own["plan"], [
+    {
+      # .github/workflows/security.yml scans the image that runs.
+      Sid      = "ImagesToScan"
+      Effect   = "Allow"
+      Action   = ["ecr:BatchCheckLayerAvailability", "ecr:BatchGetImage", "ecr:GetDownloadUrlForLayer"]
+      Resource = "${local.arn.ecr}:repository/${local.names.build_repository}"
+    },
+    {
+      Sid      = "LogInToTheRegistry"
+      Effect   = "Allow"
+      Action   = "ecr:GetAuthorizationToken"
+      Resource = "*"
+    },
+  ]) })
 }
