@@ -110,6 +110,7 @@ NEEDED = [
     ("appconfig:DeleteHostedConfigurationVersion", FLAGS_VERSION, NONE),
     ("route53:ChangeResourceRecordSets", ZONE, {RECORD: "dev.shop.example.com"}),
     ("ssm:GetParameterHistory", "parameter/shop/dev/image", DEV),
+    ("ssm:GetParametersByPath", "parameter/shop/dev", NONE),
     ("s3:PutObject", STATE + "network/dev.tfstate", NONE),
     ("s3:PutObject", STATE + "build-repository.tfstate.tflock", NONE),
     ("s3:GetObject", STATE + "account.tfstate", NONE),
@@ -305,6 +306,7 @@ def test_the_plan_role_reads_no_secret_and_nobody_elses_code(shop: Account) -> N
     for action, resource in {
         "secretsmanager:GetSecretValue": arn("secretsmanager", "secret:rds!cluster-1"),
         "kms:Decrypt": arn("kms", "key/1"),
+        "ssm:GetParameter": arn("ssm", "parameter/shop/dev/secrets/password"),
         "s3:PutObject": STATE + "service/dev.tfstate",
         "ec2:DescribeInstanceAttribute": "*",
         "ecr:PutImage": arn("ecr", "repository/shop"),

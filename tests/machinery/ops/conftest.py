@@ -284,14 +284,14 @@ def fargate(monkeypatch: pytest.MonkeyPatch) -> Fargate:
 
 
 @pytest.fixture
-def push(client: Callable[[str], Any]) -> Callable[[str, str], None]:
-    """Put an image of a digest into the build repository, as `docker push` does."""
+def push(client: Callable[[str], Any]) -> Callable[..., None]:
+    """Put an image of a digest into the build repository (or another), as `docker push` does."""
 
-    def put(tag: str, digest: str) -> None:
+    def put(tag: str, digest: str, repository: str = APP) -> None:
         ecr = client("ecr")
         manifest = f'{{"schemaVersion": 2, "layers": [], "config": {{"digest": "{digest}"}}, "of": "{tag}"}}'
         ecr.put_image(
-            repositoryName=APP,
+            repositoryName=repository,
             imageTag=tag,
             imageManifest=manifest,
             imageDigest=digest,

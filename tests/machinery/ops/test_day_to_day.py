@@ -521,7 +521,8 @@ def test_down_deletes_log_groups_that_a_service_made_again(deployed: Settings, o
     assert again[0] in done.text
 
 
-def test_destroy_everything(deployed: Settings, ops: Ops, client: Client) -> None:
+def test_destroy_everything(deployed: Settings, ops: Ops, client: Client, push: Callable[..., None]) -> None:
+    push("release-2", DIGEST["new"], f"{APP}/previews")
     assert ops("incident-url", *ENV, given=URL).code == 0
     assert ops("up", *ENV, "--workspace", "pr-1", "--image", "release-2").code == 0
     asked = ops("destroy")
