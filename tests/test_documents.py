@@ -131,6 +131,14 @@ def test_the_page_for_assistants_is_one_page_and_names_what_is_there(bake: Bake,
     assert folders <= set(named), "a folder without a row"
 
 
+def test_the_list_of_the_commands_modules_is_complete() -> None:
+    room = template.RENDERED_ROOT / "ops"
+    listed = re.findall(r"^([\w./]+(?:, [\w./]+)*)  ", (room / "__init__.py").read_text(encoding="utf-8"), re.MULTILINE)
+    named = [name.strip("/") for names in listed for name in names.split(", ")]
+    there = {path.name for path in room.iterdir() if path.suffix == ".py" or (path / "__init__.py").exists()}
+    assert sorted(named) == sorted((there | {"diagram"}) - {"__init__.py", "__main__.py"})
+
+
 # --- Commands
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import json
 import platform
 import re
@@ -22,13 +23,10 @@ from ops.terraform import ACCOUNT, NETWORK, SERVICE, Terraform
 
 OK, WARNING, PROBLEM = "ok", "warning", "problem"
 
-TERRAFORM = (
-    1,
-    11,
-)  # native S3 locks, https://developer.hashicorp.com/terraform/language/backend/s3
-LOAD_BALANCER_NAME = (
-    32  # https://docs.aws.amazon.com/elasticloadbalancing/latest/APIReference/API_CreateLoadBalancer.html
-)
+# Native S3 locks: https://developer.hashicorp.com/terraform/language/backend/s3
+TERRAFORM = (1, 11)
+# https://docs.aws.amazon.com/elasticloadbalancing/latest/APIReference/API_CreateLoadBalancer.html
+LOAD_BALANCER_NAME = 32
 _PLACEHOLDERS = {
     "aws_account_id": "123456789012",
     "owner": "platform-team",
@@ -56,6 +54,19 @@ class Check:
         return asdict(self)
 
 
+Finding = tuple[str, str] | tuple[str, str, str]
+"""Status, detail and, where it is not ok, the way to mend it: what a check of the account returns."""
+
+
+@dataclass(frozen=True)
+class Account:
+    """The account that is looked at: what all environments share, each of them, and AWS."""
+
+    base: Project
+    projects: list[Project]
+    aws: Aws
+
+
 def run(*, offline: bool = False) -> list[Check]:
     """All checks. Those that need what is missing are left out, and the missing is a problem."""
     checks = [_python(), _terraform(), _docker(), *_optional_tools()]
@@ -78,35 +89,7 @@ def run(*, offline: bool = False) -> list[Check]:
         return [*checks, Check("credentials", PROBLEM, error.message, error.next_step)]
     who = aws_module.identity(connection)
     checks.append(Check("credentials", OK, f"account {who.account}, {who.arn}"))
-    checks += _guarded(_account_checks(base, projects, connection))
-    return checks
-
-
-def _account_checks(
-    base: Project, projects: list[Project], aws: Aws
-) -> Iterator[tuple[str, Callable[[], list[Check]]]]:
-    yield "region", lambda: _region(base, projects, aws)
-    yield "bootstrap", lambda: _bootstrap(base, aws)
-    yield "OIDC provider", lambda: _oidc_provider(base, aws)
-    yield "domain", lambda: _domain(base, aws)
-    yield "quota VPCs", lambda: _quota_vpcs(projects, aws)
-    yield "quota elastic IPs", lambda: _quota_addresses(projects, aws)
-    yield "quota Fargate vCPU", lambda: _quota_fargate(projects, aws)
-    yield "quota Lambda concurrency", lambda: _quota_lambda(base, aws)
-    for project in projects:
-        yield f"incident URL {project.environment}", lambda project=project: _incident(project, aws)  # type: ignore[misc]
-
-
-def _guarded(checks: Iterator[tuple[str, Callable[[], list[Check]]]]) -> Iterator[Check]:
-    """A check that AWS refuses is a warning, and the others go on."""
-    for name, check in checks:
-        try:
-            yield from check()
-        except (BotoCoreError, ClientError) as error:
-            explained = aws_module.explain(error)
-            yield Check(name, WARNING, f"could not be checked: {explained.message}", explained.next_step)
-        except OpsError as error:
-            yield Check(name, PROBLEM, error.message, error.next_step)
+    return [*checks, *_in_the_account(Account(base, projects, connection))]
 
 
 # ---------------------------------------------------------------------- this machine
@@ -214,18 +197,15 @@ def _github(project: Project) -> Check:
 # ---------------------------------------------------------------------- AWS
 
 
-def _region(base: Project, projects: list[Project], aws: Aws) -> list[Check]:
-    client = aws.client("ec2")
-    found = client.describe_regions(RegionNames=[base.region], AllRegions=True)["Regions"]
+def _region(account: Account) -> Finding:
+    client = account.aws.client("ec2")
+    found = client.describe_regions(RegionNames=[account.base.region], AllRegions=True)["Regions"]
     if not found or found[0].get("OptInStatus") == "not-opted-in":
-        return [
-            Check(
-                "region",
-                PROBLEM,
-                f"{base.region} is not enabled",
-                "Enable it in the account's settings, or choose another.",
-            )
-        ]
+        return (
+            PROBLEM,
+            f"{account.base.region} is not enabled",
+            "Enable it in the account's settings, or choose another.",
+        )
     zones = client.describe_availability_zones(
         Filters=[
             {"Name": "state", "Values": ["available"]},
@@ -234,109 +214,63 @@ def _region(base: Project, projects: list[Project], aws: Aws) -> list[Check]:
     )["AvailabilityZones"]
     lacking = [
         f"{project.environment} wants {project.environment_settings['network']['zones']}"
-        for project in projects
+        for project in account.projects
         if project.environment_settings["network"]["zones"] > len(zones)
     ]
     if lacking:
-        return [
-            Check(
-                "region",
-                PROBLEM,
-                f"{base.region} has {len(zones)} zones; {', '.join(lacking)}",
-                "Lower network.zones.",
-            )
-        ]
-    return [Check("region", OK, f"{base.region}, {len(zones)} zones")]
+        return PROBLEM, f"{account.base.region} has {len(zones)} zones; {', '.join(lacking)}", "Lower network.zones."
+    return OK, f"{account.base.region}, {len(zones)} zones"
 
 
-def _bootstrap(project: Project, aws: Aws) -> list[Check]:
-    if bootstrap.state_file(project).exists():
-        return [Check("bootstrap", PROBLEM, "was interrupted", "make bootstrap goes on where it stopped.")]
+def _bootstrap(account: Account) -> Finding:
+    if bootstrap.state_file(account.base).exists():
+        return PROBLEM, "was interrupted", "make bootstrap goes on where it stopped."
     try:
-        layers.require_bootstrap(aws, project)
+        layers.require_bootstrap(account.aws, account.base)
     except OpsError as error:
-        return [Check("bootstrap", WARNING, error.message, "make bootstrap")]
-    if not layers.exists(aws, Terraform(project, ACCOUNT)):
-        return [
-            Check(
-                "bootstrap",
-                PROBLEM,
-                "the bucket is there, the account layer's state is not",
-                "make bootstrap",
-            )
-        ]
-    return [Check("bootstrap", OK, f"state is in {project.names['state_bucket']}")]
+        return WARNING, error.message, "make bootstrap"
+    if not layers.exists(account.aws, Terraform(account.base, ACCOUNT)):
+        return PROBLEM, "the bucket is there, the account layer's state is not", "make bootstrap"
+    return OK, f"state is in {account.base.names['state_bucket']}"
 
 
-def _oidc_provider(project: Project, aws: Aws) -> list[Check]:
+def _oidc_provider(account: Account) -> Finding:
     host = "token.actions.githubusercontent.com"
-    arn = f"arn:{project.partition}:iam::{project.account}:oidc-provider/{host}"
-    makes = project.settings.get("account_settings", "create") == "create"
+    arn = f"arn:{account.base.partition}:iam::{account.base.account}:oidc-provider/{host}"
+    makes = account.base.settings.get("account_settings", "create") == "create"
     try:
-        tags = aws.client("iam").list_open_id_connect_provider_tags(OpenIDConnectProviderArn=arn)["Tags"]
+        tags = account.aws.client("iam").list_open_id_connect_provider_tags(OpenIDConnectProviderArn=arn)["Tags"]
     except ClientError as error:
         if code(error) != "NoSuchEntity":
             raise
         if makes:
-            return [Check("OIDC provider", OK, "make bootstrap makes it")]
-        return [
-            Check(
-                "OIDC provider",
-                PROBLEM,
-                "GitHub's provider is not in the account",
-                "account_settings: create in project.yaml",
-            )
-        ]
-    if makes and {"Key": "application", "Value": project.app} not in tags:
-        return [
-            Check(
-                "OIDC provider",
-                PROBLEM,
-                "another project made GitHub's provider, and an account has one",
-                "account_settings: existing in project.yaml",
-            )
-        ]
-    return [Check("OIDC provider", OK, "GitHub's is in the account")]
-
-
-def _domain(project: Project, aws: Aws) -> list[Check]:
-    domain = str(project.settings["domain_name"])
-    if not domain:
-        return [
-            Check(
-                "domain",
-                WARNING,
-                "none: the service is reached by HTTP without encryption",
-                "Set domain_name.",
-            )
-        ]
-    zones = aws.client("route53").list_hosted_zones_by_name(DNSName=domain, MaxItems="10")["HostedZones"]
-    if any(zone["Name"] == f"{domain}." and not zone["Config"].get("PrivateZone") for zone in zones):
-        return [Check("domain", OK, f"the zone {domain} is there")]
-    return [
-        Check(
-            "domain",
+            return OK, "make bootstrap makes it"
+        return PROBLEM, "GitHub's provider is not in the account", "account_settings: create in project.yaml"
+    if makes and {"Key": "application", "Value": account.base.app} not in tags:
+        return (
             PROBLEM,
-            f"there is no public Route 53 zone {domain}",
-            f"Create it, or empty domain_name: {domain}",
+            "another project made GitHub's provider, and an account has one",
+            "account_settings: existing in project.yaml",
         )
-    ]
+    return OK, "GitHub's is in the account"
 
 
-def _incident(project: Project, aws: Aws) -> list[Check]:
-    name = f"incident URL {project.environment}"
+def _domain(account: Account) -> Finding:
+    domain = str(account.base.settings["domain_name"])
+    if not domain:
+        return WARNING, "none: the service is reached by HTTP without encryption", "Set domain_name."
+    zones = account.aws.client("route53").list_hosted_zones_by_name(DNSName=domain, MaxItems="10")["HostedZones"]
+    if any(zone["Name"] == f"{domain}." and not zone["Config"].get("PrivateZone") for zone in zones):
+        return OK, f"the zone {domain} is there"
+    return PROBLEM, f"there is no public Route 53 zone {domain}", f"Create it, or empty domain_name: {domain}"
+
+
+def _incident(project: Project, aws: Aws) -> Finding:
     if not incident.wanted(project):
-        return [Check(name, OK, "not wanted: incident_management is none")]
+        return OK, "not wanted: incident_management is none"
     if incident.is_set(aws, project):
-        return [Check(name, OK, project.names["incident_url_parameter"])]
-    return [
-        Check(
-            name,
-            WARNING,
-            "not set: alarms reach nobody",
-            f"make incident-url ENV={project.environment}",
-        )
-    ]
+        return OK, project.names["incident_url_parameter"]
+    return WARNING, "not set: alarms reach nobody", f"make incident-url ENV={project.environment}"
 
 
 def _quota(aws: Aws, quota: tuple[str, str]) -> float:
@@ -349,13 +283,13 @@ def _quota(aws: Aws, quota: tuple[str, str]) -> float:
     return float(client.get_aws_default_service_quota(ServiceCode=quota[0], QuotaCode=quota[1])["Quota"]["Value"])
 
 
-def _compared(name: str, quota: tuple[str, str], limit: float, used: float, wanted: float, unit: str) -> list[Check]:
+def _compared(quota: tuple[str, str], limit: float, used: float, wanted: float, unit: str) -> Finding:
     detail = f"{used:g} in use, {wanted:g} more wanted, {limit:g} allowed ({unit})"
     if used + wanted <= limit:
-        return [Check(name, OK, detail)]
+        return OK, detail
     request = f"Ask for more: aws service-quotas request-service-quota-increase --service-code {quota[0]}"
     request += f" --quota-code {quota[1]} --desired-value {used + wanted:g}"
-    return [Check(name, PROBLEM, detail, request)]
+    return PROBLEM, detail, request
 
 
 def _not_there(projects: list[Project], aws: Aws) -> list[Project]:
@@ -365,28 +299,29 @@ def _not_there(projects: list[Project], aws: Aws) -> list[Project]:
     return [project for project in projects if project.names[NETWORK.name] not in names]
 
 
-def _quota_vpcs(projects: list[Project], aws: Aws) -> list[Check]:
-    used = len(aws.client("ec2").describe_vpcs()["Vpcs"])
-    wanted = len(_not_there(projects, aws))
-    return _compared("quota VPCs", _VPCS, _quota(aws, _VPCS), used, wanted, "VPCs in the region")
+def _quota_vpcs(account: Account) -> Finding:
+    used = len(account.aws.client("ec2").describe_vpcs()["Vpcs"])
+    wanted = len(_not_there(account.projects, account.aws))
+    return _compared(_VPCS, _quota(account.aws, _VPCS), used, wanted, "VPCs in the region")
 
 
-def _quota_addresses(projects: list[Project], aws: Aws) -> list[Check]:
-    if projects[0].settings["internet_egress"] != "nat-gateway":
-        return [Check("quota elastic IPs", OK, "none is wanted: internet_egress is none")]
-    used = len(aws.client("ec2").describe_addresses()["Addresses"])
-    wanted = sum(project.environment_settings["network"]["nat_gateways"] for project in _not_there(projects, aws))
-    return _compared("quota elastic IPs", _ADDRESSES, _quota(aws, _ADDRESSES), used, wanted, "in the region")
+def _quota_addresses(account: Account) -> Finding:
+    if account.projects[0].settings["internet_egress"] != "nat-gateway":
+        return OK, "none is wanted: internet_egress is none"
+    used = len(account.aws.client("ec2").describe_addresses()["Addresses"])
+    wanted = sum(
+        project.environment_settings["network"]["nat_gateways"] for project in _not_there(account.projects, account.aws)
+    )
+    return _compared(_ADDRESSES, _quota(account.aws, _ADDRESSES), used, wanted, "in the region")
 
 
-def _quota_fargate(projects: list[Project], aws: Aws) -> list[Check]:
+def _quota_fargate(account: Account) -> Finding:
     """VCPU of all tasks at their maximum, twice in a deployment; what other projects use is not known."""
-    settings = [project.environment_settings[SERVICE.name] for project in projects]
+    settings = [project.environment_settings[SERVICE.name] for project in account.projects]
     wanted = sum(item["cpu"] / 1024 * item["max_tasks"] for item in settings)
     largest = max(item["cpu"] / 1024 * item["max_tasks"] for item in settings)
-    limit = _quota(aws, _FARGATE)
+    limit = _quota(account.aws, _FARGATE)
     return _compared(
-        "quota Fargate vCPU",
         _FARGATE,
         limit,
         0,
@@ -395,21 +330,48 @@ def _quota_fargate(projects: list[Project], aws: Aws) -> list[Check]:
     )
 
 
-def _quota_lambda(project: Project, aws: Aws) -> list[Check]:
-    if not project.database:
-        return [Check("quota Lambda concurrency", OK, "no function is wanted")]
-    limits = aws.client("lambda").get_account_settings()["AccountLimit"]
+def _quota_lambda(account: Account) -> Finding:
+    if not account.base.database:
+        return OK, "no function is wanted"
+    limits = account.aws.client("lambda").get_account_settings()["AccountLimit"]
     free = limits["UnreservedConcurrentExecutions"]
     if free < 1:
-        return [
-            Check(
-                "quota Lambda concurrency",
-                PROBLEM,
-                "all of it is reserved by other functions",
-                "Release some, or ask for more (service lambda, quota L-B99A9384).",
-            )
-        ]
-    return [Check("quota Lambda concurrency", OK, f"{free} of {limits['ConcurrentExecutions']} free")]
+        return (
+            PROBLEM,
+            "all of it is reserved by other functions",
+            "Release some, or ask for more (service lambda, quota L-B99A9384).",
+        )
+    return OK, f"{free} of {limits['ConcurrentExecutions']} free"
+
+
+# What is looked at once there are credentials, in this order. An environment's incident URL follows for each.
+_IN_THE_ACCOUNT: dict[str, Callable[[Account], Finding]] = {
+    "region": _region,
+    "bootstrap": _bootstrap,
+    "OIDC provider": _oidc_provider,
+    "domain": _domain,
+    "quota VPCs": _quota_vpcs,
+    "quota elastic IPs": _quota_addresses,
+    "quota Fargate vCPU": _quota_fargate,
+    "quota Lambda concurrency": _quota_lambda,
+}
+
+
+def _in_the_account(account: Account) -> Iterator[Check]:
+    """Each check of the table. One that AWS refuses is a warning, and the others go on."""
+    looks: dict[str, Callable[[], Finding]] = {
+        name: functools.partial(look, account) for name, look in _IN_THE_ACCOUNT.items()
+    }
+    for project in account.projects:
+        looks[f"incident URL {project.environment}"] = functools.partial(_incident, project, account.aws)
+    for name, look in looks.items():
+        try:
+            yield Check(name, *look())
+        except (BotoCoreError, ClientError) as error:
+            explained = aws_module.explain(error)
+            yield Check(name, WARNING, f"could not be checked: {explained.message}", explained.next_step)
+        except OpsError as error:
+            yield Check(name, PROBLEM, error.message, error.next_step)
 
 
 # ---------------------------------------------------------------------- for people

@@ -1,4 +1,4 @@
-"""The only caller of Terraform.
+"""Terraform on one layer.
 
 Right folder, backend, data folder, workspace and variables; never an apply without a saved plan; errors with
 the layer and the next step. Terraform runs with `-json`, so progress and errors are read as data.

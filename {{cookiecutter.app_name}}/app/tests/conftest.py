@@ -2,12 +2,17 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Iterator
 
 import pytest
 
 from app.tests.service import Service, running
 from ops.laptop.dev import laptop
+
+# A person's AWS_PROFILE, PGSERVICE and the like are about other accounts and servers than the tests' own.
+for variable in [name for name in os.environ if name.startswith(("AWS_", "PG"))]:
+    del os.environ[variable]
 
 
 @pytest.fixture(scope="session")

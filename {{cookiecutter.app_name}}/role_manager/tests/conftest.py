@@ -15,6 +15,10 @@ from role_manager.actions import ActionError, Manager, Report, apply, check, pla
 from role_manager.connection import AuthenticationFailedError, Server, Timeouts, connect
 from role_manager.desired import parse
 
+# A person's AWS_PROFILE, PGSERVICE and the like are about other accounts and servers than the tests' own.
+for variable in [name for name in os.environ if name.startswith(("AWS_", "PG"))]:
+    del os.environ[variable]
+
 VERSIONS = tuple(map(int, os.environ.get("POSTGRES_VERSIONS", "15 16 17 18").split()))
 
 # Each example of the properties takes about a second on a server.
