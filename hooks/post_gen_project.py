@@ -29,13 +29,12 @@ JUNK_PATHS = ("role_manager/dist",)
 NEXT = """
 {name} is ready. Next:
   cd {folder}
-  git init && git add --all && git commit --message "Start from the template"
+  git init -b main && git add --all && git commit --message "Start from the template"
   make help        # every command, one line each
   make setup       # the tools, in .venv
   make rehearse    # the whole deployment on this computer, without an AWS account
   make doctor      # what is still missing before the first deployment
-  make bootstrap   # once for the AWS account
-  make up ENV={environment}  # the first environment
+Then docs/first-hour.md: GitHub, `make bootstrap`, `make up ENV={environment}`, and from there on a merge deploys.
 """
 
 

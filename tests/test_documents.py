@@ -322,6 +322,25 @@ def test_runbooks_say_what_to_have_to_do_and_to_expect(bake: Bake, options: Opti
         assert re.search(r"\bYou see\b|\bprints\b|then says", document.prose.split("## If it goes wrong")[0]), name
 
 
+@main_option_sets
+def test_the_first_hour_has_every_step_once_and_in_order(bake: Bake, options: Options) -> None:
+    project = bake(**options)
+    lines = Document(project.path, "docs/first-hour.md").fences("sh")
+    typed = [" ".join(line.split()[: 3 if line.startswith(("git", "gh")) else 2]) for line in lines]
+    ups = [line for line in typed if line == "make up"]
+    assert len(ups) == len(project.settings["environments"])
+    steps = ["git init -b", "gh repo create", "make setup", "make doctor", "make bootstrap"]
+    steps += ["make github-environments", "gh workflow run", "make up"]
+    places = [typed.index(step) for step in steps]
+    assert places == sorted(places)
+    for step in steps[:-1]:
+        assert typed.count(step) == 1, step
+    # The branch takes a direct push until its rule is made, and what bootstrap wrote is pushed before that.
+    pushed = [number for number, line in enumerate(typed) if line == "git push"]
+    assert len(pushed) == 1
+    assert places[4] < pushed[0] < places[5]
+
+
 # --- Absent components
 
 TRACES = {

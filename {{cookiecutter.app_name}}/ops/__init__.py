@@ -7,7 +7,9 @@ project.py    settings and names, as infra/config gives them
 aws.py        one session, the account check, AWS's errors in words
 terraform.py  the only caller of Terraform
 bootstrap.py  the account layer, from nothing to a state in its own bucket
-platform.py   up, plan, apply, deploy: the layers and steps in their order
+layers.py     one layer: what it needs, its plan
+up.py         up and deploy: the layers and steps in their order
+releases.py   the record of deployments
 teardown.py   down and destroy
 images.py     container images: tag, build, push, find
 ecs.py        one-off tasks and rollouts, followed by polling
@@ -17,5 +19,8 @@ logs.py       CloudWatch Logs
 incident.py   the incident service's URL
 doctor.py     what would go wrong later, said now
 status.py     what is deployed
-github.py     what GitHub must know
+github/       what GitHub's jobs type, and what GitHub must know
+review.py     what a plan would change, as data to approve
+smoke.py      a look at the service from outside
+interruption.py  Ctrl-C for the threads
 """

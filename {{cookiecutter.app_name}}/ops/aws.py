@@ -54,11 +54,49 @@ class Aws:
     @functools.cached_property
     def session(self) -> Any:
         """The session behind all clients."""
-        return boto3.Session(region_name=self.region)
+        return _session(boto3.Session, self.region)
 
     def client(self, service: str) -> Any:
         """A client with bounded time and retries."""
         return _client(self.session, service)
+
+
+@functools.lru_cache(maxsize=8)
+def _session(make: Any, region: str) -> Any:
+    """One for the whole process: it may have asked for an MFA code."""
+    return make(region_name=region)
+
+
+# What leads AWS's SDKs to credentials, in the environment.
+CREDENTIAL_VARIABLES = frozenset(
+    {
+        "AWS_ACCESS_KEY_ID",
+        "AWS_SECRET_ACCESS_KEY",
+        "AWS_SESSION_TOKEN",
+        "AWS_PROFILE",
+        "AWS_DEFAULT_PROFILE",
+        "AWS_ROLE_ARN",
+        "AWS_WEB_IDENTITY_TOKEN_FILE",
+        "AWS_CONTAINER_CREDENTIALS_FULL_URI",
+        "AWS_CONTAINER_CREDENTIALS_RELATIVE_URI",
+    }
+)
+
+
+def credentials(region: str) -> dict[str, str]:
+    """The credentials of this process as variables for another program, as they are now; empty where there are none.
+
+    Raises AccountError where they cannot be had.
+    """
+    try:
+        found = Aws(region).session.get_credentials()
+        frozen = found.get_frozen_credentials() if found else None
+    except (BotoCoreError, ClientError) as error:
+        raise explain(error) from error
+    if frozen is None:
+        return {}
+    variables = {"AWS_ACCESS_KEY_ID": frozen.access_key, "AWS_SECRET_ACCESS_KEY": frozen.secret_key}
+    return variables | ({"AWS_SESSION_TOKEN": frozen.token} if frozen.token else {})
 
 
 @functools.lru_cache(maxsize=64)

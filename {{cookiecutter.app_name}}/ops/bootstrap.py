@@ -43,7 +43,7 @@ def run(project: Project, aws: Aws, *, yes: bool, dry_run: bool = False) -> None
     else:
         terraform = local_terraform(project)
         terraform.init()
-    plan = terraform.plan() if terraform is remote else _plan(terraform, aws)
+    plan = terraform.plan(lock=True) if terraform is remote else _plan(terraform, aws)
     _tell(project, terraform, plan)
     if dry_run:
         return
@@ -316,7 +316,7 @@ def _verify_lock(remote: Terraform, aws: Aws) -> None:
         identifier = str(uuid.uuid4())
         with plant(remote, aws, identifier):
             try:
-                remote.plan(refresh=False).path.unlink(missing_ok=True)
+                remote.plan(refresh=False, lock=True, wait=False).path.unlink(missing_ok=True)
             except StateLocked as error:
                 if identifier not in error.message:
                     raise

@@ -22,10 +22,12 @@ from ops import (
     github,
     images,
     incident,
+    interruption,
     layers,
     logs,
     roles,
     session,
+    smoke,
     status,
     teardown,
     terraform,
@@ -67,6 +69,9 @@ def env_option(function: F) -> F:
 
 
 yes_option = click.option("--yes", is_flag=True, help="Answer yes to questions.")
+github_option = click.option(
+    "--github/--no-github", "with_github", envvar="OPS_GITHUB", default=True, help="Ask and tell GitHub too (default)."
+)
 image_option = click.option("--image", help="Digest (sha256:…), commit or tag in the build repository.")
 layer_option = click.option("--layer", "layer_name", required=True, help="Layer of infra/.")
 
@@ -110,10 +115,19 @@ def doctor_command(as_json: bool, offline: bool) -> None:
 @cli.command("bootstrap")
 @yes_option
 @click.option("--plan", "dry_run", is_flag=True, help="Show what would be made, and change nothing.")
-def bootstrap_command(yes: bool, dry_run: bool) -> None:
-    """Make the account layer, with the bucket that holds all state. Can be interrupted and run again."""
+@github_option
+def bootstrap_command(yes: bool, dry_run: bool, with_github: bool) -> None:
+    """Make the account layer, with the bucket that holds all state. Can be interrupted and run again.
+
+    GitHub is asked how its tokens begin, so that the roles trust them, and told that its jobs may take the roles.
+    """
     project = load()
-    bootstrap.run(project, aws.connect(project), yes=yes, dry_run=dry_run)
+    connection = aws.connect(project)
+    if with_github and not dry_run:
+        project = github.repository.ask_subject(project)
+    bootstrap.run(project, connection, yes=yes, dry_run=dry_run)
+    if with_github and not dry_run:
+        github.repository.tell_ready(project, ready=True)
 
 
 @cli.command("up")
@@ -170,7 +184,7 @@ def _require_base(project: Project, connection: aws.Aws) -> None:
     is_flag=True,
     help=f"Exit with {EXIT_CHANGES} when the plan is not empty.",
 )
-@click.option("--lock/--no-lock", default=True, help="Take the state's lock (default), or only look.")
+@click.option("--lock/--no-lock", default=False, help="Take the state's lock, or only look (default).")
 def plan_command(
     environment: str | None,
     workspace: str,
@@ -216,7 +230,7 @@ def apply_command(
         layers.apply_saved(project, connection, layer, plan_file, step=step)
         step.done("applied")
         return
-    made, plan = layers.plan(project, connection, layer, image=image, step=step)
+    made, plan = layers.plan(project, connection, layer, image=image, lock=True, step=step)
     if plan.empty:
         step.done("no changes")
         return
@@ -244,7 +258,8 @@ def down_command(environment: str | None, workspace: str, given: str | None) -> 
 
 @cli.command("destroy")
 @click.option("--confirm", "given", help="The application's name, instead of typing it.")
-def destroy_command(given: str | None) -> None:
+@github_option
+def destroy_command(given: str | None, with_github: bool) -> None:
     """Delete every environment, the build repository, and the account layer with all state."""
     project = load()
     connection = aws.connect(project)
@@ -254,6 +269,8 @@ def destroy_command(given: str | None) -> None:
         say("  " + "\n  ".join(teardown.tell(load(name), connection)))
     say("  the build repository with its images, GitHub's roles, the state bucket and its key")
     confirm_name(f"Account {project.account}, region {project.region}.", project.app, given=given)
+    if with_github:
+        github.repository.tell_ready(project, ready=False)
     teardown.destroy(project, connection)
     say(f"Everything of {project.app} is gone.")
 
@@ -264,13 +281,16 @@ def destroy_command(given: str | None) -> None:
 @cli.command("deploy")
 @env_option
 @click.option("--image", required=True, help="Digest, commit or tag; an older one rolls back.")
-@click.option("--yes", is_flag=True, help="Also carry out a plan that deletes or replaces something.")
+@click.option("--yes", is_flag=True, help="Also apply what the plan changes beside the image.")
 @click.option("--no-wait", is_flag=True, help="Do not follow the rollout to its end.")
 @click.option("--no-migrate", is_flag=True, help="Leave the database's schema alone.")
 def deploy_command(
     environment: str | None, workspace: str, image: str, yes: bool, no_wait: bool, no_migrate: bool
 ) -> None:
-    """Deploy an image: migrations, service, until healthy. When something fails the version before serves on."""
+    """Deploy an image: migrations, service, until healthy. When something fails the version before serves on.
+
+    A plan of the service that changes more than its image is shown, and applied when somebody says so.
+    """
     project = _project(environment, workspace)
     connection = aws.connect(project)
     run = up.Up(project, connection, image=image, yes=yes, follow=not no_wait, migrations=not no_migrate)
@@ -429,6 +449,14 @@ def status_command(environment: str | None, workspace: str, as_json: bool, drift
     say(json.dumps(found.data(), indent=2) if as_json else status.text(found))
 
 
+@cli.command("smoke")
+@env_option
+def smoke_command(environment: str | None, workspace: str) -> None:
+    """See from outside whether the service answers: DNS, load balancer, certificate."""
+    project = _project(environment, workspace)
+    smoke.check(aws.connect(project), project, Step("from outside"))
+
+
 @cli.command("image")
 @env_option
 def image_command(environment: str | None, workspace: str) -> None:
@@ -467,7 +495,16 @@ def unlock_command(environment: str | None, workspace: str, layer_name: str, ide
     say(f"{made.label} is unlocked.")
 
 
-for command in github.commands.commands.values():
+@cli.command("lock-providers")
+def lock_providers_command() -> None:
+    """Pin the versions of Terraform's providers in every layer. Commit what is written: it is used from then on."""
+    project = load(load().environments[0])
+    for layer in layers.present(project):
+        terraform.Terraform(project, layer).lock_providers()
+        say(f"infra/{layer.name}/.terraform.lock.hcl")
+
+
+for command in github.COMMANDS:
     cli.add_command(command)
 
 
@@ -477,6 +514,7 @@ for command in github.commands.commands.values():
 def main(arguments: list[str] | None = None) -> None:
     """Run a command; errors become messages and exit codes."""
     signal.signal(signal.SIGTERM, _terminated)
+    interruption.forget()
     try:
         code = cli.main(args=arguments, prog_name="ops", standalone_mode=False)
     except click.ClickException as error:

@@ -197,7 +197,7 @@ def _github(project: Project) -> Check:
     if shutil.which("gh") is None:
         return Check("GitHub", WARNING, "not checked: gh is not installed", "https://cli.github.com")
     try:
-        actual = github.subject_prefix(repository)
+        actual = github.repository.subject_prefix(repository)
     except OpsError as error:
         return Check("GitHub", WARNING, error.message, error.next_step)
     stated = str(project.settings["github_oidc_subject_prefix"])

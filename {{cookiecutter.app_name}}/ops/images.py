@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import base64
 import hashlib
+import json
 import os
 import re
+import shlex
 import shutil
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -39,9 +41,29 @@ class Image:
 
 
 def _git(root: Path, *arguments: str) -> str | None:
-    """Output of git, or None where it fails or is not installed."""
+    """Output of git, or None where it fails or is not installed.
+
+    Raises OpsError where git refuses to look because the folder is somebody else's.
+    """
     process = processes.run(["git", "-C", root, *arguments])
+    if "dubious ownership" in process.err:
+        raise OpsError(
+            f"git does not look into {root}: {process.err.strip().splitlines()[0]}",
+            next_step=f"If that folder is yours: git config --global --add safe.directory {shlex.quote(str(root))}",
+        )
     return process.out.strip() if process.ok else None
+
+
+def head(root: Path) -> str:
+    """The commit that is checked out; empty without one."""
+    return _git(root, "rev-parse", "--verify", "HEAD") or ""
+
+
+def is_ancestor(root: Path, older: str, newer: str) -> bool | None:
+    """Whether a commit comes before another; None where one of them is not in this history."""
+    if any(_git(root, "rev-parse", "--verify", "--quiet", f"{commit}^{{commit}}") is None for commit in (older, newer)):
+        return None
+    return _git(root, "merge-base", "--is-ancestor", older, newer) is not None
 
 
 def current_tag(root: Path) -> tuple[str, str]:
@@ -159,39 +181,70 @@ def resolve(aws: Aws, project: Project, text: str) -> Image:
     )
 
 
-def build_and_push(aws: Aws, project: Project, tag: str, step: Step) -> Image:
-    """Build the image of the work tree and push it. Raises OpsError with the end of Docker's output."""
+def uri(project: Project) -> str:
+    """Address of the build repository."""
+    repository = project.names["build_repository"]
+    return f"{project.account}.dkr.ecr.{project.region}.{project.dns_suffix}/{repository}"
+
+
+def _credentials(aws: Aws) -> str:
+    """User and password of the registry, as Docker's configuration has them: base64 of `user:password`."""
+    return str(aws.client("ecr").get_authorization_token()["authorizationData"][0]["authorizationToken"])
+
+
+def log_in(aws: Aws, project: Project, step: Step) -> None:
+    """Let Docker read and write the build repository, as far as the credentials may."""
+    user, _, password = base64.b64decode(_credentials(aws)).decode().partition(":")
+    registry = uri(project).partition("/")[0]
+    _docker(_found_docker(), ["login", "--username", user, "--password-stdin", registry], step, "", password)
+
+
+def write_login(aws: Aws, project: Project, folder: Path) -> None:
+    """Write a Docker configuration that lets others than Docker read the build repository, into a private folder."""
+    registry = uri(project).partition("/")[0]
+    path = folder / "config.json"
+    path.touch(mode=0o600)
+    path.write_text(json.dumps({"auths": {registry: {"auth": _credentials(aws)}}}), encoding="utf-8")
+
+
+def _found_docker() -> str:
     docker = shutil.which("docker")
     if docker is None:
         raise OpsError(
             "Docker is not installed, so the image can't be built here.",
             next_step="Install Docker, or give an image that a workflow built: IMAGE=sha256:… or IMAGE=<commit>.",
         )
-    repository = aws.client("ecr").describe_repositories(repositoryNames=[project.names["build_repository"]])
-    uri = repository["repositories"][0]["repositoryUri"]
+    return docker
+
+
+def build_and_push(aws: Aws, project: Project, tag: str, step: Step) -> Image:
+    """Build the image of the work tree and push it. Raises OpsError with the end of Docker's output."""
+    docker = _found_docker()
+    try:
+        aws.client("ecr").describe_repositories(repositoryNames=[project.names["build_repository"]])
+    except ClientError as error:
+        raise _missing_repository(error, project) from error
+    name = f"{uri(project)}:{tag}"
     platform = _PLATFORMS[str(project.settings["cpu_architecture"])]
     step.say(f"building for {platform}")
     root = project.root
     _docker(
         docker,
-        ["build", "--platform", platform, "--file", str(root / DOCKERFILE), "--tag", f"{uri}:{tag}", str(root)],
+        ["build", "--platform", platform, "--file", str(root / DOCKERFILE), "--tag", name, str(root)],
         step,
         "Correct the cause above, and repeat the command.",
     )
-    authorization = aws.client("ecr").get_authorization_token()["authorizationData"][0]
-    user, _, password = base64.b64decode(authorization["authorizationToken"]).decode().partition(":")
-    registry = uri.partition("/")[0]
-    _docker(docker, ["login", "--username", user, "--password-stdin", registry], step, "", password)
+    log_in(aws, project, step)
     step.say(f"pushing {tag}")
     _docker(
         docker,
-        ["push", f"{uri}:{tag}"],
+        ["push", name],
         step,
         "Repeat the command: layers that arrived are not sent again.",
     )
     found = find(aws, project, tag)
     if found is None:
-        raise OpsError(f"{uri}:{tag} was pushed, and the build repository does not have it.")
+        raise OpsError(f"{name} was pushed, and the build repository does not have it.")
     return found
 
 

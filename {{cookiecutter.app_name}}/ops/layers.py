@@ -64,6 +64,22 @@ def require_bootstrap(aws: Aws, project: Project) -> None:
         raise
 
 
+def bootstrapped(aws: Aws, project: Project) -> bool:
+    """Whether the state bucket is there. Raises AccountError where it may not be read."""
+    try:
+        require_bootstrap(aws, project)
+    except AccountError as error:
+        if isinstance(error.__cause__, ClientError) and code(error.__cause__) in ("404", "NoSuchBucket"):
+            return False
+        raise
+    return True
+
+
+def is_applied(aws: Aws, project: Project, layer: Layer) -> bool:
+    """Whether a layer of this environment (or the one that all share) holds resources."""
+    return exists(aws, of(shared(project, layer), layer))
+
+
 def exists(aws: Aws, terraform: Terraform) -> bool:
     """Whether the layer's state holds resources."""
     try:
@@ -84,7 +100,7 @@ def of(project: Project, layer: Layer, step: Step | None = None) -> Terraform:
 def require(aws: Aws, project: Project, layer: Layer) -> None:
     """Raises OpsError while a layer that this one needs is not applied."""
     require_bootstrap(aws, project)
-    missing = [item for item in needs(project, layer) if not exists(aws, of(shared(project, item), item))]
+    missing = [item for item in needs(project, layer) if not is_applied(aws, project, item)]
     if missing:
         first = missing[0]
         target = (
@@ -151,11 +167,11 @@ def plan(
     *,
     image: str | None = None,
     out: Path | None = None,
-    lock: bool = True,
+    lock: bool = False,
     destroy: bool = False,
     step: Step | None = None,
 ) -> tuple[Terraform, Plan]:
-    """Plan a layer to a file. Raises OpsError when what it needs is not there."""
+    """Plan a layer to a file, with `lock` when no other run has it. Raises OpsError when what it needs is not there."""
     step = step or Step(layer.name)
     terraform = of(project, layer, step)
     if layer is ACCOUNT:

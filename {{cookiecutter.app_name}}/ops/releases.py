@@ -1,4 +1,4 @@
-"""The record of successful deployments: a parameter whose history is the list."""
+"""The record of deployments: a parameter whose history is the list of healthy ones, and one with the newest commit."""
 
 from __future__ import annotations
 
@@ -56,10 +56,32 @@ def history(aws: Aws, project: Project, count: int = 5) -> list[Release]:
     ]
 
 
+def begin(aws: Aws, project: Project, commit: str) -> None:
+    """Note which commit is being delivered, whatever becomes of it: a run of an older one is refused from now on."""
+    before = begun(aws, project)
+    if before == commit:
+        return
+    # AWS takes tags with a new parameter only.
+    tags = {} if before else {"Tags": [{"Key": key, "Value": value} for key, value in project.tags.items()]}
+    name = project.names["commit_parameter"]
+    aws.client("ssm").put_parameter(Name=name, Value=commit, Type="String", Overwrite=bool(before), **tags)
+
+
+def begun(aws: Aws, project: Project) -> str:
+    """The commit that was delivered last; empty before the first."""
+    try:
+        return str(aws.client("ssm").get_parameter(Name=project.names["commit_parameter"])["Parameter"]["Value"])
+    except ClientError as error:
+        if code(error) == "ParameterNotFound":
+            return ""
+        raise
+
+
 def delete(aws: Aws, project: Project) -> None:
     """Remove the record, if it is there."""
-    try:
-        aws.client("ssm").delete_parameter(Name=project.names["image_parameter"])
-    except ClientError as error:
-        if code(error) != "ParameterNotFound":
-            raise
+    for name in ("image_parameter", "commit_parameter"):
+        try:
+            aws.client("ssm").delete_parameter(Name=project.names[name])
+        except ClientError as error:
+            if code(error) != "ParameterNotFound":
+                raise

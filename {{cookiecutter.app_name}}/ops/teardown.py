@@ -153,7 +153,8 @@ def _plan_destruction(project: Project, aws: Aws, layer: Layer) -> Plan | None:
     if not layers.exists(aws, terraform):
         return None
     terraform.init()
-    return terraform.plan({"image_digest": f"sha256:{'0' * 64}"} if layer is SERVICE else {}, destroy=True)
+    digest = {"image_digest": f"sha256:{'0' * 64}"} if layer is SERVICE else {}
+    return terraform.plan(digest, destroy=True, lock=True)
 
 
 def _destroy_layer(project: Project, aws: Aws, layer: Layer, plan: Plan | None) -> None:

@@ -15,13 +15,14 @@ import subprocess
 import sys
 import tempfile
 import threading
+import time
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import IO, Any
 
-from ops import processes
+from ops import aws, interruption, processes
 from ops.errors import AccountError, OpsError, StateLocked, WrongUse
 from ops.output import Step, duration, warn
 from ops.project import DEFAULT_WORKSPACE, Project, terraform_binary
@@ -46,6 +47,10 @@ LAYERS = (
 )
 # Terraform's cache of providers is not safe for two at once.
 _INIT = threading.Lock()
+# GitHub's runners and people's machines.
+PLATFORMS = ("linux_amd64", "linux_arm64", "darwin_amd64", "darwin_arm64")
+# How long an apply waits for a state that somebody else has locked.
+LOCK_SECONDS = 600
 
 ACCOUNT, NETWORK, BUILD_REPOSITORY, DATABASE, SERVICE = LAYERS
 
@@ -208,24 +213,31 @@ class Terraform:
         *,
         out: Path | None = None,
         destroy: bool = False,
-        lock: bool = True,
+        lock: bool = False,
+        wait: bool = True,
         refresh: bool = True,
     ) -> Plan:
-        """Make and save a plan. Call `init` before."""
+        """Make and save a plan. Call `init` before.
+
+        Without `lock` it only looks, and is in nobody's way: a saved plan of a state that changed since is refused
+        anyway when it is applied. With `lock`, and `wait`, it waits for a state that is locked.
+        """
         path = (out or self.project.scratch("plans", f"{self.label}.tfplan")).resolve()
         path.parent.mkdir(parents=True, exist_ok=True)
         path.unlink(missing_ok=True)
         given = dict(variables or {})
         if self.layer.per_environment:
             given["environment"] = str(self.project.environment)
-        finished = self._run(
-            "plan",
+        arguments = [
             f"-out={path}",
             *(["-destroy"] if destroy else []),
-            *([] if lock else ["-lock=false"]),
             *([] if refresh else ["-refresh=false"]),
             *(f"-var={name}={value}" for name, value in given.items()),
-        )
+        ]
+        if lock and wait:
+            finished = self._patiently("plan", *arguments)
+        else:
+            finished = self._run("plan", *([] if lock else ["-lock=false"]), *arguments)
         path.chmod(0o600)
         plan = Plan(path)
         for event in finished.events:
@@ -246,9 +258,10 @@ class Terraform:
                 )
         return plan
 
-    def show(self, plan: Path) -> str:
-        """A saved plan as Terraform shows it to people."""
-        return self._text("show", *([] if sys.stdout.isatty() else ["-no-color"]), str(plan))
+    def show(self, plan: Path, *, colour: bool | None = None) -> str:
+        """A saved plan as Terraform shows it to people; in colours where the output is a terminal."""
+        colour = sys.stdout.isatty() if colour is None else colour
+        return self._text("show", *([] if colour else ["-no-color"]), str(plan))
 
     def planned(self, plan: Path) -> dict[str, Any]:
         """A saved plan as data: https://developer.hashicorp.com/terraform/internals/json-format ."""
@@ -259,10 +272,16 @@ class Terraform:
         path = plan.path if isinstance(plan, Plan) else plan.resolve()
         total = plan.add + plan.change + plan.remove if isinstance(plan, Plan) else 0
         try:
-            self._run("apply", str(path), total=total)
+            self._patiently("apply", str(path), total=total)
         finally:
             if isinstance(plan, Plan):
                 path.unlink(missing_ok=True)
+
+    def lock_providers(self) -> None:
+        """Write which versions of the providers are used, with the hashes for every machine that will use them."""
+        with _INIT:
+            self._run("init", "-backend=false", "-upgrade")
+        self._text("providers", "lock", *(f"-platform={platform}" for platform in PLATFORMS))
 
     def output(self) -> dict[str, Any]:
         """The layer's outputs, without the sensitive ones."""
@@ -308,9 +327,15 @@ class Terraform:
         # One copy of the provider (0.7 GB) for all layers and environments.
         cache = self.project.scratch("plugins")
         cache.mkdir(exist_ok=True)
+        # Terraform knows fewer kinds of credentials than boto3 (no prompt for an MFA code, no `aws login`): it gets those
+        # that boto3 found, and nothing that would lead it to others.
+        credentials = aws.credentials(self.project.region)
+        if credentials:
+            inherited = {name: value for name, value in inherited.items() if name not in aws.CREDENTIAL_VARIABLES}
         return (
             {"TF_PLUGIN_CACHE_DIR": str(cache)}
             | inherited
+            | credentials
             | {
                 "TF_DATA_DIR": str(self.data),
                 "TF_IN_AUTOMATION": "1",
@@ -323,6 +348,7 @@ class Terraform:
 
     def _text(self, *arguments: str) -> str:
         """Run a command that has no `-json` stream; its standard output."""
+        interruption.check()
         process = processes.run(
             [terraform_binary(), f"-chdir={self.directory}", *arguments], environment=self._environment()
         )
@@ -333,8 +359,19 @@ class Terraform:
             raise self._explain(arguments[0], [Diagnostic("error", error, "")])
         return process.out
 
+    def _patiently(self, command: str, *arguments: str, total: int = 0) -> _Finished:
+        """Run a command that takes the lock. Where somebody has it, say who, and wait."""
+        try:
+            return self._run(command, *arguments, total=total)
+        except StateLocked as locked:
+            if LOCK_SECONDS <= 0:
+                raise
+            (self.step or Step(self.label)).say(f"{locked.message} Waiting up to {duration(LOCK_SECONDS)}.")
+        return self._run(command, f"-lock-timeout={LOCK_SECONDS}s", *arguments, total=total)
+
     def _run(self, command: str, *arguments: str, total: int = 0) -> _Finished:
         """Run a command with a `-json` stream, showing progress. Raises OpsError when it fails."""
+        interruption.check()
         shown = _Progress(self.step, total) if self.step else None
         events: list[dict[str, Any]] = []
         with tempfile.TemporaryFile("w+") as stderr:
@@ -479,6 +516,12 @@ def interrupt() -> None:
     for process in list(_running):
         with suppress(ProcessLookupError):
             process.send_signal(signal.SIGINT)
+
+
+def wait_for_all() -> None:
+    """Wait until every Terraform has ended; they were asked to."""
+    while _running:
+        time.sleep(0.1)
 
 
 class _Progress:

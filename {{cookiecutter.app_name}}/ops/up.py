@@ -2,21 +2,25 @@
 
 from __future__ import annotations
 
+import queue
+import threading
 import time
 from collections.abc import Callable, Sequence
-from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
+from contextlib import suppress
 from dataclasses import dataclass
 
 from botocore.exceptions import BotoCoreError, ClientError
 
-from ops import ecs, images, incident, layers, releases, roles
+from ops import ecs, images, incident, interruption, layers, releases, review, roles
+from ops import terraform as terraform_module
 from ops.aws import Aws
 from ops.errors import DeploymentFailed, OpsError
-from ops.output import Step, duration, say, warn
+from ops.output import Step, confirm, duration, say, warn
 from ops.project import Project
-from ops.terraform import BUILD_REPOSITORY, DATABASE, NETWORK, SERVICE, Layer, Terraform
+from ops.terraform import BUILD_REPOSITORY, DATABASE, NETWORK, SERVICE, Layer, Plan, Terraform
 
 MIGRATION_SECONDS = 30 * 60
+MOMENT_SECONDS = 5.0
 # Replacing these is how they are changed; nothing is lost by it.
 _REPLACED_BY_DESIGN = (
     "aws_ecs_task_definition.",
@@ -38,38 +42,50 @@ def run_all(tasks: Sequence[Task]) -> None:
     """Run tasks in their order, independent ones at the same time.
 
     After a failure nothing new begins, what runs is finished, and the first error is raised. A Ctrl-C waits
-    until every Terraform has stored its state.
+    until every Terraform has stored its state, and for nothing else.
     """
     names = {task.name for task in tasks}
     waiting = list(tasks)
     done: set[str] = set()
-    running: dict[Future[None], str] = {}
+    running: set[str] = set()
     errors: list[BaseException] = []
+    ended: queue.SimpleQueue[tuple[str, BaseException | None]] = queue.SimpleQueue()
 
     def work(task: Task) -> None:
         step = Step(task.name)
+        error: BaseException | None = None
         try:
             step.done(task.run(step))
-        except (OpsError, BotoCoreError, ClientError) as error:
-            step.failed(f"failed: {str(error).splitlines()[0]}")
-            raise
+        except (OpsError, BotoCoreError, ClientError) as found:
+            step.failed(f"failed: {str(found).splitlines()[0]}")
+            error = found
+        except BaseException as found:  # noqa: BLE001 - whatever it is, the main thread raises it
+            error = found
+        ended.put((task.name, error))
 
-    with ThreadPoolExecutor(max_workers=4) as pool:
+    try:
         while waiting or running:
             for task in [*waiting]:
                 if not errors and done.issuperset(names.intersection(task.after)):
                     waiting.remove(task)
-                    running[pool.submit(work, task)] = task.name
+                    running.add(task.name)
+                    # A daemon: the process does not wait for it when it ends.
+                    threading.Thread(target=work, args=(task,), name=task.name, daemon=True).start()
             if not running:
                 break
-            finished, _ = wait(running, return_when=FIRST_COMPLETED)
-            for future in finished:
-                name = running.pop(future)
-                error = future.exception()
-                if error:
-                    errors.append(error)
-                else:
-                    done.add(name)
+            name, error = ended.get()
+            running.discard(name)
+            if error:
+                errors.append(error)
+            else:
+                done.add(name)
+    except KeyboardInterrupt:
+        interruption.request()
+        terraform_module.wait_for_all()
+        _give_a_moment(running, ended)
+        if running:
+            warn(f"left as they are: {', '.join(sorted(running))}; the same command goes on from there")
+        raise
     if waiting and errors:
         say(f"Not begun: {', '.join(task.name for task in waiting)}.")
     for error in errors[1:]:
@@ -78,11 +94,19 @@ def run_all(tasks: Sequence[Task]) -> None:
         raise errors[0]
 
 
+def _give_a_moment(running: set[str], ended: queue.SimpleQueue[tuple[str, BaseException | None]]) -> None:
+    """Let tasks that are asked to stop do so: one that follows a one-off task in ECS stops it."""
+    deadline = time.monotonic() + MOMENT_SECONDS
+    while running and time.monotonic() < deadline:
+        with suppress(queue.Empty):
+            running.discard(ended.get(timeout=0.1)[0])
+
+
 def apply_layer(
     project: Project, aws: Aws, layer: Layer, step: Step, *, image: str | None = None, yes: bool
 ) -> tuple[Terraform, str]:
     """Plan a layer and apply it. Without `yes`, raises OpsError where the plan deletes something of worth."""
-    terraform, plan = layers.plan(project, aws, layer, image=image, step=step)
+    terraform, plan = layers.plan(project, aws, layer, image=image, lock=True, step=step)
     if plan.empty:
         return terraform, "no changes"
     step.say(str(plan))
@@ -93,9 +117,22 @@ def apply_layer(
             next_step=f"Look at it with {project.make('plan', LAYER=layer.name)}; if that is meant, repeat with YES=1.",
         )
     terraform.apply(plan)
-    return terraform, str(plan).replace("to add", "added").replace("to change", "changed").replace(
-        "to remove", "removed"
-    )
+    return terraform, _in_the_past(plan)
+
+
+def _in_the_past(plan: Plan) -> str:
+    return str(plan).replace("to add", "added").replace("to change", "changed").replace("to remove", "removed")
+
+
+def require_approved(place: str, approved: review.Changes, now: review.Changes) -> None:
+    """Raises OpsError with the difference where a plan is not the one that was approved."""
+    lines = review.differences(approved, now)
+    if lines:
+        raise OpsError(
+            f"The plan of {place} is no longer the one that was approved:\n" + "\n".join(f"  {line}" for line in lines),
+            next_step="Nothing of it was applied. Run all jobs again (or the workflow CD): what is there now is planned,"
+            " shown and approved anew.",
+        )
 
 
 def _by_design(address: str) -> bool:
@@ -112,6 +149,7 @@ class Up:
         *,
         image: str | None = None,
         yes: bool = False,
+        approved: review.Changes | None = None,
         follow: bool = True,
         migrations: bool = True,
     ) -> None:
@@ -119,6 +157,8 @@ class Up:
         self.aws = aws
         self.given = image
         self.yes = yes
+        self.approved = approved
+        self.planned: tuple[Terraform, Plan] | None = None
         self.follow = follow
         self.migrations = migrations
         self.image: images.Image | None = None
@@ -159,9 +199,41 @@ class Up:
 
     def apply_service(self, step: Step) -> str:
         """The step that gives the service its image and settings."""
-        terraform, result = apply_layer(self.project, self.aws, SERVICE, step, image=self._digest(), yes=self.yes)
+        if self.planned is None:
+            terraform, result = apply_layer(self.project, self.aws, SERVICE, step, image=self._digest(), yes=self.yes)
+        else:
+            terraform, plan = self.planned
+            terraform.step = step
+            result = "no changes" if plan.empty else _in_the_past(plan)
+            if not plan.empty:
+                terraform.apply(plan)
         self.url = str(terraform.output().get("url", ""))
         return result
+
+    def plan_service(self, step: Step) -> str:
+        """Plan the service before anything is done, and see that the plan may be applied: `apply_service` takes it.
+
+        It may where it is what was approved, or changes only which image runs; a person is shown anything else.
+        """
+        terraform, plan = layers.plan(self.project, self.aws, SERVICE, image=self._digest(), lock=True, step=step)
+        self.planned = terraform, plan
+        if plan.empty:
+            return "no changes"
+        planned = terraform.planned(plan.path)
+        changes = review.changes(planned)
+        if self.approved is not None:
+            if changes:
+                require_approved(f"{SERVICE.name} of {self.project.place}", self.approved, changes)
+            return f"{plan}, as approved"
+        if review.only_image(planned):
+            return f"{plan}: nothing but the image"
+        say(terraform.show(plan.path))
+        deleted = [address for address in plan.deletes if not _by_design(address)]
+        question = f"This changes more of {terraform.label} than its image"
+        if deleted:
+            question += f", and deletes or replaces {', '.join(deleted)}"
+        confirm(f"{question} ({plan}). Apply it?", yes=self.yes)
+        return str(plan)
 
     def wait_healthy(self, step: Step) -> str:
         """The step that follows the rollout."""
@@ -222,7 +294,10 @@ class Up:
     def deploy(self) -> None:
         """An image that is in the build repository, to a service that runs."""
         ecs.existing_service(self.aws, self.project)
-        run_all([Task("image", self.find_or_build_image), *self._release(False, ["image"])])
+        for name, run in (("image", self.find_or_build_image), ("plan", self.plan_service)):
+            step = Step(name)
+            step.done(run(step))
+        run_all(self._release(False, []))
 
 
 def migrate(project: Project, aws: Aws, digest: str, step: Step, timeout: float = MIGRATION_SECONDS) -> str:
@@ -269,7 +344,7 @@ def show_plans(project: Project, aws: Aws, image: str | None) -> bool:
     """Show what `up` would do, and change nothing; whether there is anything."""
     layers.require_bootstrap(aws, project)
     tag, words = images.current_tag(project.root)
-    repository = layers.exists(aws, layers.of(layers.shared(project, BUILD_REPOSITORY), BUILD_REPOSITORY))
+    repository = layers.is_applied(aws, project, BUILD_REPOSITORY)
     found = images.find(aws, project, tag) if repository and not image else None
     digest = image or (found.digest if found else ecs.running_digest(aws, project))
     changes = False
@@ -300,11 +375,7 @@ def show_plans(project: Project, aws: Aws, image: str | None) -> bool:
 
 
 def _why_not_plannable(project: Project, aws: Aws, layer: Layer, image: str | None) -> str:
-    missing = [
-        item.name
-        for item in layers.needs(project, layer)
-        if not layers.exists(aws, layers.of(layers.shared(project, item), item))
-    ]
+    missing = [item.name for item in layers.needs(project, layer) if not layers.is_applied(aws, project, item)]
     if missing:
         return f"Would be created. It reads {' and '.join(missing)}, which must exist before it can be planned."
     if layer is SERVICE and not image:

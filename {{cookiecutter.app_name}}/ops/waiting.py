@@ -6,6 +6,8 @@ import time
 from collections.abc import Callable
 from typing import TypeVar
 
+from ops import interruption
+
 T = TypeVar("T")
 
 
@@ -18,7 +20,8 @@ def until(look: Callable[[], T | None], seconds: float, *, every: float) -> T | 
         every: pause between two looks, in seconds.
 
     Returns:
-        What `look` found, or None when the time is over.
+        What `look` found, or None when the time is over. Raises KeyboardInterrupt in every thread that waits when the
+        main one was interrupted.
 
     """
     deadline = time.monotonic() + seconds
@@ -28,4 +31,4 @@ def until(look: Callable[[], T | None], seconds: float, *, every: float) -> T | 
             return found
         if time.monotonic() >= deadline:
             return None
-        time.sleep(every)
+        interruption.pause(every)

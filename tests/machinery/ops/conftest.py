@@ -136,6 +136,8 @@ def account(moto: str, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("ops.aws.boto3", SimpleNamespace(Session=_session))
     monkeypatch.setattr(ecs, "POLL_SECONDS", 0.05)
     monkeypatch.setattr(flags, "POLL_SECONDS", 0.05)
+    monkeypatch.setattr("ops.terraform.LOCK_SECONDS", 0)
+    monkeypatch.setenv("OPS_GITHUB", "0")
 
 
 @pytest.fixture

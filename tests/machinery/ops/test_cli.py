@@ -27,6 +27,7 @@ TARGETS = {
     "up": "ENV=dev PLAN=1",
     "status": "ENV=dev",
     "deploy": "ENV=dev IMAGE=release-1",
+    "smoke": "ENV=dev",
     "logs": "ENV=dev",
     "exec": "ENV=dev",
     "run": "ENV=dev CMD='echo $HOME'",
@@ -95,6 +96,33 @@ def _make(root: Path, arguments: str) -> subprocess.CompletedProcess[str]:
         cwd=root, env=os.environ | {"NAME": "from-the-environment"}, capture_output=True, text=True,
         check=False, stdin=subprocess.DEVNULL,
     )  # fmt: skip
+
+
+def test_lock_stops_at_the_first_file_that_fails_under_every_make(make: Path) -> None:
+    """GNU make 3.81, macOS's, knows no .SHELLFLAGS: nothing there ends a loop at a step that fails."""
+    uv = make / ".venv/bin/uv"
+    uv.write_text('#!/bin/sh\necho "$@" >> uv-calls\nexit 1\n')
+    uv.chmod(0o755)
+    process = _make(make, ".SHELLFLAGS=-c lock")
+    assert process.returncode != 0
+    assert len((make / "uv-calls").read_text().splitlines()) == 1
+
+
+def test_lock_pins_providers_for_every_machine(project: Settings, ops: Ops, monkeypatch: pytest.MonkeyPatch) -> None:
+    root = project.path.parent
+    real = shutil.which("terraform")
+    fake = root / "bin/terraform"
+    fake.parent.mkdir()
+    fake.write_text(
+        f'#!/bin/sh\ncase "$*" in *"providers lock"*) echo "$@" >> "{root}/locked"; exit 0;; esac\nexec "{real}" "$@"\n'
+    )
+    fake.chmod(0o755)
+    monkeypatch.setenv("PATH", f"{fake.parent}{os.pathsep}{os.environ['PATH']}")
+    result = ops("lock-providers")
+    assert result.code == 0, result.text
+    calls = (root / "locked").read_text().splitlines()
+    assert len(calls) == 5
+    assert all("-platform=linux_arm64" in call and "-platform=darwin_arm64" in call for call in calls)
 
 
 @pytest.mark.parametrize("name", sorted(cli.commands))

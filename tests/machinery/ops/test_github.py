@@ -1,12 +1,11 @@
-"""What GitHub's jobs type, with a `gh` on the PATH that answers from a file and writes down what it was asked."""
+"""What GitHub's jobs type: settings, what changed, comments and drift; and what an administrator sets in GitHub."""
 
 from __future__ import annotations
 
 import json
-import os
+import re
 import shutil
 import subprocess
-import sys
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -15,49 +14,14 @@ import pytest
 from click.testing import CliRunner, Result
 from hypothesis import given
 from hypothesis import strategies as st
-from ops import github
 from ops.cli import cli
+from ops.github import changes, plans, pulls
+from ops.project import load
+from ops.review import Change
 
 from tests.machinery import ROOT
-from tests.machinery.ops.conftest import Ops, Settings
-
-GH = f"""#!{sys.executable}
-import json, os, pathlib, shutil, sys
-here = pathlib.Path(os.environ["GH_FAKE"])
-arguments = sys.argv[1:]
-method = arguments[arguments.index("--method") + 1] if "--method" in arguments else "GET"
-body = json.loads(sys.stdin.read()) if "--input" in arguments else None
-with (here / "calls").open("a") as file:
-    file.write(json.dumps([method, arguments[1], body]) + "\\n")
-if arguments[:2] == ["run", "download"]:
-    shutil.copytree(here / "artifact", arguments[arguments.index("--dir") + 1], dirs_exist_ok=True)
-if arguments[0] != "api":
-    sys.exit(0)
-if method != "GET":
-    print("{{}}")
-    sys.exit(0)
-answers = json.loads((here / "answers").read_text())
-if arguments[1] not in answers:
-    sys.exit(f"HTTP 404: {{arguments[1]}}")
-print(json.dumps([answers[arguments[1]]]))
-"""
-
-
-class GitHub:
-    """The `gh` of the tests: what it answers, and what it was asked to change."""
-
-    def __init__(self, folder: Path) -> None:
-        self.folder = folder
-        self.answers: dict[str, Any] = {}
-
-    def answer(self, path: str, value: Any) -> None:
-        self.answers[path] = value
-        (self.folder / "answers").write_text(json.dumps(self.answers))
-
-    @property
-    def changes(self) -> list[list[Any]]:
-        calls = (self.folder / "calls").read_text().splitlines()
-        return [call for call in map(json.loads, calls) if call[0] != "GET"]
+from tests.machinery.ops.conftest import BUCKET, Ops, Settings, bash
+from tests.machinery.ops.fake_github import GitHub, install
 
 
 @pytest.fixture
@@ -67,6 +31,7 @@ def repository(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     copy.mkdir()
     shutil.copy(ROOT / "project.yaml", copy)
     shutil.copytree(ROOT / "infra/config", copy / "infra/config")
+    shutil.copytree(ROOT / ".github/rulesets", copy / ".github/rulesets")
     for layer in ("account", "network", "build-repository", "database", "service"):
         if (ROOT / "infra" / layer).is_dir():
             (copy / "infra" / layer).mkdir()
@@ -80,17 +45,7 @@ def repository(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 @pytest.fixture
 def fake(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> GitHub:
-    folder = tmp_path / "gh"
-    folder.mkdir()
-    program = folder / "gh"
-    program.write_text(GH)
-    program.chmod(0o755)
-    monkeypatch.setenv("PATH", f"{folder}{os.pathsep}{os.environ['PATH']}")
-    monkeypatch.setenv("GH_FAKE", str(folder))
-    (folder / "calls").touch()
-    github_ = GitHub(folder)
-    github_.answers = {}
-    return github_
+    return install(tmp_path, monkeypatch)
 
 
 @pytest.fixture
@@ -120,9 +75,10 @@ def test_settings_become_outputs(
     found = outputs(tmp_path / "output")
     assert found["role_arn"].endswith("-github-apply-prod")
     assert "prod" in json.loads(found["environments"])
-    every = json.loads(found["plans"])
-    assert {"layer": "account", "environment": ""} in every
-    assert {"layer": "service", "environment": "prod"} in every
+    planned = {job["environment"]: job["layers"].split() for job in json.loads(found["plans"])}
+    assert planned[""] == ["account", "build-repository"]
+    assert planned["prod"][0] == "network"
+    assert planned["prod"][-1] == "service"
     assert set(json.loads(found["parts"])) >= {"app", "ops", "infra", "rehearsal"}
 
 
@@ -134,7 +90,7 @@ def test_the_subjects_that_jobs_emit_are_those_that_the_account_trusts(repositor
     project = yaml.safe_load((ROOT / "project.yaml").read_text())
     prefix = project["github_oidc_subject_prefix"]
     emitted: dict[str, set[str]] = {}
-    for workflow in ("ci", "plan", "cd", "drift", "preview", "security"):
+    for workflow in ("ci", "plan", "cd", "drift", "preview", "security", "sign-in"):
         body = yaml.safe_load((ROOT / f".github/workflows/{workflow}.yml").read_text())
         contexts = []
         if "pull_request" in body[True]:
@@ -167,18 +123,21 @@ def _signs_in(job: dict[str, Any]) -> list[tuple[str, str]]:
 
     if "uses" in job:
         called = yaml.safe_load((ROOT / job["uses"].removeprefix("./")).read_text())
+        given = str(job.get("with", {}).get("environment", ""))
         return [
-            (role, str(job["with"].get("environment", "")))
+            (role, given if name == "${{ inputs.environment }}" else name)
             for inner in called["jobs"].values()
-            for role, _ in _signs_in(inner)
+            for role, name in _signs_in(inner)
         ]
     environment = job.get("environment", "")
     name = environment["name"] if isinstance(environment, dict) else environment
-    return [
-        (step["with"]["role"], name)
-        for step in job.get("steps", [])
-        if step.get("uses", "").startswith("./") and step.get("with", {}).get("role")
-    ]
+    names = list(load().environments) if name == "${{ matrix.environment }}" else [name]
+    roles: list[str] = []
+    for step in job.get("steps", []):
+        role = str(step.get("with", {}).get("role", "")) if step.get("uses", "").startswith("./") else ""
+        matrix = job.get("strategy", {}).get("matrix", {})
+        roles += matrix["role"] if role == "${{ matrix.role }}" else re.findall(r"^(\w+)$|'(plan)'", role)
+    return [("".join(role), name) for role in roles for name in names]
 
 
 def _trusted_subjects() -> dict[str, list[str]]:
@@ -217,7 +176,7 @@ def _trusted_subjects() -> dict[str, list[str]]:
 @pytest.mark.parametrize(
     ("files", "expected"),
     [
-        (["app/main.py"], {"app", "rehearsal"}),
+        (["app/main.py"], {"app", "image", "rehearsal"}),
         (["docs/runbooks/deploy.md", "README.md"], set()),
         (["infra/network/main.tf"], {"infra", "rehearsal"}),
         (["ops/cli.py"], {"ops", "rehearsal"}),
@@ -227,8 +186,8 @@ def _trusted_subjects() -> dict[str, list[str]]:
     ],
 )
 def test_ci_tests_what_changed(files: list[str], expected: set[str] | None) -> None:
-    every = set(github.parts(ROOT, None))
-    assert set(github.parts(ROOT, files)) == (every if expected is None else expected & every)
+    every = set(changes.parts(ROOT, None))
+    assert set(changes.parts(ROOT, files)) == (every if expected is None else expected & every)
 
 
 def test_settings_of_a_pull_request_list_only_what_changed(run: Callable[..., Result], repository: Path) -> None:
@@ -252,68 +211,49 @@ def test_settings_of_a_pull_request_list_only_what_changed(run: Callable[..., Re
     result = run("github-settings", "--base", base)
     assert result.exit_code == 0, result.output
     found = dict(line.split("=", 1) for line in result.output.splitlines())
-    assert {plan["layer"] for plan in json.loads(found["plans"])} == {"network"}
+    assert {job["layers"] for job in json.loads(found["plans"])} == {"network"}
     assert json.loads(found["parts"]) == ["infra", "rehearsal"]
+    # What moves out of a folder is a change of that folder.
+    git("mv", "infra/network/main.tf", "docs.txt")
+    git("commit", "--quiet", "--message", "three")
+    moved = changes.changed_files(repository, "HEAD~1")
+    assert sorted(moved) == ["docs.txt", "infra/network/main.tf"]
     assert run("github-settings", "--base", "0" * 40).exit_code == 1
-
-
-def change(address: str, actions: list[str], **after: Any) -> dict[str, Any]:
-    return {"address": address, "change": {"actions": actions, "after": after, "after_unknown": {}}}
-
-
-def test_a_fingerprint_is_of_the_change_and_not_of_the_image() -> None:
-    one = {"resource_changes": [change("a.b", ["update"], image=f"x@sha256:{'1' * 64}", cpu=256)]}
-    other_image = {"resource_changes": [change("a.b", ["update"], image=f"x@sha256:{'2' * 64}", cpu=256)]}
-    other_size = {"resource_changes": [change("a.b", ["update"], image=f"x@sha256:{'1' * 64}", cpu=512)]}
-    nothing = {"resource_changes": [change("a.b", ["no-op"], cpu=1), change("data.c.d", ["read"])]}
-    assert github.fingerprint(one) == github.fingerprint(other_image) != ""
-    assert github.fingerprint(one) != github.fingerprint(other_size)
-    assert github.fingerprint(nothing) == github.fingerprint({}) == ""
-
-
-@given(st.permutations([change("a.a", ["create"], n=1), change("b.b", ["delete"]), change("c.c", ["update"], n=2)]))
-def test_a_fingerprint_does_not_depend_on_order(changes: list[dict[str, Any]]) -> None:
-    expected = github.fingerprint(
-        {
-            "resource_changes": [
-                change("a.a", ["create"], n=1),
-                change("b.b", ["delete"]),
-                change("c.c", ["update"], n=2),
-            ]
-        }
-    )
-    assert github.fingerprint({"resource_changes": changes}) == expected
 
 
 @given(st.lists(st.text(max_size=90_000), max_size=8), st.booleans())
 def test_a_comment_fits_and_names_every_plan(texts: list[str], failed: bool) -> None:
     found = [
-        github.Reviewed("network", f"e{number}", "1 to add", "x", [], text, error="broken" if failed else "")
+        plans.Planned(
+            "network",
+            f"e{number}",
+            "1 to add",
+            changes={"a.b": Change("create")},
+            text=text,
+            error="broken" if failed else "",
+        )
         for number, text in enumerate(texts)
     ]
-    written = github.render(found)
-    assert len(written) <= github.COMMENT_CHARACTERS
+    written = plans.markdown(found)
+    assert len(written) <= plans.COMMENT_CHARACTERS
     for number in range(len(texts)):
         assert f"| network | e{number} |" in written
         assert f"<summary>network of e{number}</summary>" in written
     assert written.count("```") == 2 * len(texts)
 
 
-def left(repository: Path, *found: github.Reviewed) -> None:
-    folder = repository / ".ops/github"
-    folder.mkdir(parents=True, exist_ok=True)
-    for item in found:
-        (folder / f"{item.layer}-{item.environment}.json").write_text(json.dumps(item.__dict__))
+def left(*found: plans.Planned) -> None:
+    plans.write(load(), found)
 
 
-CHANGED = github.Reviewed("network", "prod", "1 to add, 0 to change, 0 to remove", "abc", ["create a.b"], "+ a.b")
-SAME = github.Reviewed("account", "", "no changes", "", [], "")
+CHANGED = plans.Planned("network", "prod", "1 to add", changes={"a.b": Change("create", {"x": "1"})}, text="+ a.b")
+SAME = plans.Planned("account", "", "no changes")
 
 
 def test_one_comment_is_written_and_then_written_anew(
     run: Callable[..., Result], repository: Path, fake: GitHub, name: str
 ) -> None:
-    left(repository, CHANGED, SAME)
+    left(CHANGED, SAME)
     fake.answer(f"repos/{name}/issues/7/comments", [{"id": 1, "body": "somebody else's"}])
     assert run("github-comment", "--pull-request", "7").exit_code == 0
     fake.answer(
@@ -328,25 +268,24 @@ def test_one_comment_is_written_and_then_written_anew(
     assert "+ a.b" in fake.changes[1][2]["body"]
 
 
-def every(repository: Path) -> list[github.Reviewed]:
-    from ops.project import load
-
+def every() -> list[plans.Planned]:
     return [
-        github.Reviewed(plan["layer"], plan["environment"], "no changes", "", [], "")
-        for plan in github.plans(load(), None)
+        plans.Planned(layer, job["environment"], "no changes")
+        for job in changes.plans(load(), None)
+        for layer in job["layers"].split()
     ]
 
 
 def test_drift_opens_updates_and_closes_one_issue(
     run: Callable[..., Result], repository: Path, fake: GitHub, name: str
 ) -> None:
-    left(repository, *every(repository), CHANGED)
+    left(*every(), CHANGED)
     issues = f"repos/{name}/issues?state=open&labels=drift"
     fake.answer(issues, [])
     assert run("github-drift").exit_code == 0
-    fake.answer(issues, [{"number": 5, "title": github.DRIFT_TITLE}])
+    fake.answer(issues, [{"number": 5, "title": pulls.DRIFT_TITLE}])
     assert run("github-drift").exit_code == 0
-    left(repository, *every(repository))
+    left(*every())
     assert run("github-drift").exit_code == 0
     assert [call[:2] for call in fake.changes] == [
         ["POST", f"repos/{name}/issues"],
@@ -361,7 +300,7 @@ def test_drift_opens_updates_and_closes_one_issue(
 def test_plans_that_could_not_be_made_are_drift_too(
     run: Callable[..., Result], repository: Path, fake: GitHub, name: str
 ) -> None:
-    left(repository, *every(repository)[1:])
+    left(*every()[1:])
     fake.answer(f"repos/{name}/issues?state=open&labels=drift", [])
     assert run("github-drift", "--result", "failure").exit_code == 0
     assert "1 plans could not be made" in fake.changes[0][2]["body"]
@@ -370,7 +309,7 @@ def test_plans_that_could_not_be_made_are_drift_too(
 @pytest.mark.parametrize(
     ("answer", "expected"),
     [
-        ({"use_default": True}, "repo:{name}"),
+        ({"use_default": True, "sub_claim_prefix": ""}, "repo:{name}"),
         ({"use_default": True, "sub_claim_prefix": "repo:o@1/r@2"}, "repo:o@1/r@2"),
         ({"use_default": True, "sub_claim_prefix": "repo:o@1/r@2:"}, "repo:o@1/r@2"),
     ],
@@ -387,6 +326,7 @@ def test_the_subject_is_read_from_github_and_written(
 
     before = yaml.safe_load((repository / "project.yaml").read_text())
     fake.answer(f"repos/{name}/actions/oidc/customization/sub", answer)
+    fake.answer(f"repos/{name}", {"full_name": name})
     result = run("github-subject")
     assert result.exit_code == 0, result.output
     after = yaml.safe_load((repository / "project.yaml").read_text())
@@ -444,71 +384,186 @@ def test_without_gh_the_message_says_what_to_install(
     assert "not installed" in str(result.exception)
 
 
-@pytest.fixture
-def reviewed(deployed: Settings, ops: Ops, fake: GitHub, monkeypatch: pytest.MonkeyPatch) -> GitHub:
-    """A pull request that adds something to dev's network: planned, reviewed and merged."""
-    monkeypatch.setenv("GITHUB_SHA", "b" * 40)
-    network = Path("infra/network/main.tf")
-    network.write_text(network.read_text() + '\nresource "terraform_data" "extra" {\n  input = "1"\n}\n')
-    result = ops("github-plan", "--layer", "network", "--env", "dev")
-    assert result.code == 0, result.text
-    shutil.copytree(".ops/github", fake.folder / "artifact/plan-network-dev")
-    fake.answer(
-        f"repos/acme/shop/commits/{'b' * 40}/pulls",
-        [{"number": 7, "merged_at": "2026-01-01", "head": {"sha": "a" * 40}}],
-    )
-    fake.answer("repos/acme/shop/pulls/7/files", [{"filename": "infra/network/main.tf"}])
-    fake.answer(
-        f"repos/acme/shop/actions/workflows/plan.yml/runs?head_sha={'a' * 40}&status=success",
-        {"workflow_runs": [{"id": 1}]},
-    )
-    return fake
-
-
-def changed(ops: Ops) -> int:
-    """5 while the network of dev is not as its code says, else 0."""
-    return ops("plan", "--layer", "network", "--env", "dev", "--detailed-exitcode").code
-
-
-def test_what_was_reviewed_is_applied(reviewed: GitHub, ops: Ops) -> None:
-    assert changed(ops) == 5
-    result = ops("github-apply", "--env", "dev")
-    assert result.code == 0, result.text
-    assert changed(ops) == 0
-    again = ops("github-apply", "--env", "dev")
-    assert again.code == 0
-    assert "already as reviewed" in again.out
-
-
-def test_what_was_not_reviewed_is_not_applied(reviewed: GitHub, ops: Ops) -> None:
-    network = Path("infra/network/main.tf")
-    network.write_text(network.read_text().replace('input = "1"', 'input = "2"'))
-    result = ops("github-apply", "--env", "dev")
-    assert result.code == 1
-    assert "no longer the one that was reviewed" in result.err
-    assert changed(ops) == 5
-
-
-def test_a_merge_without_infrastructure_applies_nothing(reviewed: GitHub, ops: Ops) -> None:
-    reviewed.answer("repos/acme/shop/pulls/7/files", [{"filename": "README.md"}])
-    result = ops("github-apply", "--env", "dev")
-    assert result.code == 0
-    assert "changes no infrastructure" in result.out
-    assert changed(ops) == 5
-
-
-def test_a_commit_without_pull_request_or_plan_applies_nothing(reviewed: GitHub, ops: Ops) -> None:
-    runs = f"repos/acme/shop/actions/workflows/plan.yml/runs?head_sha={'a' * 40}&status=success"
-    reviewed.answer(runs, {"workflow_runs": []})
-    assert "no finished plan" in ops("github-apply", "--env", "dev").err
-    reviewed.answer(f"repos/acme/shop/commits/{'b' * 40}/pulls", [])
-    assert "nobody reviewed" in ops("github-apply", "--env", "dev").err
-    assert changed(ops) == 5
-
-
 def test_a_plan_that_fails_is_told_in_the_comment(deployed: Settings, ops: Ops, fake: GitHub) -> None:
     Path("infra/network/main.tf").write_text("resource broken")
-    assert ops("github-plan", "--layer", "network", "--env", "dev").code == 1
+    assert ops("github-plan", "--layers", "network service", "--env", "dev").code == 1
     fake.answer("repos/acme/shop/issues/7/comments", [])
     assert ops("github-comment", "--pull-request", "7").code == 0
-    assert "**failed**" in fake.changes[0][2]["body"]
+    assert "| network | dev | **failed** |" in fake.changes[0][2]["body"]
+    assert "| service | dev | no changes |" in fake.changes[0][2]["body"]
+
+
+def test_what_is_not_there_yet_is_a_result_and_no_error(
+    account_ready: Settings, ops: Ops, fake: GitHub, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Between bootstrap and the first `up` every plan is green, nothing is drift, and nothing is deployed to."""
+    for job in changes.plans(load(), None):
+        names = job["layers"].replace("account ", "")  # which this fixture made in a way of its own
+        result = ops("github-plan", "--layers", names, *(["--env", job["environment"]] if job["environment"] else []))
+        assert result.code == 0, result.text
+        assert "not applied yet" in result.out
+    plans.write(load(), [SAME])
+    fake.answer("repos/acme/shop/issues?state=open&labels=drift", [])
+    result = ops("github-drift")
+    assert result.code == 0, result.text
+    assert "no drift" in result.out
+    assert fake.changes == []
+    ready = ops("github-ready")
+    assert "environments=[]" in ready.out
+    assert "make up" in ready.out
+
+
+def test_a_layer_that_went_missing_below_a_service_is_an_error(deployed: Settings, ops: Ops, client: Any) -> None:
+    client("s3").delete_object(Bucket=BUCKET, Key="network/dev.tfstate")
+    result = ops("github-plan", "--layers", "network", "--env", "dev")
+    assert result.code == 1
+    assert "not applied, although its service is" in result.err
+
+
+def test_plans_take_no_locks(deployed: Settings, ops: Ops, client: Any) -> None:
+    lock = {"ID": "1", "Operation": "OperationTypeApply", "Who": "maria@laptop", "Created": "2026-01-31T08:00:00Z"}
+    client("s3").put_object(Bucket=BUCKET, Key="network/dev.tfstate.tflock", Body=json.dumps(lock).encode())
+    assert ops("github-plan", "--layers", "network", "--env", "dev").code == 0
+    assert ops("plan", "--layer", "network", "--env", "dev").code == 0
+
+
+def test_only_environments_that_are_there_are_deployed_to(deployed: Settings, ops: Ops) -> None:
+    assert 'environments=["dev"]' in ops("github-ready").out
+
+
+@pytest.mark.parametrize(
+    ("says", "status", "next_step"),
+    [
+        ("Bad credentials", 401, "gh auth login"),
+        ("Not Found", 404, "github_repository in project.yaml"),
+        ("Must have admin rights", 403, "administrator"),
+        ("API rate limit exceeded", 403, "wait some minutes"),
+        ("Upgrade to GitHub Pro", 403, "GitHub's plan"),
+        ("Validation Failed", 422, "the reason stands above"),
+        ("Server Error", 502, "could not be reached"),
+    ],
+)
+def test_a_refusal_is_explained_by_its_cause(
+    run: Callable[..., Result], fake: GitHub, name: str, says: str, status: int, next_step: str
+) -> None:
+    fake.refuse(f"repos/{name}/actions/oidc/customization/sub", status, says)
+    result = run("github-subject")
+    assert says in str(result.exception)
+    assert next_step in result.exception.next_step  # type: ignore[union-attr]
+    assert "gh auth status" not in result.exception.next_step or status == 403  # type: ignore[union-attr]
+
+
+def test_the_subject_has_githubs_letters_and_not_those_that_were_typed(
+    run: Callable[..., Result], repository: Path, fake: GitHub, name: str
+) -> None:
+    fake.answer(f"repos/{name}/actions/oidc/customization/sub", {"use_default": True})
+    fake.answer(f"repos/{name}", {"full_name": name.upper()})
+    assert run("github-subject").exit_code == 0
+    assert f"github_oidc_subject_prefix: 'repo:{name.upper()}'" in (repository / "project.yaml").read_text()
+
+
+def test_what_githubs_plan_does_not_have_is_told_at_the_end_and_the_rest_is_set(
+    run: Callable[..., Result], repository: Path, fake: GitHub, name: str
+) -> None:
+    """Private repositories have no required reviewers on most plans: GitHub answers 422."""
+    fake.answer("users/ada", {"id": 42})
+    fake.answer(f"repos/{name}/rulesets", [])
+    for environment in load().environments:
+        fake.answer(f"repos/{name}/environments/{environment}/deployment-branch-policies", {"branch_policies": []})
+    fake.refuse(
+        f"PUT repos/{name}/environments/prod",
+        422,
+        "Failed to create the environment protection rule",
+        where='"reviewers"',
+    )
+    fake.refuse(f"POST repos/{name}/rulesets", 403, "Upgrade to GitHub Pro or make this repository public")
+    fake.refuse(f"POST repos/{name}/labels", 422, "already_exists")
+    result = run("github-environments", "--reviewer", "ada")
+    assert result.exit_code == 1
+    assert "Upgrade to GitHub Pro" in str(result.exception)
+    assert "github_unprotected_environments" in result.exception.next_step  # type: ignore[union-attr]
+    labels = [body["name"] for method, path, body in fake.changes if path.endswith("/labels")]
+    assert labels == ["preview", "drift"]
+
+
+def test_an_environment_that_is_meant_to_be_unprotected_needs_no_reviewer(
+    run: Callable[..., Result], repository: Path, fake: GitHub, name: str
+) -> None:
+    path = repository / "project.yaml"
+    text = path.read_text().replace("github_unprotected_environments: []", "github_unprotected_environments: [prod]")
+    path.write_text(text)
+    fake.answer(f"repos/{name}/rulesets", [])
+    for environment in load().environments:
+        fake.answer(f"repos/{name}/environments/{environment}/deployment-branch-policies", {"branch_policies": []})
+    result = run("github-environments")
+    assert result.exit_code == 0, result.output
+    made = {path: body for method, path, body in fake.changes if method == "PUT"}
+    assert made[f"repos/{name}/environments/prod"]["reviewers"] is None
+
+
+def test_a_dependency_review_that_github_does_not_offer_passes_and_a_finding_does_not(
+    run: Callable[..., Result], repository: Path, fake: GitHub, name: str
+) -> None:
+    compare = f"repos/{name}/dependency-graph/compare/a...b"
+    fake.refuse(compare, 403, "Dependency review is not supported")
+    assert run("github-dependencies", "--base", "a", "--head", "b").exit_code == 0
+    fake.answer(compare, [{"vulnerabilities": [{"severity": "high"}]}])
+    assert run("github-dependencies", "--base", "a", "--head", "b").exit_code == 1
+
+
+@pytest.mark.parametrize("attested", [True, False])
+def test_the_image_of_a_commit_is_built_by_this_workflow_and_its_registry_is_signed_in_to(
+    attested: bool, deployed: Settings, ops: Ops, fake: GitHub, docker: Path, push: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """What is there already was read without a login; and an image that somebody pushed was attested as CD's own."""
+    root = deployed.path.parent
+    commit = bash(
+        "git init -q . && git add app && git -c user.name=n -c user.email=e@e commit -qm one && git rev-parse HEAD",
+        root,
+    ).stdout.strip()
+    push(commit, f"sha256:{'3' * 64}")
+    fake.answer("attested", [f"sha256:{'3' * 64}"] if attested else [])
+    monkeypatch.setenv("GITHUB_RUN_ID", "77")
+    result = ops("github-image")
+    assert result.code == 0, result.text
+    calls = [line.split()[0] for line in docker.read_text().splitlines()]
+    assert calls[0] == "login"
+    if attested:
+        assert calls == ["login"]
+        assert f"digest=sha256:{'3' * 64}" in result.out
+        assert "built=false" in result.out
+    else:
+        assert "push" in calls
+        assert f"{commit}-77.1" in docker.read_text()
+        assert "built=true" in result.out
+
+
+def test_a_sign_in_that_is_another_role_fails(deployed: Settings, ops: Ops) -> None:
+    result = ops("github-sign-in", "--role", "plan")
+    assert result.code == 1
+    assert "and not shop-github-plan" in result.err
+
+
+def test_bootstrap_asks_how_tokens_begin_and_tells_that_there_are_roles(
+    project: Settings, ops: Ops, fake: GitHub, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("OPS_GITHUB", "1")
+    monkeypatch.setattr("ops.bootstrap.run", lambda *_arguments, **_options: None)
+    text = project.path.read_text()
+    fake.answer("repos/acme/shop/actions/oidc/customization/sub", {"sub_claim_prefix": "repo:acme@1/shop@2"})
+    result = ops("bootstrap", "--yes")
+    assert result.code == 0, result.text
+    assert "repo:acme@1/shop@2" in project.path.read_text()
+    assert fake.changes == [["POST", "repos/acme/shop/actions/variables", {"name": "BOOTSTRAPPED", "value": "true"}]]
+    # It is there already; and a second time.
+    fake.refuse("POST repos/acme/shop/actions/variables", 409, "Already exists")
+    assert ops("bootstrap", "--yes").code == 0
+    assert fake.changes[-1][:2] == ["PATCH", "repos/acme/shop/actions/variables/BOOTSTRAPPED"]
+    # GitHub does not answer: the roles are made as project.yaml says, and the words say what to do.
+    project.path.write_text(text)
+    for call in ("repos/acme/shop/actions/oidc/customization/sub", "POST repos/acme/shop/actions/variables"):
+        fake.refuse(call, 401, "Bad credentials")
+    result = ops("bootstrap", "--yes")
+    assert result.code == 0, result.text
+    assert "gh auth login" in result.err
+    assert project.path.read_text() == text

@@ -7,6 +7,7 @@ import os
 import signal
 import subprocess
 import sys
+import threading
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -115,6 +116,51 @@ def test_a_locked_state(lock: Callable[[Client], None], account_ready: Settings,
     assert ops("plan", "--layer", "network", "--env", "dev", "--no-lock").code == 0
 
 
+def test_an_apply_says_who_has_the_lock_and_waits_for_it(
+    account_ready: Settings, ops: Ops, client: Client, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    _lock_in_bucket(client)
+    monkeypatch.setattr("ops.terraform.LOCK_SECONDS", 60)
+    key = "network/dev.tfstate.tflock"
+    timer = threading.Timer(4, lambda: client("s3").delete_object(Bucket=BUCKET, Key=key))
+    timer.start()
+    result = ops("apply", "--layer", "network", "--env", "dev", "--yes")
+    timer.join()
+    assert result.code == 0, result.text
+    assert "locked by maria@laptop" in result.out
+    assert "Waiting up to" in result.out
+
+
+def test_terraform_gets_the_credentials_that_boto3_found(
+    account_ready: Settings, ops: Ops, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, new_session: None
+) -> None:
+    """Found once: a profile that asks for an MFA code would ask again, and Terraform cannot ask at all."""
+    program = tmp_path / "credentials"
+    asked = tmp_path / "asked"
+    program.write_text(
+        f"""#!/bin/sh
+echo asked >> "{asked}"
+echo '{{"Version": 1, "AccessKeyId": "once", "SecretAccessKey": "secret", "SessionToken": "token"}}'
+"""
+    )
+    program.chmod(0o755)
+    config = tmp_path / "config"
+    config.write_text(f"[profile mfa]\ncredential_process = {program}\n")
+    for name in ("AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY"):
+        monkeypatch.delenv(name)
+    monkeypatch.setenv("AWS_CONFIG_FILE", str(config))
+    monkeypatch.setenv("AWS_PROFILE", "mfa")
+    seen = tmp_path / "seen"
+    (account_ready.path.parent / "infra/network/seen.tf").write_text(
+        'resource "terraform_data" "seen" {\n  provisioner "local-exec" {\n'
+        f'    command = "echo $AWS_ACCESS_KEY_ID $AWS_SESSION_TOKEN $AWS_PROFILE > {seen}"\n  }}\n}}\n'
+    )
+    result = ops("apply", "--layer", "network", "--env", "dev", "--yes")
+    assert result.code == 0, result.text
+    assert seen.read_text().split() == ["once", "token"]
+    assert len(asked.read_text().splitlines()) == 1
+
+
 def test_unlock(account_ready: Settings, ops: Ops, client: Client) -> None:
     account_ready.change(terraform_state_locks="s3")
     _lock_in_bucket(client)
@@ -190,6 +236,6 @@ def test_nothing_is_left_beside_the_code(account_ready: Settings, ops: Ops) -> N
     assert [
         line
         for line in left.stdout.split()
-        if "infra/config" not in line and "/app/" not in line and "dist" not in line
+        if "infra/config" not in line and "/app/" not in line and "dist" not in line and ".dockerignore" not in line
     ] == []
     assert (account_ready.path.parent / ".ops").stat().st_mode & 0o077 == 0

@@ -2,12 +2,17 @@
 
 from __future__ import annotations
 
+import os
 import shutil
+import signal
+import threading
+import time
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import pytest
+from ops import ecs, interruption, up
 
 from tests.machinery.ops.conftest import APP, DIGEST, Fargate, Ops, Settings, bash, service_in_moto
 
@@ -207,11 +212,67 @@ def test_a_deployment_that_ecs_rolls_back(deployed: Settings, ops: Ops) -> None:
     assert "The deployment failed" in result.err
 
 
-def test_deploy_refuses_what_deletes_without_yes(deployed: Settings, ops: Ops) -> None:
-    result = ops("deploy", "--env", "dev", "--image", "release-2")
+def test_up_refuses_what_deletes_without_yes(deployed: Settings, ops: Ops) -> None:
+    result = ops("up", "--env", "dev", "--image", "release-2")
     assert result.code == 1
     assert "terraform_data.version" in result.err
     assert "YES=1" in result.err
+
+
+def test_ctrl_c_ends_in_seconds_and_stops_the_task_that_it_waits_for(
+    deployed: Settings, ops: Ops, fargate: Fargate, client: Callable[[str], Any], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A migration may take half an hour, and the thread that follows it gets no signal."""
+    fargate.ends = False
+    monkeypatch.setattr("moto.ecs.models.Task.advance", lambda _task: None, raising=False)
+    stopped: list[str] = []
+    stop = ecs._stop
+    monkeypatch.setattr(ecs, "_stop", lambda *arguments: (stopped.append(arguments[-1]), stop(*arguments)))
+
+    def interrupt() -> None:
+        deadline = time.monotonic() + 60
+        while not fargate.ran and time.monotonic() < deadline:
+            time.sleep(0.05)
+        os.kill(os.getpid(), signal.SIGINT)
+        began.append(time.monotonic())
+
+    began: list[float] = []
+    threading.Thread(target=interrupt).start()
+    result = ops("deploy", "--env", "dev", "--image", "release-2")
+    assert result.code == 130, result.text
+    assert time.monotonic() - began[0] < 10
+    assert stopped == ["ops: interrupted"]
+    assert "goes on where it stopped" in result.err
+    assert ops("image", "--env", "dev").out.strip() == DIGEST["old"]
+
+
+def test_ctrl_c_waits_for_nobody_who_cannot_be_asked(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(up, "MOMENT_SECONDS", 0.2)
+    deaf = threading.Event()
+
+    def work(_step: Any) -> str:
+        threading.Timer(0.2, os.kill, (os.getpid(), signal.SIGINT)).start()
+        deaf.wait(60)
+        return "done"
+
+    began = time.monotonic()
+    with pytest.raises(KeyboardInterrupt):
+        up.run_all([up.Task("deaf", work)])
+    assert time.monotonic() - began < 5
+    deaf.set()
+    interruption.forget()
+
+
+def test_a_folder_that_git_does_not_trust_is_named(
+    deployed: Settings, ops: Ops, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A checkout of another user's: without git's words it would be "not a git repository"."""
+    bash("git init -q .", deployed.path.parent)
+    monkeypatch.setenv("GIT_TEST_ASSUME_DIFFERENT_OWNER", "1")
+    result = ops("up", "--env", "dev", "--plan")
+    assert result.code == 1
+    assert "dubious ownership" in result.err
+    assert "safe.directory" in result.err
 
 
 def test_deploy_of_what_was_never_built(deployed: Settings, ops: Ops) -> None:

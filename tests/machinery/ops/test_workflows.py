@@ -77,7 +77,7 @@ def test_every_run_is_one_make_target() -> None:
         words = run.split()
         assert words[0] == "make", (place, run)
         assert words[1] in make_targets(), (place, run)
-        assert all(re.fullmatch(r"[A-Z]+=[a-z]+", word) for word in words[2:]), (place, run)
+        assert not words[2:], (place, run)  # variables are in the step's environment
 
 
 def test_only_a_job_with_the_history_compares_with_another_commit() -> None:
@@ -91,13 +91,7 @@ def test_only_a_job_with_the_history_compares_with_another_commit() -> None:
                 comparing.append((name, job))
                 assert depth == [0], (name, job)
     assert comparing
-    assert "github.event" not in str(ACTION), "which commit it compares with is said by the job"
-
-
-def test_roles_are_checked_where_there_is_a_database() -> None:
-    for place, step in steps():
-        if "make roles" in step.get("run", ""):
-            assert "database != 'none'" in step.get("if", ""), place
+    assert "github.event." not in str(ACTION), "which commit it compares with is said by the job"
 
 
 @pytest.mark.parametrize("name", NAMES)
@@ -167,7 +161,7 @@ def test_references_between_jobs_steps_and_workflows_resolve() -> None:
             if identifiers[step].get("uses") == "./.github/actions/setup":
                 assert output in ACTION["outputs"], (name, job, output)
         if "uses" in body:
-            inputs = triggers(called(body["uses"]))["workflow_call"]["inputs"]
+            inputs = (triggers(called(body["uses"]))["workflow_call"] or {}).get("inputs", {})
             given = set(body.get("with", {}))
             assert given <= set(inputs), (name, job)
             assert {key for key, value in inputs.items() if value.get("required")} <= given, (
@@ -201,9 +195,12 @@ def ancestors(workflow: dict[Any, Any], job: str) -> set[str]:
     return found
 
 
-def test_cd_promotes_from_environment_to_environment() -> None:
+def test_cd_delivers_what_ci_passed_from_environment_to_environment() -> None:
     cd = WORKFLOWS["cd.yml"]
-    assert ancestors(cd, "prod") >= {"build", "dev", "staging"}
+    assert cd["jobs"]["checks"]["uses"] == "./.github/workflows/ci.yml"
+    assert "push" not in triggers(WORKFLOWS["ci.yml"]), "CI of the main branch is part of CD: nothing is tested twice"
+    assert "checks" in ancestors(cd, "build")
+    assert ancestors(cd, "prod") >= {"checks", "build", "dev", "staging"}
     assert ancestors(cd, "staging") >= {"build", "dev"}
     assert "build" in ancestors(cd, "dev")
     for environment in ("dev", "staging", "prod"):
@@ -212,34 +209,119 @@ def test_cd_promotes_from_environment_to_environment() -> None:
         assert body["with"] == {
             "environment": environment,
             "image": "${{ needs.build.outputs.digest }}",
+            "built": "${{ needs.build.outputs.digest }}",
+            "infrastructure": True,
         }
         assert f"'{environment}'" in body["if"]
-    # A later environment starts after a skipped one, but never after one that failed or was stopped.
-    for environment in ("staging", "prod"):
-        assert "!failure()" in cd["jobs"][environment]["if"]
-        assert "!cancelled()" in cd["jobs"][environment]["if"]
-        assert "always()" not in cd["jobs"][environment]["if"]
-    assert cd["concurrency"]["cancel-in-progress"] is False
+        # After a skipped one, but never after one that failed or was stopped.
+        assert "!failure()" in body["if"]
+        assert "!cancelled()" in body["if"]
+        assert "always()" not in body["if"]
+    assert any(path.endswith(".md") for path in triggers(cd)["push"]["paths-ignore"])
 
 
-def test_deploy_waits_for_its_environment_and_goes_in_order() -> None:
-    deploy = WORKFLOWS["deploy.yml"]["jobs"]["deploy"]
+def test_a_gate_holds_up_its_environment_and_nothing_else() -> None:
+    """One queue of CD's runs for each environment; what a person starts waits in none."""
+    cd, deploy = WORKFLOWS["cd.yml"], WORKFLOWS["deploy.yml"]
+    assert "github.run_id" in cd["concurrency"]["group"]
+    assert "concurrency" not in deploy
+    queue = deploy["jobs"]["deploy"]["concurrency"]
+    assert "inputs.environment" in queue["group"]
+    assert "github.workflow == 'Deploy' && github.run_id || 'cd'" in queue["group"]  # the workflow is the caller's
+    assert queue["cancel-in-progress"] is False
+    assert "github.run_id" in deploy["jobs"]["plan"]["concurrency"]["group"]
+    # A run that waits for the approval ends before a newer one gets into its queue.
+    assert "make github-supersede" in [step.get("run") for step in deploy["jobs"]["plan"]["steps"]]
+
+
+def test_what_is_planned_before_the_gate_is_handed_behind_it() -> None:
+    jobs_of_deploy = WORKFLOWS["deploy.yml"]["jobs"]
+    plan, deploy = jobs_of_deploy["plan"], jobs_of_deploy["deploy"]
+    assert "environment" not in plan
     assert deploy["environment"] == "${{ inputs.environment }}"
-    assert deploy["concurrency"] == {
-        "group": "deploy-${{ inputs.environment }}",
-        "cancel-in-progress": False,
+    assert needs(deploy) == ["plan"]
+    assert [step["run"] for step in plan["steps"] if "run" in step] == ["make github-review", "make github-supersede"]
+    assert [step["run"] for step in deploy["steps"] if "run" in step] == ["make github-deploy", "make github-status"]
+    given = next(step["env"] for step in deploy["steps"] if step.get("run") == "make github-deploy")
+    assert given == {"IMAGE": "${{ needs.plan.outputs.digest }}", "APPROVED": "${{ needs.plan.outputs.approve }}"}
+    up, down = (
+        next(step for step in job["steps"] if f"{word}-artifact" in step.get("uses", ""))
+        for job, word in ((plan, "upload"), (deploy, "download"))
+    )
+    assert up["with"]["name"] == down["with"]["name"]
+    assert not any("continue-on-error" in step for job in (plan, deploy) for step in job["steps"])
+    assert "YES" not in str(WORKFLOWS["deploy.yml"])
+
+
+def test_jobs_that_sign_in_wait_until_there_is_somebody_to_be() -> None:
+    """Before bootstrap there are no roles: whatever takes one is skipped, or says so (sign-in.yml is for trying)."""
+    for name, job, body in jobs():
+        signs_in = [
+            str(step["with"]["role"])
+            for step in body.get("steps", [])
+            if step.get("uses", "").startswith("./") and step.get("with", {}).get("role")
+        ]
+        if not signs_in or name in ("sign-in.yml", "build.yml"):  # whose callers wait
+            continue
+        conditions_ = [str(body.get("if", ""))]
+        for need in ancestors(WORKFLOWS[name], job):
+            other = WORKFLOWS[name]["jobs"][need]
+            conditions_ += [str(other.get("if", "")), str(other.get("outputs", "")), str(other.get("steps", ""))]
+        assert "BOOTSTRAPPED" in " ".join([*conditions_, *signs_in]), (name, job)
+
+
+def test_previews_react_to_their_label_on_open_pull_requests() -> None:
+    preview = WORKFLOWS["preview.yml"]["jobs"]
+    assert "github.event.label.name || 'preview'" in preview["settings"]["if"]
+    assert "pull_request.state == 'open'" in preview["build"]["if"]
+    assert all("outputs.previews == 'true'" in preview[job]["if"] for job in ("build", "down", "sweep"))
+
+
+def test_the_image_that_is_delivered_is_scanned_before_it_is_attested() -> None:
+    names = [
+        step.get("uses", step.get("run", "")).split("@")[0] for step in WORKFLOWS["build.yml"]["jobs"]["build"]["steps"]
+    ]
+    assert names.index("make github-image") < names.index("aquasecurity/trivy-action") < names.index("actions/attest")
+    scan = next(step for step in WORKFLOWS["build.yml"]["jobs"]["build"]["steps"] if "trivy" in step.get("uses", ""))
+    assert scan["with"]["image-ref"] == "${{ steps.image.outputs.reference }}"
+    assert scan["with"]["exit-code"] == "1"
+
+
+def test_required_checks_report_for_every_pull_request() -> None:
+    import json
+
+    rules = json.loads((ROOT / ".github/rulesets/main.json").read_text())["rules"]
+    parameters = next(rule["parameters"] for rule in rules if rule["type"] == "required_status_checks")
+    reported = {
+        body["name"]
+        for name, job, body in jobs()
+        if "pull_request" in triggers(WORKFLOWS[name]) and body.get("if") == "always()"
     }
-    runs = [step["run"] for step in deploy["steps"] if "run" in step]
-    order = [run.split()[1] for run in runs]
-    # `ops deploy` runs the migrations before the service: ops/tests of `deploy` show it.
-    assert order == ["github-apply", "roles", "deploy", "status"]
-    assert not any("continue-on-error" in step for step in deploy["steps"])
+    contexts = {check["context"] for check in parameters["required_status_checks"]}
+    assert contexts == {"Required", "Planned"}
+    assert contexts <= reported
+    for name in ("ci.yml", "plan.yml"):
+        assert not triggers(WORKFLOWS[name])["pull_request"], "no filter: a check that does not report blocks for ever"
+
+
+def test_no_job_installs_what_it_does_not_use() -> None:
+    for name, job, body in jobs():
+        runs = [step["run"].split()[1] for step in body.get("steps", []) if "run" in step]
+        terraform = [
+            str(step.get("with", {}).get("terraform", "true"))
+            for step in body.get("steps", [])
+            if step.get("uses", "").startswith("./.github/actions/setup")
+        ]
+        if runs and set(runs) <= {"lint", "test-app", "test-role-manager", "check-contract"}:
+            assert terraform == ["false"], (name, job)
 
 
 def test_required_stands_for_every_job_of_ci() -> None:
     ci = WORKFLOWS["ci.yml"]["jobs"]
     assert set(needs(ci["required"])) == set(ci) - {"required"}
     assert ci["required"]["if"] == "always()"
+    plan = WORKFLOWS["plan.yml"]["jobs"]
+    assert set(needs(plan["planned"])) == set(plan) - {"planned"}
 
 
 def test_jobs_with_an_apply_role_run_in_a_github_environment() -> None:

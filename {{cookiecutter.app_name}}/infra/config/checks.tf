@@ -153,6 +153,10 @@ locals {
       for name in try(local.settings.database_roles.retired, []) : "database_roles.retired: ${name} is also under roles"
       if contains(keys(local.roles), name)
     ],
+    [
+      for name in try(tolist(local.settings.github_unprotected_environments), []) : "github_unprotected_environments: ${name} is no environment"
+      if !contains(keys(local.environments), name)
+    ],
     local.temporary && !can(regex("^[a-z0-9]+(-[a-z0-9]+)*$", var.workspace)) ? [
       "workspace ${var.workspace}: lower-case letters, digits and single hyphens"
     ] : [],

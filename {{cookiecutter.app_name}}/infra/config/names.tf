@@ -65,6 +65,7 @@ locals {
     flags_profile                = "flags"
     flags_rollback_role          = "${local.service}-flags-rollback"
     image_parameter              = "${local.path}/image"
+    commit_parameter             = "${local.path}/commit" # the newest that was delivered
     incident_url_parameter       = "/${local.app}/${local.environment}/incident-url"
   }
 

@@ -51,6 +51,8 @@ locals {
       "terraform_state_locks" = { type = "text", choices = ["dynamodb", "s3"], required = true }
       "cpu_architecture"      = { type = "text", choices = ["arm64", "x86_64"], required = true }
 
+      "github_unprotected_environments" = { type = "list", required = false }
+
       "environments.*.protected" = { type = "boolean", required = true }
 
       "environments.*.network.cidr" = {

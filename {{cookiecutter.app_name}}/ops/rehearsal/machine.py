@@ -73,6 +73,7 @@ def forget_aws() -> None:
         "AWS_SHARED_CREDENTIALS_FILE": os.devnull,
         "AWS_EC2_METADATA_DISABLED": "true",
         "NO_PROXY": "127.0.0.1,localhost",
+        "OPS_GITHUB": "0",  # GitHub is not told of a simulated account
     }
 
 
