@@ -38,6 +38,7 @@ class Aws:
     def __init__(self, answer: dict[str, str]) -> None:
         """`answer`: where it is."""
         self.url, self.address, self.directory = answer["aws"], answer["control"], Path(answer["directory"])
+        self.internet = answer["internet"]
 
     def ask(self, what: str, **arguments: Any) -> Any:
         """Have something done there. AssertionError with what went wrong."""
@@ -64,6 +65,7 @@ class Aws:
             "AWS_ENDPOINT_URL": self.url,
             "AWS_EC2_METADATA_DISABLED": "true",
             "MINIATURE": self.address,
+            "http_proxy": self.internet,
             "NO_PROXY": "127.0.0.1,localhost",
             "PYTHON": str(PYTHON),
             "IMAGES": str(self.directory / "images"),
@@ -248,11 +250,67 @@ def world(
             source = bake.copy(folder / "render", **options).path
             edit(source)
             shrink(source, layers)
-            variables = {**account.variables(), **environment_of_jobs}
-            runner = Runner(folder / "runner", variables, [HERE / "bin"])
-            repository = Repository(folder / "github", options["github_repository"], runner, **(settings or {}))
-            runner.github = stack.enter_context(GitHub(repository, subject=subject).serving())
-            return World(repository, runner.github, source, account, variables)
+            here = place(stack, folder, account, environment_of_jobs, options["github_repository"], settings or {})
+            here.source = source
+            here.github.subject = subject or here.github.subject
+            if bootstrap:
+                here.repository.variables["BOOTSTRAPPED"] = "true"  # as `make bootstrap` sets it
+            return here
+
+        yield make
+
+
+def place(
+    stack: ExitStack, folder: Path, account: Aws, environment: dict[str, str], name: str, settings: dict[str, Any]
+) -> World:
+    """A repository and its server, with a runner whose jobs find an AWS account."""
+    variables = {**account.variables(), **environment}
+    runner = Runner(folder / "runner", variables, [HERE / "bin"])
+    repository = Repository(folder / "github", name, runner, **settings)
+    github = runner.github = stack.enter_context(GitHub(repository).serving())
+    return World(repository, github, folder, account, variables)
+
+
+@pytest.fixture(scope="session")
+def beginning(
+    bake: Bake, layers: dict[str, str], environment_of_jobs: dict[str, str], bootstrapped: Account
+) -> Iterator[Callable[..., World]]:
+    """A project whose environments are up: the render on main, GitHub's environments made, `make up` for each."""
+    known: dict[str, World] = {}
+    with ExitStack() as stack:
+
+        def make(up: tuple[str, ...], **options: str) -> World:
+            options.setdefault("github_repository", OWNER_AND_NAME)
+            key = json.dumps([up, options])
+            if key not in known:
+                folder = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="up-", ignore_cleanup_errors=True)))
+                source = bake.copy(folder / "render", **options).path
+                shrink(source, layers)
+                account = bootstrapped(**options)
+                here = known[key] = place(stack, folder, account, environment_of_jobs, options["github_repository"], {})
+                here.repository.import_tree(source, started=False)
+                here.repository.variables["BOOTSTRAPPED"] = "true"
+                here.make("github-environments", f"REVIEWERS={ADMINISTRATOR}")
+                for environment in up:
+                    here.make("up", f"ENV={environment}")
+            return known[key]
+
+        yield make
+
+
+@pytest.fixture
+def delivered(beginning: Callable[..., World], environment_of_jobs: dict[str, str]) -> Iterator[Callable[..., World]]:
+    """Go on from a copy of a project whose environments are up."""
+    with ExitStack() as stack:
+        folder = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="github-", ignore_cleanup_errors=True)))
+
+        def make(up: tuple[str, ...] = ("dev", "staging", "prod"), **options: str) -> World:
+            before = beginning(up, **options)
+            account = before.aws.fork()
+            here = place(stack, folder / "unused", account, environment_of_jobs, before.repository.full_name, {})
+            runner = here.repository.execute
+            here.repository = here.github.repository = before.repository.copy(folder / "copy", runner)
+            return here
 
         yield make
 

@@ -562,7 +562,7 @@ def _runs(github: GitHub, query: dict[str, str], path: str = "") -> Any:
         and query.get("head_sha", run.head_sha) == run.head_sha
         and query.get("branch", run.head_branch) == run.head_branch
         and query.get("event", run.event) == run.event
-        and (not wanted or wanted in (run.status, run.conclusion))
+        and (not wanted or wanted in (github.repository.run_data(run)["status"], run.conclusion))
     ]
     return {"total_count": len(found), "workflow_runs": found[: int(query.get("per_page", PAGE))]}
 
@@ -613,10 +613,26 @@ def _cancel_run(github: GitHub, _caller: Caller, _query: dict[str, str], _body: 
     return {}
 
 
+@route("POST", "repo:actions/runs/{number}/rerun", "actions: write")
+def _rerun(github: GitHub, _caller: Caller, _query: dict[str, str], _body: Any, number: str) -> Any:
+    run = _run(github, number)
+    if run.status != "completed":
+        raise Denied(403, "This workflow is already running")
+    github.repository.rerun(run, settle=False)
+    return {}
+
+
 @route("GET", "repo:actions/runs/{number}/pending_deployments", "actions: read")
 def _pending(github: GitHub, _caller: Caller, _query: dict[str, str], _body: Any, number: str) -> Any:
     names = {job.environment for job in _run(github, number).jobs() if job.status == "waiting"}
     return [{"environment": {"name": name, "id": github.repository.environments[name].id}} for name in sorted(names)]
+
+
+@route("DELETE", "repo:actions/variables/{name}", "variables: write")
+def _delete_variable(github: GitHub, _caller: Caller, _query: dict[str, str], _body: Any, name: str) -> Any:
+    if name not in github.repository.variables:
+        raise Denied(404, "Not Found")
+    del github.repository.variables[name]
 
 
 @route("GET", "repo:commits/{sha}/check-runs", "checks: read")
@@ -794,6 +810,7 @@ def _attest(github: GitHub, caller: Caller, _query: dict[str, str], body: Any) -
         "id": next(github.repository.ids),
         **{key: body[key] for key in ("digest", "name", "kind")},
         "signer": claims["job_workflow_ref"],
+        "ref": claims["ref"],
     }
     github.repository.attested.append(entry | {"login": caller.login})
     return entry

@@ -11,13 +11,17 @@ import base64
 import json
 import logging
 import os
+import socket
 import subprocess
 import sys
 import threading
 import time
+import urllib.error
+import urllib.parse
+import urllib.request
 from collections.abc import Callable
 from contextlib import ExitStack
-from http.server import ThreadingHTTPServer
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from typing import Any
 
@@ -51,9 +55,12 @@ class Cloud:
         self.images.mkdir(exist_ok=True)
         self.stack = ExitStack()
         self.lock = threading.Lock()
+        self.serving = threading.Lock()
         self.database: LocalPostgres | None = None
         self.role_manager: dict[str, Any] = {"action": "check", "result": "passed", "summary": "3 roles were proven."}
         self.ran: list[dict[str, Any]] = []
+        self.services: dict[str, Service] = {}
+        self.stack.callback(lambda: [service.stop() for service in self.services.values()])
 
     # ------------------------------------------------------------------ what tests ask for
 
@@ -116,9 +123,12 @@ class Cloud:
 
     # ------------------------------------------------------------------ what runs
 
-    def run(self, family: str, image: str) -> tuple[int, list[str]]:
-        """Run the migrations that are in an image; its exit code and what it wrote."""
-        folder = self.images / image.rpartition("@")[2].removeprefix("sha256:") / "service"
+    def place(self, image: str) -> Path:
+        """The files of an image."""
+        return self.images / image.rpartition("@")[2].removeprefix("sha256:") / "service"
+
+    def environment(self, folder: Path, *, owner: bool) -> dict[str, str]:
+        """What a task's environment says, for the database of this cloud; it is made when somebody needs it."""
         with self.lock:
             if self.database is None:
                 self.database = self.stack.enter_context(LocalPostgres())
@@ -131,25 +141,89 @@ class Cloud:
                     check=False,
                 )
                 assert made.returncode == 0, made.stdout + made.stderr
-            where = variables(self.database, owner=True)
-        environment = {
-            **os.environ,
-            **where,
-            "PYTHONPATH": str(folder),
-            "APP_NAME": "app",
-            "ENVIRONMENT": "test",
-            "RELEASE": "test",
-        }
-        done = subprocess.run(
-            [sys.executable, "-m", "app.migrate"],
-            cwd=folder,
-            env=environment,
-            capture_output=True,
-            text=True,
-            check=False,
-        )
+            where = variables(self.database, owner=owner)
+        constant = {"APP_NAME": "app", "ENVIRONMENT": "test", "RELEASE": "test", "METRICS": "off", "LISTEN_ON": "127.0.0.1"}
+        return {**os.environ, **where, **constant, "PYTHONPATH": str(folder)}
+
+    def run(self, family: str, image: str) -> tuple[int, list[str]]:
+        """Run the migrations that are in an image; its exit code and what it wrote."""
+        folder = self.place(image)
+        command = [sys.executable, "-m", "app.migrate"]
+        environment = self.environment(folder, owner=True)
+        done = subprocess.run(command, cwd=folder, env=environment, capture_output=True, text=True, check=False)
         self.ran.append({"family": family, "image": image, "exit_code": done.returncode})
         return done.returncode, (done.stdout + done.stderr).splitlines()
+
+    def visit(self, host: str, path: str) -> tuple[int, bytes]:
+        """What a load balancer answers: the service behind it runs the image of its task definition."""
+        balancers = miniature._client("elbv2").describe_load_balancers()["LoadBalancers"]
+        names = [item["LoadBalancerName"] for item in balancers if item["DNSName"] == host]
+        if not names:
+            return 502, f"there is no host {host}".encode()
+        ecs = miniature._client("ecs")
+        [service] = ecs.describe_services(cluster=names[0], services=[names[0]])["services"]
+        definition = ecs.describe_task_definition(taskDefinition=service["taskDefinition"])["taskDefinition"]
+        image = definition["containerDefinitions"][0]["image"]
+        with self.serving:
+            running = self.services.get(names[0])
+            if running is None or running.image != image:
+                if running:
+                    running.stop()
+                folder = self.place(image)
+                running = self.services[names[0]] = Service(image, folder, self.environment(folder, owner=False))
+            return running.get(path)
+
+
+class Service:
+    """A process that runs the service of an image."""
+
+    def __init__(self, image: str, folder: Path, environment: dict[str, str]) -> None:
+        self.image = image
+        with socket.socket() as probe:
+            probe.bind(("127.0.0.1", 0))
+            self.port = probe.getsockname()[1]
+        self.log = (folder.parent / f"log-{self.port}").open("w+")
+        command = [sys.executable, "-m", "app"]
+        given = {**environment, "PORT": str(self.port)}
+        self.process = subprocess.Popen(command, cwd=folder, env=given, stdout=self.log, stderr=subprocess.STDOUT)
+
+    def get(self, path: str) -> tuple[int, bytes]:
+        """What it answers, once it listens."""
+        deadline = time.monotonic() + 60
+        while True:
+            try:
+                opener = urllib.request.build_opener(urllib.request.ProxyHandler({}))
+                with opener.open(f"http://127.0.0.1:{self.port}{path}") as answer:
+                    return answer.status, answer.read()
+            except urllib.error.HTTPError as error:
+                return error.code, error.read()
+            except OSError as error:
+                if self.process.poll() is not None or time.monotonic() > deadline:
+                    self.log.seek(0)
+                    return 503, f"{error}\n{self.log.read()}".encode()
+                time.sleep(0.1)
+
+    def stop(self) -> None:
+        """End it."""
+        self.process.terminate()
+        self.process.wait(20)
+        self.log.close()
+
+
+class Internet(BaseHTTPRequestHandler):
+    """The way to load balancers, for who is outside: a proxy."""
+
+    def do_GET(self) -> None:
+        """Answer for the host that is asked for."""
+        asked = urllib.parse.urlsplit(self.path)
+        status, body = Control.cloud.visit(asked.netloc, asked.path or "/")
+        self.send_response(status)
+        self.send_header("Content-Length", str(len(body)))
+        self.end_headers()
+        self.wfile.write(body)
+
+    def log_message(self, *_arguments: Any) -> None:
+        pass
 
 
 def install() -> None:
@@ -255,12 +329,14 @@ def serve(cloud: Cloud, ready: Callable[[dict[str, str]], Any]) -> None:
     journal = Journal(DomainDispatcherApplication(create_backend_app), cloud.directory / "journal.jsonl")
     server = make_server("127.0.0.1", 0, journal, True, request_handler=MotoRequestHandler)
     control = ThreadingHTTPServer(("127.0.0.1", 0), Control)
+    internet = ThreadingHTTPServer(("127.0.0.1", 0), Internet)
     endpoint = f"http://127.0.0.1:{server.server_port}"
     os.environ["AWS_ENDPOINT_URL"] = endpoint
     miniature._client.cache_clear()
-    for each in (server, control):
+    for each in (server, control, internet):
         threading.Thread(target=each.serve_forever, daemon=True).start()
-    ready({"aws": endpoint, "control": f"http://127.0.0.1:{control.server_port}", "directory": str(cloud.directory)})
+    there = {name: f"http://127.0.0.1:{each.server_port}" for name, each in (("control", control), ("internet", internet))}
+    ready({"aws": endpoint, **there, "directory": str(cloud.directory)})
     sys.stdin.buffer.read()
     cloud.stack.close()
 
