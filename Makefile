@@ -4,12 +4,24 @@ SHELL := /bin/bash
 .SHELLFLAGS := -eu -o pipefail -c
 .DEFAULT_GOAL := help
 MAKEFLAGS += --no-builtin-rules
+.NOTPARALLEL:
 
-PYTHON ?= python3
+PYTHON := python3
 VENV := .venv
 RUN := $(VENV)/bin/python
 CHECKED := hooks tools tests bench
 LOCK := $(VENV)/bin/uv pip compile --quiet --universal --python-version 3.11 --generate-hashes --no-emit-index-url --no-header --no-annotate
+
+# What a person's shell, another Python or a git hook may have set, and these commands must not see. PYTHONUTF8: files are
+# UTF-8 in every locale.
+unexport PYTHONPATH PYTHONHOME PYTHONSAFEPATH PYTHONOPTIMIZE PYTHONWARNINGS VIRTUAL_ENV CDPATH GREP_OPTIONS
+unexport PIP_TARGET PIP_PREFIX PIP_ROOT PIP_REQUIRE_VIRTUALENV
+unexport GIT_DIR GIT_WORK_TREE GIT_INDEX_FILE GIT_COMMON_DIR GIT_OBJECT_DIRECTORY GIT_NAMESPACE GIT_PREFIX
+export PIP_USER := 0
+export PYTHONUTF8 := 1
+
+# What a target is told comes from its command line alone: such names are in many people's environments.
+given = $(if $(filter command,$(origin $(1))),$(value $(1)))
 
 .PHONY: help
 help: ## List every target
@@ -17,27 +29,31 @@ help: ## List every target
 
 # The values reach Python as they were typed: neither make nor the shell expands what is in them.
 .PHONY: project
-project: export PROJECT_ANSWERS := $(value ARGS)
-project: export PROJECT_FOLDER := $(value OUTPUT)
+project: export PROJECT_ANSWERS := $(call given,ARGS)
+project: export PROJECT_FOLDER := $(call given,OUTPUT)
 project: $(VENV)/.project ## Make a project: ARGS="app_name=shop aws_region=eu-west-1", OUTPUT=folder (projects)
 	@$(RUN) -m tools.make_project
+
+.PHONY: update
+update: $(VENV)/.project ## Bring a project of an old version, which has no `make template-update` of its own, up to date: PROJECT=folder
+	@cd "$(PROJECT)" && PYTHONPATH='$(CURDIR)/{{cookiecutter.app_name}}' '$(CURDIR)/$(RUN)' -P -m ops.template_update
 
 .PHONY: test
 test: $(VENV)/.test ## Everything: every kind of render, Terraform, the rendered repositories' own tests
 	$(RUN) -m tools.machinery
-	$(RUN) -m pytest -n 2 -m "not nightly" $(PYTEST_ARGS)
+	$(RUN) -m pytest -n 2 -m "not nightly" $(call given,PYTEST_ARGS)
 
 .PHONY: test-machinery
 test-machinery: $(VENV)/.test ## The tests of ops/ in a render: PYTEST_ARGS="-k doctor tests/machinery/ops/test_doctor.py"
-	$(RUN) -m tools.machinery $(PYTEST_ARGS)
+	$(RUN) -m tools.machinery $(call given,PYTEST_ARGS)
 
 .PHONY: test-fast
 test-fast: $(VENV)/.test ## What takes less than a minute: answers, hooks, renders, documents
-	$(RUN) -m pytest -n 2 -m "not slow and not nightly" $(PYTEST_ARGS)
+	$(RUN) -m pytest -n 2 -m "not slow and not nightly" $(call given,PYTEST_ARGS)
 
 .PHONY: test-nightly
 test-nightly: $(VENV)/.test ## Everything, for every pair of choices
-	$(RUN) -m pytest -n 2 $(PYTEST_ARGS)
+	$(RUN) -m pytest -n 2 $(call given,PYTEST_ARGS)
 
 .PHONY: lint
 lint: $(VENV)/.test ## Check formatting, style, types, spelling and generated documents
@@ -61,6 +77,15 @@ docs: $(VENV)/.project ## Write docs/inputs.md and docs/names.md again
 diagram: $(VENV)/.project ## Draw docs/system-architecture again, after an edit of the template's ops/diagram
 	$(RUN) -m tools.diagram
 
+.PHONY: diff
+diff: export BASE := $(value BASE)
+diff: $(VENV)/.test ## Show what the work tree changes in renders, as text and as a page: [BASE=main]
+	@$(RUN) -m tools.diff
+
+.PHONY: diff-comment
+diff-comment: ## Put the summary of make diff on the pull request PULL_REQUEST (the workflow CI does this)
+	@gh pr comment "$$PULL_REQUEST" --edit-last --create-if-none --body-file .diff/summary.md
+
 .PHONY: bench
 bench: $(VENV)/.test ## Measure how long a render takes
 	$(RUN) -m bench.render
@@ -69,6 +94,14 @@ bench: $(VENV)/.test ## Measure how long a render takes
 lock: $(VENV)/.test ## Pin the requirement files again, with hashes
 	$(LOCK) --upgrade --output-file requirements-test.txt requirements-test.in
 	$(LOCK) --upgrade --constraints requirements-test.txt --output-file requirements.txt requirements.in
+
+.PHONY: release-check
+release-check: $(VENV)/.test ## Say whether this commit is ready to be tagged: version, changelog, nightly run, updates from every version
+	@$(RUN) -m tools.release --check
+
+.PHONY: example
+example: $(VENV)/.project ## Make a commit of the default render with its rehearsal's report: PUSH=yes sends it to the branch example
+	@$(RUN) -m tools.example $(if $(PUSH),--push)
 
 .PHONY: release
 release: ## Publish the tag TAG on GitHub, with its part of CHANGELOG.md (the workflow Release does this)

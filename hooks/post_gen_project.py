@@ -101,10 +101,14 @@ def write_costs(root: Path) -> None:
 def main() -> None:
     """Finish the project in the current folder."""
     root = Path.cwd()
-    remove_absent(root)
-    draw_architecture(root, json.loads(r"""{{ cookiecutter | tojson }}"""))
-    write_costs(root)
-    remove_junk(root)
+    sys.stdout.reconfigure(errors="backslashreplace")  # type: ignore[union-attr] # where a terminal has no such letter
+    try:
+        remove_absent(root)
+        draw_architecture(root, json.loads(r"""{{ cookiecutter | tojson }}"""))
+        write_costs(root)
+        remove_junk(root)
+    except OSError as error:  # such as a full disk
+        sys.exit(f"\nThe project could not be finished: {error}\n")
     sys.stdout.write(next_steps(root))
 
 

@@ -6,10 +6,14 @@ enters, once, as JSON. The rest is plain Python of the standard library, importe
 
 from __future__ import annotations
 
+import importlib
 import json
+import os
 import re
+import select
 import sys
 import unicodedata
+from pathlib import Path
 from typing import NamedTuple
 
 # {% raw %}
@@ -36,17 +40,23 @@ class Rule(NamedTuple):
 # The same keys as `names` in infra/config/names.tf of the rendered repository; a test compares the values.
 # Limits: the API reference of each service, November 2026.
 NAMES = {
+    "github_path": Name("/{app}/github-actions/", 512, "path of IAM roles and policies"),
+    "role_path": Name("/{app}/{environment}/", 512, "path of IAM roles"),
     "state_bucket": Name("{app}-tfstate-{account}-{region}", 63, "S3 bucket"),
     "state_log_bucket": Name("{app}-tfstate-logs-{account}-{region}", 63, "S3 bucket"),
     "locks_table": Name("{app}-tfstate-locks", 255, "DynamoDB table"),
     "state_key": Name("alias/{app}-tfstate", 256, "KMS alias"),
-    "permissions_boundary": Name("{app}-boundary", 128, "IAM policy"),
+    "permissions_boundary": Name("{app}-{environment}-boundary", 128, "IAM policy"),
+    "temporary_boundary": Name("{app}-{environment}-temporary-boundary", 128, "IAM policy"),
     "plan_role": Name("{app}-github-plan", 64, "IAM role"),
     "build_role": Name("{app}-github-build", 64, "IAM role"),
+    "preview_role": Name("{app}-github-preview", 64, "IAM role"),
     "apply_role": Name("{app}-github-apply-{environment}", 64, "IAM role"),
     "build_repository": Name("{app}", 256, "ECR repository"),
+    "preview_repository": Name("{app}/previews", 256, "ECR repository"),
     "build_repository_key": Name("alias/{app}-build-repository", 256, "KMS alias"),
     "network": Name("{app}-{environment}", 256, "value of the tag Name"),
+    "default_security_group": Name("{app}-{environment}-default-closed", 256, "value of the tag Name"),
     "network_key": Name("alias/{app}-{environment}-network", 256, "KMS alias"),
     "endpoints_security_group": Name("{app}-{environment}-endpoints", 255, "security group"),
     "secrets_endpoint_security_group": Name("{app}-{environment}-secrets-endpoint", 255, "security group"),
@@ -73,6 +83,7 @@ NAMES = {
     ),
     "firewall_log_group": Name("aws-waf-logs-{app}-{environment}", 512, "CloudWatch log group"),
     "service_security_group": Name("{app}-{environment}-service", 255, "security group"),
+    "environment_security_group": Name("{app}-{environment}-service", 255, "security group"),
     "load_balancer_security_group": Name("{app}-{environment}-load-balancer", 255, "security group"),
     "log_bucket": Name("{app}-{environment}-logs-{account}", 63, "S3 bucket"),
     "alarms_topic": Name("{app}-{environment}-alarms", 256, "SNS topic"),
@@ -187,6 +198,12 @@ RESERVED_WORDS = frozenset(
 
 # Invisible characters that reverse the text around them: a reader would not see what is stored.
 BIDIRECTIONAL = frozenset("\u061c\u200e\u200f\u202a\u202b\u202c\u202d\u202e\u2066\u2067\u2068\u2069")
+# What cookiecutter.json calls the folder of a name that is refused.
+REFUSED_NAME = "refused-name"
+# What a repository has that was made on GitHub a minute ago.
+FRESH = re.compile(r"\.git|\.gitignore|README(\.\w+)?|LICENSE(\.\w+)?")
+# What renders the same in all that is newer, and is said in words where it does not.
+COOKIECUTTER_OLDEST = (2, 6)
 LABEL = re.compile(r"[a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?")
 
 
@@ -329,14 +346,101 @@ def report(lines: list[str]) -> str:
     return "\n".join(["", heading, *(f"  {line}" for line in lines), ""])
 
 
-def require_python() -> None:
-    """Exit with 1 where this runs on a Python that cookiecutter still takes, and the template does not."""
+def require_versions() -> None:
+    """Exit with 1 where this runs on a Python or by a Cookiecutter that is older than the template takes."""
     if sys.version_info < (3, 11):  # noqa: UP036 - this is the check
         found = ".".join(map(str, sys.version_info[:3]))
         sys.exit(
             f"\nThis template needs Python 3.11 or newer; cookiecutter runs on {found}."
             "\nInstall cookiecutter with a newer one, or run `make project` in the template's repository.\n"
         )
+    try:
+        version = importlib.import_module("cookiecutter").__version__  # the one that runs this hook
+    except ImportError:
+        return  # it is packed so that it can't be asked
+    if tuple(map(int, re.findall(r"\d+", version)[:2])) < COOKIECUTTER_OLDEST:
+        oldest = ".".join(map(str, COOKIECUTTER_OLDEST))
+        sys.exit(
+            f"\nThis template needs Cookiecutter {oldest} or newer; this is {version}."
+            f"\nInstall a newer one (pipx install 'cookiecutter>={oldest}'), or run `make project` in the template's"
+            " repository.\n"
+        )
+
+
+# ---------------------------------------------------------------------- the folder
+
+
+def as_typed(answers: dict[str, object]) -> dict[str, object]:
+    """The answers with the name that was typed.
+
+    Cookiecutter makes the folder before it asks this hook. So `__refused_name` in cookiecutter.json sets a name aside
+    that would be a folder elsewhere, several, or none. A replayed name comes here as it is: see `made_for`.
+    """
+    return answers | {"app_name": answers["__refused_name"]} if answers.get("app_name") == REFUSED_NAME else answers
+
+
+def occupied(project: Path) -> str | None:
+    """The line that says that somebody's files are in the project's folder, if they are.
+
+    `cookiecutter -f` comes here: it deletes whole folders with what a team and the commands have put into them, such
+    as the only copy of a Terraform state. `cruft update` renders into a new folder and is not concerned.
+    """
+    found = sorted(path.name for path in project.iterdir() if not FRESH.fullmatch(path.name))
+    if not found:
+        return None
+    return (
+        f"app_name: {project.name!r} — the folder {project} has files already ({', '.join(found[:3])}"
+        f"{', …' if len(found) > 3 else ''}), which would be lost — `cruft update` in it brings a newer template to a"
+        " project; for a new project choose another name or folder"
+    )
+
+
+def made_for(project: Path, answers: dict[str, object]) -> list[Path]:
+    """The folders that Cookiecutter has just made between its output folder and the project's, the deepest first.
+
+    A name such as `a/b/c` or `a/../b` makes them. They are as old as the project's folder to within a moment: when a
+    folder was made is known on macOS; on Linux it is the time of its last reading, and nobody has read these.
+    """
+    name = Path(str(answers.get("app_name")))
+    steps = len(Path(os.path.normpath(name)).parts)
+    output = Path(str(answers.get("_output_dir") or project / Path(*[".."] * steps))).resolve()
+    asked_for = {project, output, *output.parents}
+    passed = {path.resolve() for path in [*Path(output, name).parents, *project.parents]} - asked_for
+
+    def made(path: Path) -> float:
+        status = path.stat()
+        return float(getattr(status, "st_birthtime", status.st_atime))
+
+    folders, last = [], project.stat().st_mtime
+    for time_made, path in sorted(((made(path), path) for path in passed if path.is_dir()), reverse=True):
+        if time_made < last - 0.2:  # they are made one after the other, by a machine that may be busy
+            break
+        folders.append(path)
+        last = time_made
+    return sorted(folders, key=lambda path: len(path.parts), reverse=True)
+
+
+def clean_up_after(cookiecutter: int, project: Path, folders: list[Path]) -> None:
+    """Delete the folders that are empty once Cookiecutter has deleted the project's, in a process beside it.
+
+    It deletes that one folder itself, after this hook has failed, and breaks down when it is gone already.
+
+    :param cookiecutter: its process; nothing more happens when it has ended
+    """
+    if not folders or os.fork():
+        return
+    try:
+        for _ in range(3000):  # about three seconds
+            if not project.exists():
+                break
+            os.kill(cookiecutter, 0)
+            select.select([], [], [], 0.001)
+        for folder in folders:
+            folder.rmdir()
+    except OSError:  # it has ended; or somebody has put something in
+        pass
+    finally:
+        os._exit(0)
 
 
 # {% endraw %}
@@ -344,11 +448,17 @@ def require_python() -> None:
 
 def main() -> None:
     """Exit with 1 and a block of lines on standard error when an answer breaks a rule."""
-    require_python()
     # tojson escapes ' as \u0027, so no answer can end the string.
-    lines = problems(json.loads(r"""{{ cookiecutter | tojson }}"""))
-    if lines:
-        sys.exit(report(lines))
+    answers = json.loads(r"""{{ cookiecutter | tojson }}""")
+    project = Path.cwd()
+    try:
+        require_versions()
+        lines = problems(as_typed(answers)) or list(filter(None, [occupied(project)]))
+        if lines:
+            sys.exit(report(lines))
+    except SystemExit:
+        clean_up_after(os.getppid(), project, made_for(project, answers))
+        raise
 
 
 if __name__ == "__main__":

@@ -91,7 +91,7 @@ class Bake:
                     made = self.again(**options)
                     kept.mkdir()
                     shutil.move(made.path, kept)
-                    (kept / "digest").write_text(digest(kept / made.path.name))
+                    (kept / "digest").write_text(digest(kept / made.path.name), encoding="utf-8")
             (path,) = (folder for folder in kept.iterdir() if folder.is_dir())
             self._used[kept] = Project(path, options)
         return self._used[kept]
@@ -116,5 +116,5 @@ class Bake:
     def changed(self) -> Iterator[Project]:
         """The renders that a test has written to."""
         for kept, project in self._used.items():
-            if digest(project.path) != (kept / "digest").read_text():
+            if digest(project.path) != (kept / "digest").read_text(encoding="utf-8"):
                 yield project

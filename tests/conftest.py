@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import functools
+import os
 import subprocess
 from collections.abc import Iterator
 from pathlib import Path
@@ -15,6 +16,9 @@ from jinja2 import FileSystemBytecodeCache
 from tests.bakes import Bake, Cookies
 from tools import template
 
+# In a git hook these say where the repository is; the tests make repositories of their own.
+for name in [name for name in os.environ if name.startswith("GIT_")]:
+    del os.environ[name]
 # A busy machine is no reason to fail.
 settings.register_profile("no-deadline", deadline=None)
 settings.load_profile("no-deadline")
@@ -42,7 +46,7 @@ def template_files() -> dict[str, Path]:
         ["git", "ls-files", "-z", "--cached", "--others", "--exclude-standard"],
         cwd=template.RENDERED_ROOT,
         capture_output=True,
-        text=True,
+        encoding="utf-8",
         check=True,
     ).stdout.split("\0")
     paths = {name: template.RENDERED_ROOT / name for name in sorted(set(filter(None, listed)))}
@@ -65,6 +69,22 @@ def template_clone(template_files: dict[str, Path], tmp_path_factory: pytest.Tem
     return clone
 
 
+@pytest.fixture
+def whole_clone(tmp_path: Path) -> Path:
+    """The template's whole repository as it is now, tools and tests too, in a repository of its own."""
+    folder = tmp_path / "clone"
+    for name in filter(None, git(template.ROOT, "ls-files", "-z", "-co", "--exclude-standard").split("\0")):
+        source = template.ROOT / name
+        if source.is_file():
+            target = folder / name
+            target.parent.mkdir(parents=True, exist_ok=True)
+            target.write_bytes(source.read_bytes())
+            target.chmod(source.stat().st_mode)
+    git(folder, "init", "--quiet", "--initial-branch", "main")
+    commit(folder, "everything")
+    return folder
+
+
 def hooks() -> list[str]:
     """The hook files."""
     return [f"hooks/{path.name}" for path in (template.ROOT / "hooks").glob("*.py")]
@@ -73,7 +93,9 @@ def hooks() -> list[str]:
 def git(folder: Path, *arguments: str) -> str:
     """What a git command prints, run as nobody in particular."""
     identity = ["-c", "user.name=Test", "-c", "user.email=test@example.com", "-c", "commit.gpgsign=false"]
-    return subprocess.run(["git", *identity, *arguments], cwd=folder, capture_output=True, text=True, check=True).stdout
+    return subprocess.run(
+        ["git", *identity, *arguments], cwd=folder, capture_output=True, encoding="utf-8", check=True
+    ).stdout
 
 
 def commit(folder: Path, message: str) -> None:

@@ -301,4 +301,16 @@ def test_an_old_python_is_told_so(monkeypatch: pytest.MonkeyPatch) -> None:
     """Cookiecutter itself runs on Python 3.10."""
     monkeypatch.setattr("sys.version_info", (3, 10, 13))
     with pytest.raises(SystemExit, match=r"needs Python 3\.11 or newer; cookiecutter runs on 3\.10\.13"):
-        rules.require_python()
+        rules.require_versions()
+
+
+@pytest.mark.parametrize(
+    ("version", "old"), [("1.7.3", True), ("2.5.0", True), ("2.6.0", False), ("2.10.1", False), ("3.0.0rc1", False)]
+)
+def test_an_old_cookiecutter_is_told_so(monkeypatch: pytest.MonkeyPatch, version: str, old: bool) -> None:
+    monkeypatch.setattr("cookiecutter.__version__", version)
+    if not old:
+        rules.require_versions()
+        return
+    with pytest.raises(SystemExit, match=rf"needs Cookiecutter 2\.6 or newer; this is {re.escape(version)}"):
+        rules.require_versions()

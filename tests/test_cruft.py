@@ -37,7 +37,7 @@ class Repository:
             env={**os.environ, "HOME": str(self.folder), "GIT_CONFIG_COUNT": "0"},
             stdin=subprocess.DEVNULL,
             capture_output=True,
-            text=True,
+            encoding="utf-8",
             check=False,
         )
 
@@ -86,13 +86,15 @@ def test_updates_keep_edits_and_bring_back_nothing(repository: Repository, answe
     before = repository.create(**answers)
     names = {name for name in before.files if not name.startswith(".git/")}
     settings = repository.path / "project.yaml"
-    settings.write_text(settings.read_text(encoding="utf-8").replace("cidr: 10.40.0.0/16", "cidr: 10.99.0.0/16"))
-    (repository.path / "ours.md").write_text("# Ours\n")
+    settings.write_text(
+        settings.read_text(encoding="utf-8").replace("cidr: 10.40.0.0/16", "cidr: 10.99.0.0/16"), encoding="utf-8"
+    )
+    (repository.path / "ours.md").write_text("# Ours\n", encoding="utf-8")
     commit(repository.path, "our edits")
 
-    with (repository.inside / "README.md").open("a") as readme:
+    with (repository.inside / "README.md").open("a", encoding="utf-8") as readme:
         readme.write("\nA line of the next version for {{ cookiecutter.app_name }}.\n")
-    (repository.inside / "docs" / "new.md").write_text("# New\n")
+    (repository.inside / "docs" / "new.md").write_text("# New\n", encoding="utf-8")
     commit(repository.template, "next version")
     assert repository.cruft("check").returncode == 1
 
@@ -122,11 +124,11 @@ def test_an_answer_that_is_no_more_is_explained_on_update(repository: Repository
     """A project whose recorded choice a newer version no longer has: said in words, nothing changed."""
     repository.create()
     recorded = repository.path / ".cruft.json"
-    state = json.loads(recorded.read_text())
+    state = json.loads(recorded.read_text(encoding="utf-8"))
     state["context"]["cookiecutter"]["aws_region"] = "us-east-9"
-    recorded.write_text(json.dumps(state, indent=2) + "\n")
+    recorded.write_text(json.dumps(state, indent=2) + "\n", encoding="utf-8")
     commit(repository.path, "an old answer")
-    (repository.inside / "docs" / "new.md").write_text("# New\n")
+    (repository.inside / "docs" / "new.md").write_text("# New\n", encoding="utf-8")
     commit(repository.template, "next version")
     result = repository.cruft("update", "--skip-apply-ask")
     assert result.returncode != 0

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import pty
 import select
+import shlex
 import subprocess
 import sys
 import time
@@ -25,21 +26,30 @@ def home(tmp_path: Path) -> dict[str, str]:
     """An environment with a home of its own, without answers of the person who runs the tests."""
     (tmp_path / "home").mkdir()
     kept = {
-        name: value for name, value in os.environ.items() if name not in ("ARGS", "OUTPUT", "MAKEFLAGS", "MAKELEVEL")
+        name: value
+        for name, value in os.environ.items()
+        if name not in ("ARGS", "OUTPUT", "MAKEFLAGS", "MAKELEVEL", "COOKIECUTTER_CONFIG")
     }
     return {**kept, "HOME": str(tmp_path / "home"), "COLUMNS": "200"}
 
 
 def run(home: dict[str, str], *arguments: str) -> subprocess.CompletedProcess[str]:
     return subprocess.run(
-        [*MAKE, "project", *arguments], env=home, stdin=subprocess.DEVNULL, capture_output=True, text=True, check=False
+        [*MAKE, "project", *arguments],
+        env=home,
+        stdin=subprocess.DEVNULL,
+        capture_output=True,
+        encoding="utf-8",
+        check=False,
     )
 
 
 def test_without_a_terminal_it_takes_the_defaults(home: dict[str, str], tmp_path: Path, bake: Bake) -> None:
     result = run(home, f"OUTPUT={tmp_path}/new folder")
     assert result.returncode == 0, result.stderr
-    assert digest(tmp_path / "new folder" / "my-app") == digest(bake().path)
+    made = tmp_path / "new folder" / "my-app"
+    (made / ".cruft.json").unlink(missing_ok=True)  # where the template is a clone: see test_record.py
+    assert digest(made) == digest(bake().path)
     printed = result.stdout.strip().splitlines()
     assert len(printed) <= 10
     assert f"cd '{tmp_path}/new folder/my-app'" in result.stdout
@@ -104,11 +114,74 @@ def test_a_project_that_exists_is_left_alone(home: dict[str, str], tmp_path: Pat
 
 
 def test_an_output_that_is_a_file_is_an_error_in_words(home: dict[str, str], tmp_path: Path) -> None:
-    (tmp_path / "file").write_text("")
+    (tmp_path / "file").write_text("", encoding="utf-8")
     result = run(home, f"OUTPUT={tmp_path}/file")
     assert result.returncode != 0
     assert "OUTPUT" in result.stderr
     assert "Traceback" not in result.stderr
+
+
+@pytest.mark.skipif(os.geteuid() == 0, reason="root may write everywhere")
+@pytest.mark.parametrize("whose", ["OUTPUT", "HOME", "TMPDIR"])
+def test_a_folder_that_cannot_be_written_to_is_named_by_what_says_it(
+    home: dict[str, str], tmp_path: Path, whose: str
+) -> None:
+    (tmp_path / "shut").mkdir(mode=0o500)
+    result = run(home | {whose: str(tmp_path / "shut")}, f"OUTPUT={tmp_path}/{'shut' if whose == 'OUTPUT' else 'out'}")
+    assert result.returncode != 0
+    assert f"{whose}: " in result.stderr
+    assert "Traceback" not in result.stderr
+
+
+@pytest.mark.parametrize("whose", ["OUTPUT", "HOME"])
+def test_a_file_in_the_way_is_named_by_what_says_it(home: dict[str, str], tmp_path: Path, whose: str) -> None:
+    """As root, too."""
+    (tmp_path / "file").write_text("", encoding="utf-8")
+    result = run(home | {whose: str(tmp_path / "file")}, f"OUTPUT={tmp_path}/{'file' if whose == 'OUTPUT' else 'out'}")
+    assert result.returncode != 0
+    line = next(line for line in result.stderr.splitlines() if " — " in line)
+    assert line.startswith(f"{whose}: {tmp_path}/file")
+    assert "Traceback" not in result.stderr
+    assert not (tmp_path / "out").exists()
+
+
+@pytest.mark.parametrize(
+    ("error", "words"),
+    [
+        (PermissionError(13, "Permission denied", "/home/me/.cookiecutter_replay/x.json"), "HOME: /home/me/.cookie"),
+        (OSError(28, "No space left on device", "/out/my-app/Makefile"), "OUTPUT: /out/my-app/Makefile — No space"),
+        (OSError(30, "Read-only file system", "/"), "OUTPUT: / — Read-only file system"),
+        (OSError(28, "No space left on device", "/scratch/tmpx.py"), "TMPDIR: /scratch/tmpx.py — No space"),
+        (FileNotFoundError(2, "No usable temporary directory found in ['/tmp']"), "TMPDIR names a folder"),
+        (PermissionError(13, "Permission denied", "/elsewhere/x"), "/elsewhere/x — Permission denied"),
+    ],
+)
+def test_a_refused_file_is_explained(monkeypatch: pytest.MonkeyPatch, error: OSError, words: str) -> None:
+    monkeypatch.setenv("HOME", "/home/me")
+    monkeypatch.setattr("tempfile.tempdir", "/scratch")
+    assert words in make_project.explained(error, Path("/out"))
+    wrapped = OSError("Unable to create directory at …")
+    wrapped.__cause__ = error
+    assert words in make_project.explained(wrapped, Path("/out"))
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("folder", ["it's 100 %", "-x", 'a "quoted" $HOME `id`', "ünïcödé 😀", "new\nline", "#;&|"])
+def test_an_output_of_any_name_is_the_folder_of_that_name(home: dict[str, str], tmp_path: Path, folder: str) -> None:
+    result = run(home, f"OUTPUT={tmp_path}/{folder}")
+    assert result.returncode == 0, result.stderr
+    assert (tmp_path / folder / "my-app" / "project.yaml").exists()
+    told = result.stdout.split("  cd ", 1)[1].split("\n  git init")[0]
+    assert shlex.split(told) == [f"{tmp_path}/{folder}/my-app"]
+
+
+def test_an_output_with_jinja_in_its_name_is_refused_in_words(home: dict[str, str], tmp_path: Path) -> None:
+    """Cookiecutter renders the paths of what it copies."""
+    result = run(home, f"OUTPUT={tmp_path}/{{{{ 7*7 }}}}")
+    assert result.returncode != 0
+    assert "OUTPUT: " in result.stderr
+    assert "Traceback" not in result.stderr
+    assert not list(tmp_path.glob("{*"))
 
 
 class Terminal:

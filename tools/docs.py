@@ -42,6 +42,10 @@ Answers in `ARGS` stay as typed. With `cookiecutter . name=value`, Cookiecutter 
 for every template of its: `{{{{ 7*7 }}}}` becomes 49, and such an expression can run code. Do not pass values from
 people you do not trust that way; typed and replayed answers stay text.
 Cookiecutter also checks choices in its own words, and is silent about names that it does not know.
+It must be 2.6 or newer.
+
+Nothing is rendered over what a folder has already, also with Cookiecutter's `-f`: a second render would delete local
+state and a team's own Terraform. `cruft update` brings a newer template to a project.
 """
 
 NAMES = """\

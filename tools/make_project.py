@@ -12,12 +12,13 @@ import logging
 import os
 import shlex
 import sys
+import tempfile
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 from hooks import pre_gen_project as rules
-from tools import template
+from tools import record, template
 
 DEFAULT_OUTPUT = "projects"
 
@@ -69,16 +70,43 @@ def ask_until_right(ask: Callable[..., Any]) -> Callable[..., Any]:
     return asked
 
 
+def output_folder(given: str) -> Path:
+    """Where to make the project. ValueError in words when Cookiecutter could not take it."""
+    output = Path(given or template.ROOT / DEFAULT_OUTPUT).expanduser()
+    if any(mark in str(output.absolute()) for mark in ("{{", "{%", "{#")):
+        raise ValueError(
+            f"OUTPUT: {output} — Cookiecutter takes {{{{, {{% and {{# in it for Jinja — use another folder"
+        )
+    return output
+
+
+def explained(error: OSError, output: Path) -> str:
+    """The line for a person when the system refuses a file: whose it is, and what to do."""
+    told = error.__cause__ if error.filename is None and isinstance(error.__cause__, OSError) else error
+    reason = told.strerror or str(told)
+    if told.filename is None:  # no folder for temporary files can be written to, or the reason is all there is
+        return f"{reason} — TMPDIR names a folder that can be written to"
+    path = Path(told.filename).absolute()
+    output = output.absolute()
+    if path == output or output in path.parents or path in output.parents:
+        return f"OUTPUT: {path} — {reason} — choose a folder that can be written to"
+    if Path.home() in (path, *path.parents):
+        return f"HOME: {path} — {reason} — Cookiecutter keeps the answers there; give it a HOME that can be written to"
+    if Path(tempfile.gettempdir()) in (path, *path.parents):
+        return f"TMPDIR: {path} — {reason} — name a folder that can be written to"
+    return f"{path} — {reason}"
+
+
 def main() -> None:
     """Render into OUTPUT. Exit with 1 and words when an answer or the folder is not right."""
-    output = Path(os.environ.get("PROJECT_FOLDER") or template.ROOT / DEFAULT_OUTPUT).expanduser()
     try:
+        output = output_folder(os.environ.get("PROJECT_FOLDER", ""))
         answers = parse(os.environ.get("PROJECT_ANSWERS", ""))
-    except ValueError as error:
+    except (ValueError, RuntimeError) as error:  # RuntimeError: ~somebody without a home
         sys.exit(str(error))
     # Imported late: wrong answers are said at once.
     from cookiecutter import prompt
-    from cookiecutter.exceptions import CookiecutterException, FailedHookException
+    from cookiecutter.exceptions import CookiecutterException, FailedHookException, OutputDirExistsException
     from cookiecutter.main import cookiecutter
 
     # Choices must stay as they are: cookiecutter compares them with its list.
@@ -86,15 +114,21 @@ def main() -> None:
     logging.getLogger("cookiecutter").addHandler(logging.NullHandler())  # no traceback below the hook's words
     prompt.read_user_variable = ask_until_right(prompt.read_user_variable)
     try:
-        cookiecutter(str(template.ROOT), no_input=not sys.stdin.isatty(), extra_context=given, output_dir=str(output))
+        made = cookiecutter(
+            str(template.ROOT), no_input=not sys.stdin.isatty(), extra_context=given, output_dir=str(output)
+        )
     except FailedHookException:
         sys.exit(1)  # the hook has said why
-    except CookiecutterException as error:
+    except OutputDirExistsException as error:
         sys.exit(f'\n{error}\nChoose another name (ARGS="app_name=…") or folder (OUTPUT=…).')
+    except CookiecutterException as error:
+        sys.exit(f"\n{error}")
     except OSError as error:
-        sys.exit(f"\nOUTPUT: {output} — {error.strerror or error}")
+        sys.exit(f"\n{explained(error, output)}")
     except (KeyboardInterrupt, EOFError):
         sys.exit("\nStopped; nothing was made.")
+    if why := record.write(Path(made)):
+        sys.stderr.write(f"Updates of the template will not find this repository: {why}.\n")
 
 
 if __name__ == "__main__":

@@ -1,9 +1,7 @@
-"""The service: a small HTTP application, run with `python -m app`.
+"""The service: a small HTTP application on FastAPI, run with `python -m app`.
 
-- `__main__`, `server`: the process, its signals and limits
-- `main`: puts the parts together
-- `api`, `openapi`, `problems`: how an operation is declared, described and refused
-- `gateway`, `telemetry`: what happens around every request: identity, limits, logs, metrics
-- `settings`: reads the environment
-- `components/`: what this service consists of; each module there is found by being there
+- `routes/`: what it answers; each module there is found by being there
+- `models`, `migrations/`: the tables, and how they came about; `migrate` applies them
+- `database`, `appconfig` with `flags`: what routes work with; `parts` starts and stops it
+- `main`, `settings`, `middleware`, `problems`, `logs`: put together, and what happens around every request
 """

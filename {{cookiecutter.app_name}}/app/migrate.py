@@ -5,48 +5,44 @@
     python -m app.migrate current            show the revision of the database
     python -m app.migrate new "MESSAGE"      write a migration from the difference to app/models.py
 
-Runs as a one-off task before a release is deployed, under the role that owns the schema. Two at
-once are safe: the second waits for the first. Exit codes: 0 when done, 1 with a reason otherwise.
+Runs as a one-off task before a release is deployed, under the role that owns the schema DB_SCHEMA, and changes nothing
+in another. Two at once are safe: the second waits for the first. A database that a newer release has migrated is
+ahead: there is nothing to do. Exit codes: 0 when done, 1 with a reason otherwise.
 """
-
-from __future__ import annotations
 
 import argparse
 import asyncio
 import logging
-import os
+import re
 import sys
 import time
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import asyncpg  # type: ignore[import-untyped]
 from alembic import command
 from alembic.config import Config
+from alembic.migration import MigrationContext
+from alembic.script import ScriptDirectory
 from alembic.util import CommandError
 from sqlalchemy import Connection, text
 from sqlalchemy.exc import DBAPIError
 from sqlalchemy.ext.asyncio import AsyncConnection, create_async_engine
 from sqlalchemy.pool import NullPool
 
-from app.components.database import CONNECTION_ERRORS, CredentialsError, DatabaseSettings
-from app.settings import Environment, SettingsError, read_settings
-from app.telemetry import configure_logging
+from app import logs
+from app.database import CONNECTION_ERRORS, DatabaseSettings
+from app.settings import Settings, SettingsError, read
 
 log = logging.getLogger("app.migrate")
 
-# Any number that nothing else in this database locks.
-ADVISORY_LOCK = 5_823_019_477
+MIGRATIONS = Path(__file__).with_name("migrations")
+ADVISORY_LOCK = 1_477_019_582  # Any number that nothing else in this database locks, together with the schema.
 CONNECT_SECONDS = 60  # A paused cluster needs about 15 to wake.
 WAIT_FOR_OTHER_SECONDS = 600
 # A migration that waits for a table holds up every statement that comes after it: it gives up.
 LOCK_TIMEOUT = "5s"
-# Errors that waiting does not mend.
-REFUSALS = (
-    CredentialsError,
-    asyncpg.InvalidAuthorizationSpecificationError,
-    asyncpg.InvalidCatalogNameError,
-)
 
 
 class MigrationError(Exception):
@@ -58,103 +54,109 @@ async def connect(settings: DatabaseSettings) -> asyncpg.Connection:
     deadline = time.monotonic() + CONNECT_SECONDS
     while True:
         try:
-            return await asyncpg.connect(timeout=CONNECT_SECONDS, **settings.connect_arguments())
+            return await asyncpg.connect(timeout=CONNECT_SECONDS, **settings.connect_arguments("migrations"))
         except CONNECTION_ERRORS as error:
-            if isinstance(error, REFUSALS) or time.monotonic() > deadline:
+            # Waiting mends neither a wrong name nor a missing right.
+            final = (asyncpg.InvalidAuthorizationSpecificationError, asyncpg.InvalidCatalogNameError)
+            if isinstance(error, final) or time.monotonic() > deadline:
                 raise MigrationError(f"no connection to the database: {error}") from error
             log.warning("no connection to the database yet: %s", error)
             await asyncio.sleep(2)
 
 
-async def with_connection(settings: DatabaseSettings, work: Callable[[Connection, str], None]) -> None:
-    """Call `work` with a connection and the schema's name while no other process migrates.
-
-    The schema is the connection's search path. Raises MigrationError.
-    """
+async def alone(settings: DatabaseSettings, work: Callable[[Connection], None]) -> None:
+    """Call `work` with a connection to the schema while no other process migrates it. Raises MigrationError."""
     engine = create_async_engine("postgresql+asyncpg://", poolclass=NullPool, async_creator=lambda: connect(settings))
     try:
         async with engine.connect() as lock, engine.connect() as connection:
             await lock.execution_options(isolation_level="AUTOCOMMIT")
-            await take_lock(lock)
+            await _take_lock(lock, settings.db_schema)
             await connection.execute(text(f"SET lock_timeout = '{LOCK_TIMEOUT}'"))
             await connection.commit()
-            await connection.run_sync(work, settings.schema)
+            await connection.run_sync(work)
             await connection.commit()
     finally:
         await engine.dispose()
 
 
-async def take_lock(connection: AsyncConnection) -> None:
-    """Return when this session has the lock; it ends with the session. Raises MigrationError."""
-    deadline = time.monotonic() + WAIT_FOR_OTHER_SECONDS
-    statement = text("SELECT pg_try_advisory_lock(:key)").bindparams(key=ADVISORY_LOCK)
-    waiting = False
-    while not (await connection.execute(statement)).scalar_one():
-        if time.monotonic() > deadline:
-            raise MigrationError(f"another migration runs since {WAIT_FOR_OTHER_SECONDS} seconds")
-        if not waiting:
+async def _take_lock(connection: AsyncConnection, schema: str) -> None:
+    """Return when this session has the lock; it ends with the session."""
+    statement = text("SELECT pg_try_advisory_lock(:key, hashtext(:schema))")
+    for attempt in range(2 * WAIT_FOR_OTHER_SECONDS):
+        if (await connection.execute(statement, {"key": ADVISORY_LOCK, "schema": schema})).scalar_one():
+            return
+        if attempt == 0:
             log.info("waiting for another migration to end")
-            waiting = True
         await asyncio.sleep(0.5)
+    raise MigrationError(f"another migration runs since {WAIT_FOR_OTHER_SECONDS} seconds")
 
 
-def parse(arguments: list[str]) -> Callable[[Config], None]:
-    """Return the Alembic command that the command line asks for."""
-    parser = argparse.ArgumentParser(prog="python -m app.migrate", description=__doc__)
-    commands = parser.add_subparsers(dest="command", metavar="COMMAND")
-    for name, default in (("up", "head"), ("down", "-1")):
-        sub = commands.add_parser(name)
-        sub.add_argument("revision", nargs="?", default=default)
-    commands.add_parser("current")
-    commands.add_parser("new").add_argument("message")
-    options = parser.parse_args(arguments)
+def position(config: Config) -> tuple[str, str]:
+    """Return the database's revision ("base" for none), and " (head)", " (ahead of this release)" or nothing."""
+    options = {"version_table_schema": config.attributes["schema"]}
+    context = MigrationContext.configure(config.attributes["connection"], opts=options)
+    scripts = ScriptDirectory.from_config(config)
+    there, head = context.get_current_revision() or "base", scripts.get_current_head() or "base"
+    if there in {"base", *(script.revision for script in scripts.walk_revisions())}:
+        return there, " (head)" if there == head else ""
+    # Revisions begin with their number. One that is unknown and not higher is of another branch.
+    numbers = [int(number[0]) for number in (re.match(r"\d+", revision) for revision in (there, head)) if number]
+    if len(numbers) == 2 and numbers[0] <= numbers[1]:
+        raise MigrationError(f"the database is at {there}, which is not among the migrations of this release")
+    return there, " (ahead of this release)"
+
+
+def run(options: argparse.Namespace, config: Config) -> None:
+    """Do what the command line asks for."""
     match options.command:
-        case None:
-            return lambda config: command.upgrade(config, "head")
-        case "up":
-            return lambda config: command.upgrade(config, options.revision)
+        case "new":
+            number = sum(1 for _ in MIGRATIONS.glob("versions/*.py")) + 1
+            # With words, so that two branches do not make the same revision. Alembic keeps 32 characters.
+            words = re.sub(r"\W+", "_", options.message.lower())
+            revision = f"{number:04}_{words}"[:32].strip("_")
+            command.revision(config, options.message, autogenerate=True, rev_id=revision)
         case "down":
-            return lambda config: command.downgrade(config, options.revision)
-        case "current":
-            return lambda config: command.current(config, verbose=True)
+            command.downgrade(config, options.revision)
         case _:
-            return lambda config: _new(config, options.message)
-
-
-def _new(config: Config, message: str) -> None:
-    number = sum(1 for _ in Path(__file__).with_name("migrations").glob("versions/*.py")) + 1
-    command.revision(config, message, autogenerate=True, rev_id=f"{number:04}")
+            there, where = position(config)
+            if options.command != "current" and "ahead" not in where:
+                command.upgrade(config, getattr(options, "revision", "head"))
+                there, where = position(config)
+            log.info("the database is at %s%s", there, where)
 
 
 def main(arguments: list[str]) -> int:
     """Run the command; return the exit code."""
-    run = parse(arguments)
-
-    def work(connection: Connection, schema: str) -> None:
-        config = Config()
-        config.set_main_option("script_location", str(Path(__file__).with_name("migrations")))
-        config.attributes["connection"] = connection
-        config.attributes["schema"] = schema
-        run(config)
-
+    parser = argparse.ArgumentParser(prog="python -m app.migrate", description=__doc__)
+    commands = parser.add_subparsers(dest="command", metavar="COMMAND")
+    commands.add_parser("up").add_argument("revision", nargs="?", default="head")
+    commands.add_parser("down").add_argument("revision", nargs="?", default="-1")
+    commands.add_parser("current")
+    commands.add_parser("new").add_argument("message")
+    options = parser.parse_args(arguments)
+    kinds: list[type[Any]] = [Settings, DatabaseSettings]
     try:
-        env = Environment(os.environ)
-        service = read_settings(env)
-        settings = DatabaseSettings(env, service)
-        env.check()
+        service, settings = read(*kinds)
     except SettingsError as error:
         sys.stderr.write(f"{error}\n")
         return 1
-    configure_logging(service.log_level)
+    logs.configure(service)
+    config = Config()
+    config.set_main_option("script_location", str(MIGRATIONS).replace("%", "%%"))  # It is no placeholder.
+    config.set_main_option("file_template", "%%(rev)s")
+
+    def work(connection: Connection) -> None:
+        config.attributes |= {"connection": connection, "schema": settings.db_schema}
+        run(options, config)
+
     try:
-        asyncio.run(with_connection(settings, work))
+        asyncio.run(alone(settings, work))
     except (MigrationError, CommandError) as error:
         log.error("%s", error)  # noqa: TRY400 - the message is for a person, the trace is not
         return 1
     except (*CONNECTION_ERRORS, DBAPIError):
         log.exception("the migration failed; nothing of the failed migration was applied")
         return 1
-    log.info("done")
     return 0
 
 

@@ -3,8 +3,6 @@
 The service itself speaks SQL and does not import this module.
 """
 
-from __future__ import annotations
-
 from sqlalchemy import BigInteger, Column, DateTime, Identity, MetaData, Table, Text, text
 
 metadata = MetaData(

@@ -1,73 +1,53 @@
-"""What a client is told when a request fails: problem+json (RFC 9457)."""
-
-from __future__ import annotations
+"""What a client is told when a request fails: problem+json (RFC 9457), with no secret and no internal name."""
 
 from collections.abc import Mapping
 from http import HTTPStatus
+from typing import Any
 
-import msgspec
+from fastapi import Request, Response
+from fastapi.exceptions import RequestValidationError
+from pydantic import BaseModel
 from starlette.exceptions import HTTPException
-from starlette.requests import Request
-from starlette.responses import Response
 
-from app.telemetry import request_id
+from app.logs import request_id
 
 MEDIA_TYPE = "application/problem+json"
 
 
-class Problem(Exception):  # noqa: N818 - RFC 9457 calls it so
-    """Ends a request with an error that the client can read.
-
-    `detail` is shown to the client: no secret, no internal name.
-    """
-
-    def __init__(self, status: int, detail: str, headers: Mapping[str, str] | None = None) -> None:
-        super().__init__(detail)
-        self.status = status
-        self.detail = detail
-        self.headers = headers
-
-
-class ProblemDetails(msgspec.Struct, rename={"kind": "type"}):
+class Problem(BaseModel):
     """The body of every error answer."""
 
+    type: str = "about:blank"
     status: int
     title: str
     detail: str
     request_id: str
-    kind: str = "about:blank"
 
 
-def problem_body(status: int, detail: str) -> bytes:
-    """Return the body of an error answer."""
+def problem(status: int, detail: str, headers: Mapping[str, str] | None = None) -> Response:
+    """Return an error answer."""
     title = HTTPStatus(status).phrase
-    return msgspec.json.encode(ProblemDetails(status, title, detail, request_id.get()))
+    body = Problem(status=status, title=title, detail=detail, request_id=request_id.get())
+    return Response(body.model_dump_json(), status, headers, MEDIA_TYPE)
 
 
-def problem_response(problem: Problem) -> Response:
-    """Return the error answer for a problem."""
-    return Response(
-        problem_body(problem.status, problem.detail),
-        problem.status,
-        problem.headers,
-        media_type=MEDIA_TYPE,
-    )
+async def _on_http_exception(_request: Request, error: HTTPException) -> Response:
+    own = {"Not Found": "Nothing is here: check the path."}  # Starlette's word, when no route has raised it.
+    return problem(error.status_code, own.get(error.detail, error.detail), error.headers)
 
 
-DETAILS = {
-    404: "Nothing is here: check the path.",
-    405: "This path does not answer this method; the Allow header lists those it does.",
+async def _on_validation_error(request: Request, error: RequestValidationError) -> Response:
+    """400 for a body that is no JSON, 415 for one that does not say it is, 422 for what does not fit."""
+    errors = error.errors()
+    media_type = request.headers.get("content-type", "").partition(";")[0].strip().lower()
+    if media_type != "application/json" and any(found["loc"][0] == "body" for found in errors):
+        return problem(415, "The body must be JSON: send it with Content-Type: application/json")
+    details = "; ".join(f"{' '.join(map(str, found['loc']))}: {found['msg']}" for found in errors)
+    return problem(400 if errors[0]["type"] == "json_invalid" else 422, details)
+
+
+# What FastAPI is given: who answers errors, and how the answers are described in /openapi.json.
+HANDLERS: dict[Any, Any] = {HTTPException: _on_http_exception, RequestValidationError: _on_validation_error}
+RESPONSES: dict[int | str, dict[str, Any]] = {
+    "default": {"description": "What went wrong", "content": {MEDIA_TYPE: {"schema": Problem.model_json_schema()}}}
 }
-
-
-async def on_problem(_request: Request, error: Exception) -> Response:
-    """Answer a Problem that a handler raised."""
-    assert isinstance(error, Problem)  # noqa: S101 - registered for this type alone
-    return problem_response(error)
-
-
-async def on_http_exception(_request: Request, error: Exception) -> Response:
-    """Answer what Starlette itself refuses: unknown paths and methods."""
-    assert isinstance(error, HTTPException)  # noqa: S101 - registered for this type alone
-    detail = DETAILS.get(error.status_code, error.detail)
-    return problem_response(Problem(error.status_code, detail, error.headers))

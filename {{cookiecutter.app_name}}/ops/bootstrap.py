@@ -78,7 +78,7 @@ def local_terraform(project: Project) -> Terraform:
             shutil.copytree(project.root / "infra" / folder, copy / "infra" / folder, ignore=ignore)
     shutil.copy(project.root / "project.yaml", copy)
     # https://developer.hashicorp.com/terraform/language/files/override
-    (copy / "infra/account/backend_override.tf").write_text('terraform {\n  backend "local" {}\n}\n')
+    (copy / "infra/account/backend_override.tf").write_text('terraform {\n  backend "local" {}\n}\n', encoding="utf-8")
     return Terraform(
         project,
         ACCOUNT,
@@ -104,7 +104,7 @@ def _finish_move(remote: Terraform, local_state: Path) -> None:
     """
     remote.init()
     try:
-        local = _instances(json.loads(local_state.read_text()))
+        local = _instances(json.loads(local_state.read_text(encoding="utf-8")))
     except json.JSONDecodeError:
         local = {}  # a crash while it was written; the bucket's is whole
     if not local.items() <= _instances(json.loads(remote.pull())).items():
@@ -144,7 +144,8 @@ def _plan(terraform: Terraform, aws: Aws) -> Plan:
         Step("account").say(f"adopting {identifier}, which an interrupted run made")
     # https://developer.hashicorp.com/terraform/language/import
     imports.write_text(
-        "".join(f"import {{\n  to = {address}\n  id = {json.dumps(name)}\n}}\n" for address, name in found.items())
+        "".join(f"import {{\n  to = {address}\n  id = {json.dumps(name)}\n}}\n" for address, name in found.items()),
+        encoding="utf-8",
     )
     return terraform.plan()
 

@@ -68,7 +68,7 @@ def run(command: Sequence[str], directory: Path, environment: dict[str, str]) ->
         command,
         cwd=directory,
         env=environment,
-        text=True,
+        encoding="utf-8",
         stdout=subprocess.PIPE,
         stderr=subprocess.STDOUT,
         check=False,
@@ -95,7 +95,8 @@ def terraform_environment(work: Path) -> dict[str, str]:
     """
     if shutil.which("terraform") is None:
         raise NoTerraformError("https://developer.hashicorp.com/terraform/install")
-    environment = {name: value for name, value in os.environ.items() if name != "TF_CLI_CONFIG_FILE"}
+    others = ("TF_CLI_", "TF_DATA_DIR", "TF_VAR_", "TF_WORKSPACE")  # for somebody's own work with Terraform
+    environment = {name: value for name, value in os.environ.items() if not name.startswith(others)}
     environment |= {"CHECKPOINT_DISABLE": "1", "TF_IN_AUTOMATION": "1", "TF_INPUT": "0"}
     named = os.environ.get("TF_CLI_CONFIG_FILE", "")
     if named and Path(named).is_file():
@@ -170,7 +171,7 @@ def checkov(copy: Path, folder: str) -> dict[str, list[dict[str, str]]]:
     finished = subprocess.run(  # noqa: S603 - our own arguments
         [str(CHECKOV), "-d", folder, *options, "--output", "json"],
         cwd=copy,
-        text=True,
+        encoding="utf-8",
         capture_output=True,
         check=False,
     )

@@ -231,7 +231,7 @@ def _destroy_account(project: Project, aws: Aws) -> None:
     state = state_file(project)
     if layers.exists(aws, remote):
         remote.init()
-        state.write_text(remote.pull())
+        state.write_text(remote.pull(), encoding="utf-8")
         state.chmod(0o600)
     elif not state.exists():
         step.done("nothing is there")

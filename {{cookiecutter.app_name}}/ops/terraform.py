@@ -374,7 +374,7 @@ class Terraform:
         interruption.check()
         shown = _Progress(self.step, total) if self.step else None
         events: list[dict[str, Any]] = []
-        with tempfile.TemporaryFile("w+") as stderr:
+        with tempfile.TemporaryFile("w+", encoding="utf-8") as stderr:
             with subprocess.Popen(  # noqa: S603 - our own arguments, no shell
                 [
                     terraform_binary(),
@@ -388,7 +388,7 @@ class Terraform:
                 stdout=subprocess.PIPE,
                 stderr=stderr,
                 stdin=subprocess.DEVNULL,
-                text=True,
+                encoding="utf-8",
             ) as process:
                 _running.add(process)
                 try:

@@ -12,10 +12,11 @@ from pathlib import Path
 from role_manager.actions import ACTIONS, ActionError, Manager, Report, apply, check, plan
 from role_manager.connection import ConnectionFailedError, Timeouts, parse_dsn
 from role_manager.desired import InvalidDesiredStateError, parse
-from role_manager.report import as_dict
+from role_manager.report import as_dict, as_lines
 
 _EPILOG = """\
-Exit codes: 0 all is as declared (or was made so), 1 it failed, 2 there is something to do (plan, check).
+Exit codes: 0 all is as declared (or was made so), 1 it failed, 2 there is something to do (plan, check), 3 something
+is left that cannot be made so from here or on its own (plan, apply): it is listed, and apply did the rest.
 
 check logs in as every role with an IAM token. It takes AWS region and credentials from the
 environment; for ops.laptop.postgres any will do:
@@ -79,9 +80,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 
 def _exit_code(report: Report) -> int:
-    if report.result in {"nothing to do", "applied", "passed"}:
-        return 0
-    return 2 if report.result in {"changes", "drift"} else 1
+    return {"changes": 2, "drift": 2, "blocked": 3, "failed": 1}.get(report.result, 0)
 
 
 def _read(config: Path) -> object:
@@ -90,26 +89,15 @@ def _read(config: Path) -> object:
     except ImportError:
         raise ValueError("PyYAML is needed to read project.yaml: run this from .venv") from None
     try:
-        content = yaml.safe_load(config.read_text())
+        content = yaml.safe_load(config.read_text(encoding="utf-8"))
     except yaml.YAMLError as error:
         raise ValueError(f"{config} is not valid YAML: {error}") from None
     return content.get("database_roles") if isinstance(content, dict) else None
 
 
 def _print(report: Report) -> None:
-    for number, change in enumerate(report.plan.changes, 1):
-        print(f"{number:3}. {change.object}: {change.reason}")
-        print("       " + change.sql.replace("\n", "\n       ") + ";")
-    for item in report.plan.blocked:
-        print(f"  !  {item.object}: {item.reason}\n       {item.remedy}")
-    for proof in report.proofs:
-        verdict = "FAILED" if proof.problems else "proven"
-        print(f"  {proof.role} ({proof.method}): {verdict}, {len(proof.proven)} proofs")
-        for problem in proof.problems:
-            print(f"    !  {problem}")
-    for note in report.plan.notes:
-        print(f"Note: {note}")
-    print(f"{report.action}: {report.result}. {report.summary}")
+    for line in as_lines(as_dict(report)):
+        print(line)
 
 
 if __name__ == "__main__":

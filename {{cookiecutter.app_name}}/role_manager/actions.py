@@ -4,32 +4,37 @@ from __future__ import annotations
 
 import dataclasses
 import time
-from collections.abc import Callable, Iterator
+from collections import Counter, deque
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from typing import Any, TypeVar
 
 from role_manager import catalog
-from role_manager.connection import (
-    ConnectionLostError,
-    Server,
-    Session,
-    StatementError,
-    Timeouts,
-    connect,
-)
+from role_manager.connection import ConnectionLostError, Server, Session, StatementError, Timeouts, connect
 from role_manager.desired import DesiredState
-from role_manager.plan import Plan, make_plan
-from role_manager.privileges import Change
+from role_manager.planning import Blocked, Change, Plan, make_plan
+from role_manager.sql import identifier, literal
 
 ACTIONS = ("plan", "apply", "check")
 
 # Any constant: whoever manages roles in this database takes the same lock.
 _LOCK_KEY = int.from_bytes(b"rolemngr", "big", signed=True)
 _ATTEMPTS = 3
-# Somebody else changed the same rows or holds a lock: everything was rolled back and may be repeated.
-_TRY_AGAIN = {"40001", "40P01", "55P03"}
+_PAUSE_SECONDS = 0.5
+# Somebody else changed the same rows: everything was rolled back and may be repeated. XX000 is what PostgreSQL says of
+# a catalog row that changed under a statement ("tuple concurrently updated", "cache lookup failed").
+_TRY_AGAIN = {"40001", "40P01", "XX000"}
+_LOCKED = "55P03"
+_GONE = {"42P01", "42883", "42704", "42703", "3F000"}  # undefined table, function, object, column, schema
+# How often an object that somebody else holds is tried, and for how long in all objects are waited for.
+_LOCK_TRIES, _LOCK_SECONDS = 4, 40.0
+_TRANSACTIONS = 500
 _T = TypeVar("_T")
-_CHANGED_BY_OTHERS = "tuple concurrently updated"
+
+# A session of ours depends on no setting of a role or a database: what came from there goes back to PostgreSQL's own.
+_OWN_SETTINGS = """SET ROLE NONE;
+SELECT count(set_config(name, boot_val, false)) FROM pg_settings
+WHERE source IN ('global', 'database', 'user', 'database user') AND context = 'user' AND boot_val IS NOT NULL"""
 
 
 class ActionError(Exception):
@@ -46,12 +51,12 @@ class Report:
 
     Attributes:
         action: plan, apply or check.
-        result: `nothing to do`, `changes` (plan), `applied`, `passed`, or what went wrong: `blocked`,
-            `drift`, `failed`.
+        result: `nothing to do`, `changes` (plan), `applied`, `passed`, or what went wrong: `blocked` (plan: something
+            cannot be made so; apply: the rest was), `drift`, `failed`.
         summary: one sentence for a person.
         plan: the changes that are to be made or were made, and what is blocked.
         proofs: of check: for each role what was tried.
-        round_trips: requests to the server, after login.
+        round_trips: requests to the server in all sessions, after login.
         seconds: how long it took.
 
     """
@@ -75,6 +80,7 @@ class Manager:
         desired: what the database shall look like.
         log: takes a message and fields.
         timeouts: limits in seconds.
+        meter: counts round trips.
 
     """
 
@@ -83,6 +89,7 @@ class Manager:
     desired: DesiredState
     log: Callable[..., None] = lambda *_, **__: None
     timeouts: Timeouts = dataclasses.field(default_factory=Timeouts)
+    meter: Counter[str] = dataclasses.field(default_factory=Counter)
 
     @contextmanager
     def session(self) -> Iterator[Session]:
@@ -90,127 +97,342 @@ class Manager:
         user, password = self.login()
         settings = {
             # Nothing that a user of the database made can stand for a function or operator here.
-            "search_path": "pg_catalog",
+            "search_path": "pg_catalog, pg_temp",
             "standard_conforming_strings": "on",
+            "transform_null_equals": "off",
             "statement_timeout": f"{int(self.timeouts.statement * 1000)}ms",
             "lock_timeout": f"{int(self.timeouts.lock * 1000)}ms",
             "idle_in_transaction_session_timeout": f"{int(self.timeouts.statement * 1000)}ms",
+            "jit": "off",
         }
-        with connect(self.server, user, lambda: password, settings=settings, timeouts=self.timeouts) as session:
+        with connect(
+            self.server, user, lambda: password, settings=settings, timeouts=self.timeouts, meter=self.meter
+        ) as session:
             yield session
 
 
 def plan(manager: Manager) -> Report:
     """Say what apply would do. Changes nothing."""
     started = time.monotonic()
-    found, round_trips = _retrying(manager, "plan", _read_plan)
-    return _planned(found, round_trips, time.monotonic() - started)
-
-
-def _planned(found: Plan, round_trips: int, seconds: float) -> Report:
+    found = _retrying(manager, "plan", _read_plan)
     result = "nothing to do" if found.empty else "blocked" if found.blocked else "changes"
-    return Report("plan", result, _sentence(found), found, [], round_trips, round(seconds, 3))
+    return _finished(manager, started, Report("plan", result, _sentence(found), found))
 
 
-def apply(manager: Manager) -> Report:
-    """Make the changes of the plan, in one transaction, all or none.
-
-    Raises:
-        ActionError: nothing was changed; or, if the connection broke during COMMIT, it is not known.
-
-    """
-    started = time.monotonic()
-    report = _retrying(manager, "apply", _apply_once)
+def _finished(manager: Manager, started: float, report: Report) -> Report:
+    report.round_trips = manager.meter.pop("round trips", 0)
     report.seconds = round(time.monotonic() - started, 3)
     return report
 
 
-def _read_plan(manager: Manager) -> tuple[Plan, int]:
+def _read_plan(manager: Manager) -> Plan:
     with manager.session() as session:
-        rows = session.run("BEGIN READ ONLY;\n" + catalog.queries(manager.desired) + ";\nROLLBACK")
-        return make_plan(manager.desired, catalog.parse(rows)), 1
+        rows = session.run(f"BEGIN READ ONLY;\n{_OWN_SETTINGS};\n{catalog.query(manager.desired)};\nROLLBACK")
+        return _plan(session, manager.desired, rows, "BEGIN", "ROLLBACK")
 
 
-def _apply_once(manager: Manager) -> Report:
-    with manager.session() as session:
-        # One round trip: the lock may take as long as another apply, the rest may not.
-        rows = session.run(
-            f"BEGIN READ WRITE;\nSET LOCAL lock_timeout = '{int(manager.timeouts.statement)}s';\n"
-            f"SELECT pg_advisory_xact_lock({_LOCK_KEY});\n"
-            f"SET LOCAL lock_timeout = '{int(manager.timeouts.lock * 1000)}ms';\n" + catalog.queries(manager.desired)
-        )
-        found = make_plan(manager.desired, catalog.parse(rows[1:]))
-        if found.blocked:
-            session.run("ROLLBACK")
-            raise ActionError(Report("apply", "blocked", _sentence(found), found, [], 2))
-        for number, change in enumerate(found.changes, 1):
-            _run_change(session, change, number, found, manager)
-        round_trips = 1 + len(found.changes)
-        if found.changes:
-            rows = session.run(catalog.queries(manager.desired))
-            rest = make_plan(manager.desired, catalog.parse(rows))
-            round_trips += 1
-            if not rest.empty:
-                session.run("ROLLBACK")
-                summary = "The changes did not lead to the desired state, so none was kept. " + (_sentence(rest))
-                raise ActionError(Report("apply", "failed", summary, rest, [], round_trips + 1))
-        _commit(session, found, round_trips + 1)
-        result = "applied" if found.changes else "nothing to do"
-        summary = f"{len(found.changes)} changes were made." if found.changes else "Nothing to do."
-        return Report("apply", result, summary, found, [], round_trips + 1)
+def _plan(session: Session, desired: DesiredState, rows: list[list[Any]], begin: str, end: str) -> Plan:
+    """Make the plan; where only the server can tell whether it grants a role, ask it, and take the answer back."""
+    found = catalog.parse([row for row in rows if len(row) == 2])
+    refused: set[str] = set()
+    tried: set[str] = set()
+    while True:
+        made = make_plan(desired, dataclasses.replace(found, refused=frozenset(refused)))
+        if not made.uncertain - tried:
+            return made
+        for role in sorted(made.uncertain - tried):
+            try:
+                session.run(f"{begin};\nGRANT {identifier(role)} TO {identifier(found.me.name)};\n{end}")
+            except StatementError:
+                refused.add(role)
+                session.run(end)
+        tried |= made.uncertain
 
 
-def _run_change(session: Session, change: Change, number: int, found: Plan, manager: Manager) -> None:
-    manager.log("change", object=change.object, reason=change.reason, sql=change.sql, number=number)
-    where = f"change {number} of {len(found.changes)} ({change.object})"
+# --- Apply --------------------------------------------------------------------------------------
+
+
+@dataclasses.dataclass
+class _Progress:
+    """What an apply did in transactions that are over, and what it waits for."""
+
+    made: list[Change] = dataclasses.field(default_factory=list)
+    transactions: int = 0
+    waits: Counter[str] = dataclasses.field(default_factory=Counter)
+    waited: float = 0.0
+    stuck: dict[str, Blocked] = dataclasses.field(default_factory=dict)
+    split: set[str] = dataclasses.field(default_factory=set)
+
+    @property
+    def so_far(self) -> str:
+        """What stays when the transaction that runs is taken back."""
+        if not self.made:
+            return "nothing was changed"
+        return f"{_count(self.made)} made by {self.transactions} transactions before it, which stay; nothing else was changed"
+
+
+class _LockedError(Exception):
+    """Somebody else's lock was waited for in vain; the transaction is taken back, so that nobody waits for ours."""
+
+    def __init__(self, change: Change, holders: str) -> None:
+        super().__init__(holders)
+        self.change = change
+        self.holders = holders
+
+
+def apply(manager: Manager) -> Report:
+    """Make the changes of the plan, each object by itself; in one transaction, unless they need more locks than it has.
+
+    Raises:
+        ActionError: `blocked`: something is left, everything else was changed. `failed`: what the summary says; if the
+            connection broke during COMMIT, it is not known.
+
+    """
+    started = time.monotonic()
+    progress = _Progress()
     try:
-        session.run(change.sql)
-    except StatementError as error:
-        if error.state in _TRY_AGAIN or _CHANGED_BY_OTHERS in error.message:
-            raise
-        summary = f"{where} was refused: {error}. Nothing was changed."
-        raise ActionError(Report("apply", "failed", summary, found)) from None
-    except ConnectionLostError as error:
-        summary = (
-            f"The connection was lost at {where}: {error}. The server takes back everything of an "
-            "unfinished transaction: nothing was changed. Apply again."
+        blocked = None
+        while blocked is None:
+            try:
+                blocked = _retrying(manager, "apply", lambda m: _apply_once(m, progress))
+            except _LockedError as error:
+                _wait_again(manager, progress, error)
+    except ActionError as error:
+        raise ActionError(_finished(manager, started, error.report)) from None
+    done = Plan(tuple(progress.made), tuple(blocked))
+    result = "blocked" if blocked else "applied" if progress.made else "nothing to do"
+    summary = (
+        f"{_count(progress.made)} made." if progress.made else "Nothing was changed." if blocked else "Nothing to do."
+    )
+    if blocked:
+        summary += f" {_sentence(dataclasses.replace(done, changes=()))}"
+    report = _finished(manager, started, Report("apply", result, summary, done))
+    if blocked:
+        raise ActionError(report)
+    return report
+
+
+def _wait_again(manager: Manager, progress: _Progress, error: _LockedError) -> None:
+    """Let others have their turn; give up the object when its turn does not come."""
+    change = error.change
+    progress.waits[change.object] += 1
+    progress.waited += manager.timeouts.lock
+    problem = f"{error.holders} holds a lock on it, which was waited for {manager.timeouts.lock:g} s at a time"
+    manager.log("waiting for a lock", level="warning", object=change.object, problem=problem)
+    if change.each:
+        progress.split.add(change.object)
+    elif progress.waits[change.object] >= _LOCK_TRIES or progress.waited >= _LOCK_SECONDS:
+        reason = f"{change.reason}. The lock timeout ended the wait: {problem}"
+        progress.stuck[change.object] = Blocked(change.object, reason, "end that transaction, then apply again")
+    time.sleep(_PAUSE_SECONDS)
+
+
+def _apply_once(manager: Manager, progress: _Progress) -> list[Blocked] | None:
+    """One transaction; returns what is left, or None when there is more to do."""
+    query = catalog.query(manager.desired)
+    with manager.session() as session:
+        lock = int(manager.timeouts.lock * 1000)
+        begin = (
+            f"BEGIN ISOLATION LEVEL READ COMMITTED READ WRITE;\n{_OWN_SETTINGS};\n"
+            # Another apply may take a while, the rest may not.
+            f"SET LOCAL lock_timeout = '{int(manager.timeouts.lock_of_apply * 1000)}ms';\n"
+            f"SELECT pg_advisory_xact_lock({_LOCK_KEY});\nSET LOCAL lock_timeout = '{lock}ms';\n"
         )
-        raise ActionError(Report("apply", "failed", summary, found)) from None
+        try:
+            rows = session.run(begin + query)
+        except StatementError as error:
+            if error.state == _LOCKED:
+                raise _lock_of_apply_held(session, progress) from None
+            raise
+        found = _plan(session, manager.desired, rows, "SAVEPOINT try", "ROLLBACK TO SAVEPOINT try")
+        limit = max(int(_server(rows)["locks"]) // 3, 1)
+        changes, complete = _portion(_without(found.changes, progress), limit)
+        step = _Steps(manager, session, progress)
+        step.run(changes, last=False)
+        blocked = list(found.blocked)
+        if changes:
+            again = _plan(session, manager.desired, session.run(query), "SAVEPOINT try", "ROLLBACK TO SAVEPOINT try")
+            blocked = list(again.blocked)
+            rest = step.open(again.changes)
+            if complete and rest:
+                # Something came or went meanwhile: once more, and what is then left is somebody's who works beside us.
+                pieces = [piece for change in again.changes for piece in change.each or (change,)]
+                step.run([piece for piece in pieces if piece.temporary or piece in rest], last=True)
+                last = _plan(session, manager.desired, session.run(query), "SAVEPOINT try", "ROLLBACK TO SAVEPOINT try")
+                blocked = list(last.blocked)
+                step.give_up(last.changes)
+        _commit(session, changes, progress)
+    progress.transactions += 1
+    progress.made += step.made
+    if not complete and step.made and progress.transactions < _TRANSACTIONS:
+        return None
+    return list(dict.fromkeys([*blocked, *step.refused, *progress.stuck.values()]))
 
 
-def _commit(session: Session, found: Plan, round_trips: int) -> None:
+def _server(rows: list[list[Any]]) -> dict[str, Any]:
+    return next(row[1] for row in rows if len(row) == 2 and row[0] == "server")
+
+
+def _without(changes: Sequence[Change], progress: _Progress) -> Iterator[Change]:
+    """The changes without what is stuck; objects that were waited for come one by one."""
+    for change in changes:
+        one_by_one = change.object in progress.split or any(piece.object in progress.stuck for piece in change.each)
+        for piece in change.each if one_by_one else (change,):
+            if piece.object not in progress.stuck:
+                yield piece
+
+
+def _portion(changes: Iterable[Change], limit: int) -> tuple[list[Change], bool]:
+    """Cut off what one transaction can lock, in order; each beginning is safe to stop after."""
+    chosen: list[Change] = []
+    locks = 0
+    full = False
+    for change in changes:
+        if not change.temporary:
+            full = full or (locks > 0 and locks + change.locks > limit)
+            if full:
+                continue
+            locks += change.locks
+        chosen.append(change)
+    return chosen, not full
+
+
+@dataclasses.dataclass
+class _Steps:
+    """Runs changes, each in a savepoint of its own: what the server refuses is left out, the others stay."""
+
+    manager: Manager
+    session: Session
+    progress: _Progress
+    made: list[Change] = dataclasses.field(default_factory=list)
+    refused: list[Blocked] = dataclasses.field(default_factory=list)
+
+    def run(self, changes: Sequence[Change], *, last: bool) -> None:
+        """Run them. What does not exist any more is refused only when it is the `last` time."""
+        lost: StatementError | None = None
+        waiting = deque(enumerate(changes, 1))
+        while waiting:
+            number, change = waiting.popleft()
+            if lost is not None and (change.needs or change.temporary):
+                if not change.temporary:
+                    self._refuse(change, lost)
+                continue
+            self.manager.log("change", object=change.object, reason=change.reason, sql=change.sql, number=number)
+            where = f"change {number} of {len(changes)} ({change.object})"
+            try:
+                self.session.run(f"SAVEPOINT step;\n{change.sql};\nRELEASE SAVEPOINT step")
+                self.made.append(change)
+            except StatementError as error:
+                if error.state in _TRY_AGAIN:
+                    raise
+                if error.state == _LOCKED:
+                    self.session.run("ROLLBACK")
+                    raise _LockedError(change, _holders(self.session, change)) from None
+                if error.state.startswith(("53", "57", "58")):  # no resources, out of time, the machine
+                    raise self._failed(
+                        f"{where} was refused: {error}. Everything was taken back: {self.progress.so_far}."
+                    ) from None
+                self.session.run("ROLLBACK TO SAVEPOINT step")
+                if change.temporary:
+                    lost = error
+                elif change.each:
+                    waiting.extendleft((number, piece) for piece in reversed(change.each))
+                elif last or error.state not in _GONE:
+                    self._refuse(change, error)
+            except ConnectionLostError as error:
+                raise self._failed(
+                    f"The connection was lost at {where}: {error}. The server takes back everything of an unfinished "
+                    f"transaction: {self.progress.so_far}. Apply again."
+                ) from None
+
+    def open(self, changes: Sequence[Change]) -> list[Change]:
+        """What a later plan still wants, without what was refused."""
+        known = {item.object for item in self.refused} | set(self.progress.stuck)
+        pieces = [piece for change in changes for piece in change.each or (change,)]
+        return [piece for piece in pieces if not piece.temporary and piece.object not in known]
+
+    def give_up(self, changes: Sequence[Change]) -> None:
+        """Say what did not stay as it was made."""
+        for change in self.open(changes):
+            reason = f"{change.reason}, although the server took: {change.sql}"
+            self.refused.append(Blocked(change.object, reason, "look who changes it or who may, then apply again"))
+        left = {item.object for item in self.refused}
+        self.made = [change for change in self.made if change.object not in left]
+
+    def _refuse(self, change: Change, error: StatementError) -> None:
+        reason = f"{change.reason}. The server refused it: {error}"
+        self.refused.append(Blocked(change.object, reason, f"whoever may, runs: {change.sql}"))
+
+    def _failed(self, summary: str) -> ActionError:
+        return ActionError(Report("apply", "failed", summary, Plan(tuple(self.progress.made), ())))
+
+
+def _holders(session: Session, change: Change) -> str:
+    """Name the sessions that hold a lock on what a change is about, or else those with open transactions."""
+    rows = session.run(
+        "SELECT DISTINCT format('%s (pid %s)', coalesce(a.usename, 'somebody'), l.pid),"
+        f" format('%I.%I', n.nspname, c.relname) = {literal(change.relation)} AS it"
+        " FROM pg_locks l JOIN pg_class c ON c.oid = l.relation JOIN pg_namespace n ON n.oid = c.relnamespace"
+        " LEFT JOIN pg_stat_activity a ON a.pid = l.pid"
+        " WHERE l.granted AND l.pid <> pg_backend_pid() AND l.locktype = 'relation' AND n.nspname <> 'pg_catalog'"
+    )
+    found = [name for name, it in rows if it] or [name for name, _ in rows]
+    return ", ".join(found[:5]) or "a session that is over now"
+
+
+def _lock_of_apply_held(session: Session, progress: _Progress) -> ActionError:
+    session.run("ROLLBACK")
+    high, low = (_LOCK_KEY >> 32) & 0xFFFFFFFF, _LOCK_KEY & 0xFFFFFFFF
+    rows = session.run(
+        "SELECT coalesce(a.usename, 'somebody'), l.pid FROM pg_locks l LEFT JOIN pg_stat_activity a ON a.pid = l.pid"
+        f" WHERE l.locktype = 'advisory' AND l.granted AND l.classid = {high} AND l.objid = {low}"
+    )
+    holders = ", ".join(f"{name} (pid {pid})" for name, pid in rows) or "a session that is over now"
+    ends = "; ".join(f"SELECT pg_terminate_backend({pid})" for _, pid in rows)
+    summary = (
+        f"The lock timeout ended the wait for the lock of another apply, held by {holders}; {progress.so_far}. When no apply "
+        f"runs, end that session: {ends or 'apply again'}"
+    )
+    return ActionError(Report("apply", "failed", summary, Plan(tuple(progress.made), ())))
+
+
+def _commit(session: Session, changes: Sequence[Change], progress: _Progress) -> None:
     try:
         session.run("COMMIT")
     except ConnectionLostError as error:
-        if not found.changes:
+        if not changes:
             return  # there was nothing to commit
         summary = (
-            f"The connection was lost at COMMIT: {error}. Either all {len(found.changes)} changes "
-            "were made or none. Plan tells which; apply again is safe."
+            f"The connection was lost at COMMIT: {error}. Either all {len(changes)} changes of the transaction "
+            f"were made or none; {progress.so_far}. Plan tells which; apply again is safe."
         )
-        raise ActionError(Report("apply", "failed", summary, found, [], round_trips)) from None
+        raise ActionError(Report("apply", "failed", summary, Plan(tuple(progress.made), ()))) from None
 
 
-def _retrying(manager: Manager, action: str, work: Callable[[Manager], _T]) -> _T:
+def _retrying(manager: Manager, action: str, work: Callable[..., _T]) -> _T:
     """Repeat what failed before anything was changed, or was rolled back by the server."""
-    for attempt in range(1, _ATTEMPTS + 1):
+    attempt = 0
+    while True:
         try:
             return work(manager)
         except ConnectionLostError as error:
             problem = f"The connection was lost while reading the catalog: {error}."
         except StatementError as error:
-            again = error.state in _TRY_AGAIN or _CHANGED_BY_OTHERS in error.message
             problem = f"The server refused: {error}. Nothing was changed."
-            if not again:
+            if error.state not in _TRY_AGAIN:
                 raise ActionError(Report(action, "failed", problem)) from None
+        attempt += 1
         manager.log("trying again", level="warning", problem=problem, attempt=attempt)
-        if attempt < _ATTEMPTS:
-            time.sleep(0.5 * attempt)
-    raise ActionError(Report(action, "failed", f"{problem} Tried {_ATTEMPTS} times."))
+        if attempt == _ATTEMPTS:
+            raise ActionError(Report(action, "failed", f"{problem} Tried {_ATTEMPTS} times."))
+        time.sleep(_PAUSE_SECONDS * attempt)
+
+
+# --- Check --------------------------------------------------------------------------------------
 
 
 def check(manager: Manager, *, logins: bool = True) -> Report:
-    """Compare, and prove by logging in as each role what it can and cannot do. Leaves nothing behind.
+    """Compare, and prove as each role what it can and cannot do. Leaves nothing behind, runs nothing of others.
 
     Args:
         manager: what to check.
@@ -223,8 +445,20 @@ def check(manager: Manager, *, logins: bool = True) -> Report:
     from role_manager import proofs
 
     started = time.monotonic()
-    found, round_trips = _retrying(manager, "check", _read_plan)
-    results = proofs.prove(manager, logins=logins and found.iam_logins)
+    try:
+        found = _retrying(manager, "check", _read_plan)
+        if not found.empty:
+            # What somebody was just doing is no drift: it must be there a second time.
+            again = _retrying(manager, "check", _read_plan)
+            found = dataclasses.replace(
+                again,
+                changes=tuple(change for change in again.changes if change in found.changes),
+                blocked=tuple(item for item in again.blocked if item in found.blocked),
+            )
+    except ActionError as error:
+        raise ActionError(_finished(manager, started, error.report)) from None
+    future = not any(item.object.startswith("event trigger ") for item in found.blocked)
+    results = proofs.prove(manager, logins=logins and found.iam_logins, future=future)
     failed = [proof for proof in results if proof.problems]
     summary = _sentence(found) if not found.empty else "The catalog is as declared."
     if failed:
@@ -234,10 +468,15 @@ def check(manager: Manager, *, logins: bool = True) -> Report:
     else:
         summary += f" {len(results)} roles were proven."
     result = "drift" if not found.empty else "failed" if failed else "passed"
-    report = Report("check", result, summary, found, results, round_trips, round(time.monotonic() - started, 3))
+    report = _finished(manager, started, Report("check", result, summary, found, results))
     if result != "passed":
         raise ActionError(report)
     return report
+
+
+def _count(changes: Sequence[Change]) -> str:
+    number = sum(not change.temporary for change in changes)
+    return f"{number} change" + ("s were" if number != 1 else " was")
 
 
 def _sentence(found: Plan) -> str:

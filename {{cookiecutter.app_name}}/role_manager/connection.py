@@ -11,9 +11,9 @@ import ipaddress
 import json
 import socket
 import ssl
-import struct
 import time
 import urllib.parse
+from collections import Counter
 from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
@@ -28,7 +28,8 @@ CA_BUNDLE = Path(__file__).with_name("rds-ca-bundle.pem")
 CONNECT_SECONDS = 30
 STATEMENT_SECONDS = 120
 # Changing an owner needs an exclusive lock. Whoever waits for it makes everybody else wait behind.
-LOCK_SECONDS = 10
+LOCK_SECONDS = 2
+LOCK_OF_APPLY_SECONDS = 60
 
 _ATTEMPTS = 3
 _PAUSE_SECONDS = 1.0
@@ -83,19 +84,21 @@ class Server:
 
 @dataclasses.dataclass(frozen=True)
 class Timeouts:
-    """Limits in seconds for connecting, for each statement, and for waiting on a lock."""
+    """Limits in seconds for connecting, each statement, waiting on a lock, and waiting for the end of another apply."""
 
     connect: float = CONNECT_SECONDS
     statement: float = STATEMENT_SECONDS
     lock: float = LOCK_SECONDS
+    lock_of_apply: float = LOCK_OF_APPLY_SECONDS
 
 
 class Session:
-    """A connection that reports its failures as this module's exceptions."""
+    """A connection that reports its failures as this module's exceptions, and counts requests in `meter`."""
 
-    def __init__(self, connection: pg8000.native.Connection, raw: socket.socket) -> None:
+    def __init__(self, connection: pg8000.native.Connection, raw: socket.socket, meter: Counter[str]) -> None:
         self._connection = connection
         self._raw = raw
+        self._meter = meter
 
     def run(self, sql: str) -> list[list[Any]]:
         """Run SQL, which may be several statements, in one round trip; return the rows of all.
@@ -105,6 +108,7 @@ class Session:
             ConnectionLostError: the connection broke; whether the SQL ran is not known.
 
         """
+        self._meter["round trips"] += 1
         try:
             return self._connection.run(sql) or []
         except pg8000.native.DatabaseError as error:
@@ -131,6 +135,7 @@ def connect(
     settings: Mapping[str, str] | None = None,
     timeouts: Timeouts | None = None,
     attempts: int = _ATTEMPTS,
+    meter: Counter[str] | None = None,
 ) -> Iterator[Session]:
     """Log in, try again when the server is not reachable or not ready, and close in the end.
 
@@ -142,6 +147,7 @@ def connect(
         settings: run-time parameters of the session.
         timeouts: limits; the statement limit also bounds waiting for any answer.
         attempts: how often to try.
+        meter: counts requests under `round trips`.
 
     Raises:
         ConnectionFailedError: with the reason.
@@ -151,7 +157,9 @@ def connect(
     timeouts = timeouts or Timeouts()
     for attempt in range(1, attempts + 1):
         try:
-            session = Session(*_open(server, user, password(), settings or {}, timeouts))
+            session = Session(
+                *_open(server, user, password(), settings or {}, timeouts), Counter() if meter is None else meter
+            )
             break
         except _NotNow as error:
             if attempt == attempts:
@@ -171,13 +179,9 @@ def _open(
     server: Server, user: str, password: str, settings: Mapping[str, str], timeouts: Timeouts
 ) -> tuple[pg8000.native.Connection, socket.socket]:
     where = f"{server.host}:{server.port}"
+    context = _tls(server) if server.encrypted else False
     try:
         raw = _socket(server, timeouts)
-    except ssl.SSLCertVerificationError as error:
-        raise ConnectionFailedError(
-            f"{where} is not trusted: {error.verify_message}. No password was sent. Its certificate "
-            f"must be for {server.host} and signed by an authority in {server.ca_bundle.name}"
-        ) from None
     except OSError as error:
         raise _NotNow(
             f"{where} cannot be reached: {_reason(error)}. Check the host, the port and the security groups"
@@ -189,54 +193,60 @@ def _open(
             database=server.database,
             password=password,
             sock=raw,
-            ssl_context=False,  # the socket is encrypted already, see _socket
+            ssl_context=context,
             application_name="role-manager",
             startup_params=dict(settings),
         )
-    except BaseException as error:
+    except (pg8000.native.Error, OSError) as error:
         _close(raw)
-        if isinstance(error, pg8000.native.DatabaseError):
-            failure = StatementError(error.args[0])
-            if failure.state in _TRY_AGAIN:
-                raise _NotNow(f"{where} takes no connections: {failure}") from None
-            if failure.state.startswith("28"):
-                raise AuthenticationFailedError(f"{where} refused the login of {user}: {failure}") from None
-            raise ConnectionFailedError(f"{where}: {failure}") from None
-        if isinstance(error, pg8000.native.InterfaceError | OSError):
-            raise _NotNow(f"{where} closed the connection: {_reason(error)}") from None
-        raise
-    # The server ends a long statement itself; this is for a server that is gone.
+        raise _failure(error, server, user) from None
+    # The server ends a long statement itself; this is for a server that is gone. TLS has a socket of its own.
+    raw = connection._usock
     raw.settimeout(timeouts.statement + 10)
     return connection, raw
 
 
+def _failure(error: BaseException, server: Server, user: str) -> BaseException:
+    """Say what went wrong between an open socket and a login."""
+    where = f"{server.host}:{server.port}"
+    if isinstance(error, ssl.SSLCertVerificationError):
+        return ConnectionFailedError(
+            f"{where} is not trusted: {error.verify_message}. No password was sent. Its certificate "
+            f"must be for {server.host} and signed by an authority in {server.ca_bundle.name}"
+        )
+    if isinstance(error, ssl.SSLError) and not isinstance(error, ssl.SSLEOFError):
+        return ConnectionFailedError(
+            f"{where} answers, but TLS failed: {error.reason or error}. No password was sent. It must speak TLS 1.2 or "
+            "newer, and nothing may stand between that changes what is sent"
+        )
+    if isinstance(error, pg8000.native.DatabaseError):
+        failure = StatementError(error.args[0])
+        if failure.state in _TRY_AGAIN:
+            return _NotNow(f"{where} takes no connections: {failure}")
+        if failure.state.startswith("28"):
+            return AuthenticationFailedError(f"{where} refused the login of {user}: {failure}")
+        return ConnectionFailedError(f"{where}: {failure}")
+    if isinstance(error, pg8000.native.InterfaceError) and "SSL" in str(error):
+        return ConnectionFailedError(f"{where} does not offer TLS. No password was sent")
+    if isinstance(error, pg8000.native.InterfaceError | OSError):
+        return _NotNow(f"{where} closed the connection: {_reason(error)}")
+    return error
+
+
 def _socket(server: Server, timeouts: Timeouts) -> socket.socket:
-    if server.host.startswith("/"):
-        raw = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
-        raw.settimeout(timeouts.connect)
-        address: Any = f"{server.host}/.s.PGSQL.{server.port}"
-        try:
-            raw.connect(address)
-        except OSError:
-            raw.close()
-            raise
-        return raw
-    raw = socket.create_connection((server.host, server.port), timeouts.connect)
-    try:
+    if not server.host.startswith("/"):
+        raw = socket.create_connection((server.host, server.port), timeouts.connect)
         raw.setsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1)
         raw.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
-        if not server.encrypted:
-            return raw
-        context = _tls(server)
-        # The request for TLS: https://www.postgresql.org/docs/current/protocol-flow.html
-        raw.sendall(struct.pack("!ii", 8, 80877103))
-        if raw.recv(1) == b"S":
-            return context.wrap_socket(raw, server_hostname=server.host)
-    except BaseException:
-        _close(raw)
+        return raw
+    raw = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
+    raw.settimeout(timeouts.connect)
+    try:
+        raw.connect(f"{server.host}/.s.PGSQL.{server.port}")
+    except OSError:
+        raw.close()
         raise
-    _close(raw)
-    raise ConnectionFailedError(f"{server.host}:{server.port} does not offer TLS. No password was sent")
+    return raw
 
 
 def _close(raw: socket.socket) -> None:

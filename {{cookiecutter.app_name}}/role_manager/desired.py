@@ -15,10 +15,14 @@ LOGINS = ("iam", "none")
 
 # Roles of PostgreSQL and RDS, which are never touched: every name that begins with pg_, and those of
 # https://docs.aws.amazon.com/AmazonRDS/latest/AuroraUserGuide/AuroraPostgreSQL.Reference.html
-_RESERVED_ROLE = re.compile(
-    r"pg_.*|rds_.*|rdsadmin|rdsrepladmin|rdsproxyadmin|rdstopmgr|rdswriteforwarduser|public|none",
-    re.DOTALL,
-)
+RESERVED_ROLE = "pg_.*|rds_.*|rdsadmin|rdsrepladmin|rdsproxyadmin|rdstopmgr|rdswriteforwarduser|public|none"
+# The words of pg_identify_object, which `plan` prints; function, procedure, aggregate and routine mean the same, as do
+# type and domain. `role NAME`: whatever that role owns in the managed schemas.
+ADOPTABLE = (
+    "schema", "table", "view", "materialized view", "foreign table", "sequence", "function", "procedure", "aggregate",
+    "routine", "type", "domain", "collation", "conversion", "operator", "operator class", "operator family",
+    "statistics object", "text search configuration", "text search dictionary", "large object", "publication", "role",
+)  # fmt: skip
 _RESERVED_SCHEMA = re.compile(r"pg_.*|information_schema|\$user", re.DOTALL)
 
 
@@ -59,6 +63,7 @@ class DesiredState:
         roles: the managed roles, by name. Exactly one has the profile owner.
         extensions: extensions that must be there. Others are left alone.
         retired: roles that must be gone.
+        adopt: kind and name of what the owner may take over from others.
 
     """
 
@@ -66,6 +71,7 @@ class DesiredState:
     roles: Mapping[str, Role]
     extensions: tuple[str, ...] = ()
     retired: tuple[str, ...] = ()
+    adopt: tuple[tuple[str, str], ...] = ()
 
     @property
     def owner(self) -> Role:
@@ -75,14 +81,14 @@ class DesiredState:
 
 def is_reserved(role: str) -> bool:
     """Say whether a role belongs to PostgreSQL or RDS."""
-    return _RESERVED_ROLE.fullmatch(role) is not None
+    return re.fullmatch(RESERVED_ROLE, role, re.DOTALL) is not None
 
 
 def parse(data: Any) -> DesiredState:
     """Read the desired state from parsed JSON or YAML.
 
     Args:
-        data: a mapping with `schemas`, `roles` and, if wanted, `extensions` and `retired`.
+        data: a mapping with `schemas`, `roles` and, if wanted, `extensions`, `retired` and `adopt`.
 
     Raises:
         InvalidDesiredStateError: with every problem there is.
@@ -91,10 +97,11 @@ def parse(data: Any) -> DesiredState:
     problems: list[str] = []
     if not isinstance(data, Mapping):
         raise InvalidDesiredStateError(["database_roles: must be a mapping with schemas and roles"])
-    _refuse_unknown(data, "database_roles", ("schemas", "roles", "extensions", "retired"), problems)
+    _refuse_unknown(data, "database_roles", ("schemas", "roles", "extensions", "retired", "adopt"), problems)
     schemas = _names(data.get("schemas"), "schemas", problems)
     extensions = _names(data.get("extensions") or [], "extensions", problems)
     retired = _names(data.get("retired") or [], "retired", problems)
+    adopt = _adoptions(data.get("adopt") or [], problems)
     problems += [
         f"database_roles.schemas: {name!r} is reserved by PostgreSQL"
         for name in schemas
@@ -123,7 +130,7 @@ def parse(data: Any) -> DesiredState:
     problems += [f"database_roles.retired: {name!r} is also listed under roles" for name in retired if name in roles]
     if problems:
         raise InvalidDesiredStateError(problems)
-    return DesiredState(tuple(schemas), roles, tuple(extensions), tuple(retired))
+    return DesiredState(tuple(schemas), roles, tuple(extensions), tuple(retired), tuple(adopt))
 
 
 def _role(name: Any, settings: Any, problems: list[str]) -> Role | None:
@@ -154,6 +161,26 @@ def _role(name: Any, settings: Any, problems: list[str]) -> Role | None:
         else:
             numbers[key] = value
     return Role(name, str(profile), str(login), **numbers) if len(problems) == before else None
+
+
+def _adoptions(value: Any, problems: list[str]) -> list[tuple[str, str]]:
+    if not isinstance(value, list | tuple):
+        problems.append("database_roles.adopt: must be a list such as [table app.orders]")
+        return []
+    found: list[tuple[str, str]] = []
+    for item in value:
+        # Lone surrogates and zero bytes are no text for the server.
+        text = item if isinstance(item, str) and "\0" not in item and item.isprintable() else ""
+        # The longest kind first: "operator class x" is no operator.
+        kind = next((k for k in sorted(ADOPTABLE, key=len, reverse=True) if text.startswith(k + " ")), None)
+        if kind is None or not text[len(kind) + 1 :].strip():
+            problems.append(
+                f"database_roles.adopt: {item!r} is not a kind and a name as the plan prints them, such as "
+                f"'function app.f(integer)'; kinds are {', '.join(ADOPTABLE)}"
+            )
+        else:
+            found.append((kind, text[len(kind) + 1 :].strip()))
+    return found
 
 
 def _names(value: Any, key: str, problems: list[str]) -> list[str]:

@@ -30,7 +30,7 @@ import yaml
 _HERE = Path(__file__).parent
 _RUNTIME = "3.13"  # of the function in infra/database
 _PLATFORMS = {"arm64": "aarch64-manylinux2014", "x86_64": "x86_64-manylinux2014"}
-_LEFT_OUT = {"__main__.py", "package.py"}  # for a shell, not for Lambda
+_LEFT_OUT = {"__main__.py", "package.py", "tests", "dist"}  # for a shell, not for Lambda
 _DATE = (1980, 1, 1, 0, 0, 0)  # the first that a zip file can hold
 
 _COMPILE = """
@@ -72,10 +72,12 @@ def build(output: Path, architecture: str) -> str:
     with tempfile.TemporaryDirectory() as directory:
         root = Path(directory) / "task"
         _install(root, architecture)
-        for file in sorted(_HERE.glob("*.py")) + sorted(_HERE.glob("*.pem")):
-            if file.name not in _LEFT_OUT:
-                (root / "role_manager").mkdir(exist_ok=True)
-                shutil.copyfile(file, root / "role_manager" / file.name)
+        for file in sorted(file for file in _HERE.rglob("*") if file.suffix in {".py", ".sql", ".pem"}):
+            part = file.relative_to(_HERE)
+            if part.parts[0] not in _LEFT_OUT:
+                target = root / "role_manager" / part
+                target.parent.mkdir(parents=True, exist_ok=True)
+                shutil.copyfile(file, target)
         compiler = _compile(root)
         output.parent.mkdir(parents=True, exist_ok=True)
         partial = output.with_suffix(".partial")
@@ -120,7 +122,7 @@ def _compile(root: Path) -> str | None:
         answer = subprocess.run(
             [candidate, "-c", "import platform; print(platform.python_version())"],
             capture_output=True,
-            text=True,
+            encoding="utf-8",
             check=False,
         )
         version = answer.stdout.strip()
@@ -137,7 +139,7 @@ def _candidates() -> Iterator[str]:
     answer = subprocess.run(
         [_uv(), "python", "find", "--no-python-downloads", _RUNTIME],
         capture_output=True,
-        text=True,
+        encoding="utf-8",
         check=False,
     )
     if answer.returncode == 0:
@@ -159,7 +161,7 @@ def _run(command: Sequence[str], environment: dict[str, str] | None = None) -> N
     answer = subprocess.run(
         command,
         capture_output=True,
-        text=True,
+        encoding="utf-8",
         check=False,
         env={**os.environ, **(environment or {})},
     )
@@ -191,7 +193,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser.add_argument("--config", type=Path, default=_HERE.parent / "project.yaml")
     given = parser.parse_args(arguments)
     try:
-        settings = yaml.safe_load(given.config.read_text())
+        settings = yaml.safe_load(given.config.read_text(encoding="utf-8"))
         line = build(given.output, settings["cpu_architecture"])
     except (PackageError, OSError, KeyError, yaml.YAMLError) as error:
         print(f"package: {error}", file=sys.stderr)

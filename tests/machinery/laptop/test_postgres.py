@@ -5,6 +5,8 @@ from __future__ import annotations
 import dataclasses
 import datetime
 import json
+import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -17,6 +19,7 @@ from typing import Any
 import pytest
 from ops.laptop.postgres import (
     Fault,
+    Installation,
     LocalPostgres,
     ServerNotFoundError,
     StartFailedError,
@@ -24,6 +27,7 @@ from ops.laptop.postgres import (
     find_installation,
     installations,
 )
+from ops.laptop.postgres.found import reachable_programs
 from role_manager.connection import (
     CA_BUNDLE,
     AuthenticationFailedError,
@@ -236,3 +240,22 @@ def test_a_server_can_speak_tls_itself() -> None:
         login(server, server.master, server.master_password) as connection,
     ):
         assert connection.run("SELECT ssl FROM pg_stat_ssl WHERE pid = pg_backend_pid()") == [[True]]
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="only root's server runs as somebody else")
+def test_programs_that_an_umask_closed_are_copied_open(tmp_path: Path) -> None:
+    """As after `make setup` under umask 027 or 077."""
+    programs = tmp_path / "package" / "pginstall" / "bin"
+    for file in (programs / "postgres", programs.parent / "lib" / "x.so", tmp_path / "package.libs" / "y.so"):
+        file.parent.mkdir(parents=True, exist_ok=True)
+        file.touch(mode=0o700 if file.name == "postgres" else 0o600)
+    copied = reachable_programs(Installation(18, programs))
+    try:
+        assert copied != programs
+        files = [path for path in (copied.parents[2]).rglob("*") if path.is_file()]
+        assert len(files) == 3
+        assert all(path.stat().st_mode & 0o004 for path in files)
+        assert (copied / "postgres").stat().st_mode & 0o001
+        assert all(parent.stat().st_mode & 0o001 for parent in (copied / "postgres").parents)
+    finally:
+        shutil.rmtree(copied.parents[2])

@@ -17,7 +17,6 @@ import subprocess
 import sys
 import threading
 import time
-import urllib.request
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -28,6 +27,7 @@ import boto3
 import pytest
 import yaml
 from moto.ecs.models import EC2ContainerServiceBackend, ecs_backends
+from moto.moto_api._internal.models import moto_api_backend
 from moto.moto_server.werkzeug_app import (
     DomainDispatcherApplication,
     MotoRequestHandler,
@@ -37,8 +37,10 @@ from ops import cli, ecs, flags
 from ops.project import load
 
 # What moto lacks is in the rehearsal's additions: AppConfig's deployments, conditions of bucket policies.
+from ops.rehearsal.simulator.identities import ADMINISTRATOR
 from ops.rehearsal.simulator.journal import Journal
 from ops.rehearsal.simulator.moto_additions import appconfig, s3
+from ops.rehearsal.simulator.world import World
 from werkzeug.serving import make_server
 
 from tests.machinery import ROOT
@@ -88,15 +90,19 @@ class RoleManager:
 
 
 @pytest.fixture(scope="session")
-def moto(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
+def world(tmp_path_factory: pytest.TempPathFactory) -> World:
+    """What a simulated AWS knows."""
+    directory = tmp_path_factory.mktemp("moto")
+    return World(directory, ACCOUNT, REGION, directory, endpoint="", receiver="")
+
+
+@pytest.fixture(scope="session")
+def moto(world: World) -> Iterator[str]:
     """The address of a simulated AWS."""
     logging.getLogger("werkzeug").setLevel(logging.ERROR)
     # The journal knows a call that is repeated because its answer got lost; without it, Terraform's lock is in
     # its own way then.
-    application = Journal(
-        DomainDispatcherApplication(create_backend_app),
-        tmp_path_factory.mktemp("moto") / "journal.jsonl",
-    )
+    application = Journal(DomainDispatcherApplication(create_backend_app), world.directory / "journal.jsonl", world)
     server = make_server("127.0.0.1", 0, application, True, request_handler=MotoRequestHandler)
     threading.Thread(target=server.serve_forever, daemon=True).start()
     with miniature.serving() as address:
@@ -114,14 +120,14 @@ def _session(**arguments: str) -> Any:
 
 
 @pytest.fixture(autouse=True)
-def account(moto: str, monkeypatch: pytest.MonkeyPatch) -> None:
+def account(moto: str, world: World, monkeypatch: pytest.MonkeyPatch) -> None:
     """An empty AWS account, reached by the environment alone."""
     for name in [name for name in os.environ if name.startswith(("AWS_", "TF_VAR_", "TF_CLI_ARGS"))]:
         monkeypatch.delenv(name)
     for name, value in {
         "AWS_ENDPOINT_URL": moto,
-        "AWS_ACCESS_KEY_ID": "testing",
-        "AWS_SECRET_ACCESS_KEY": "testing",
+        "AWS_ACCESS_KEY_ID": ADMINISTRATOR[0],
+        "AWS_SECRET_ACCESS_KEY": ADMINISTRATOR[1],
         "AWS_REGION": REGION,
         "AWS_CONFIG_FILE": os.devnull,
         "AWS_SHARED_CREDENTIALS_FILE": os.devnull,
@@ -131,8 +137,8 @@ def account(moto: str, monkeypatch: pytest.MonkeyPatch) -> None:
         "PYTHON": sys.executable,
     }.items():
         monkeypatch.setenv(name, value)
-    request = urllib.request.Request(f"{moto}/moto-api/reset", method="POST")
-    urllib.request.urlopen(request).close()
+    moto_api_backend.reset()
+    world.identities.make_administrator()
     monkeypatch.setattr("ops.aws.boto3", SimpleNamespace(Session=_session))
     monkeypatch.setattr(ecs, "POLL_SECONDS", 0.05)
     monkeypatch.setattr(flags, "POLL_SECONDS", 0.05)

@@ -105,14 +105,13 @@ def test_the_subjects_that_jobs_emit_are_those_that_the_account_trusts(repositor
                     emitted.setdefault(role, set()).update(f"{prefix}:{context}" for context in contexts)
     app = project["app_name"]
     assert emitted["plan"] == set(trusted[f"{app}-github-plan"])
-    previews = "dev" in project["environments"]
-    assert emitted["build"] - ({f"{prefix}:environment:preview"} if not previews else set()) == set(
-        trusted[f"{app}-github-build"]
+    assert emitted["build"] == set(trusted[f"{app}-github-build"])
+    assert emitted["preview"] == {f"{prefix}:environment:preview"}
+    assert set(trusted.get(f"{app}-github-preview", [])) == (
+        emitted["preview"] if "dev" in project["environments"] else set()
     )
     for environment in project["environments"]:
         wanted = {f"{prefix}:environment:{environment}"}
-        if environment == "dev":
-            wanted.add(f"{prefix}:environment:preview")
         assert wanted == set(trusted[f"{app}-github-apply-{environment}"])
         assert wanted <= emitted["apply"]
 
@@ -125,7 +124,10 @@ def _signs_in(job: dict[str, Any]) -> list[tuple[str, str]]:
         called = yaml.safe_load((ROOT / job["uses"].removeprefix("./")).read_text())
         given = str(job.get("with", {}).get("environment", ""))
         return [
-            (role, given if name == "${{ inputs.environment }}" else name)
+            (
+                job["with"].get("role", "build") if "inputs.role" in role else role,
+                given if "inputs.environment" in name else name,
+            )
             for inner in called["jobs"].values()
             for role, name in _signs_in(inner)
         ]
@@ -136,8 +138,10 @@ def _signs_in(job: dict[str, Any]) -> list[tuple[str, str]]:
     for step in job.get("steps", []):
         role = str(step.get("with", {}).get("role", "")) if step.get("uses", "").startswith("./") else ""
         matrix = job.get("strategy", {}).get("matrix", {})
-        roles += matrix["role"] if role == "${{ matrix.role }}" else re.findall(r"^(\w+)$|'(plan)'", role)
-    return [("".join(role), name) for role in roles for name in names]
+        roles += (
+            matrix["role"] if role == "${{ matrix.role }}" else re.findall(r"^\w+$|inputs\.role|(?<=')plan(?=')", role)
+        )
+    return [(role, name) for role in roles for name in names]
 
 
 def _trusted_subjects() -> dict[str, list[str]]:
@@ -156,6 +160,7 @@ def _trusted_subjects() -> dict[str, list[str]]:
         (folder / "main.tf").write_text(
             kept
             + locals_and_module
+            + (ROOT / "infra/account/owners.tf").read_text()
             + 'output "subjects" {\n  value = { for role, trusted in local.trust : role => flatten(trusted[*].subjects) }\n}\n'
         )
         shutil.copy(ROOT / "infra/account/variables.tf", folder)

@@ -77,7 +77,7 @@ def test_every_run_is_one_make_target() -> None:
         words = run.split()
         assert words[0] == "make", (place, run)
         assert words[1] in make_targets(), (place, run)
-        assert not words[2:], (place, run)  # variables are in the step's environment
+        assert all(re.fullmatch(r"[A-Z]+=[a-z]+", word) for word in words[2:]), (place, run)
 
 
 def test_only_a_job_with_the_history_compares_with_another_commit() -> None:
@@ -100,7 +100,8 @@ def test_permissions_are_empty_at_the_top_and_stated_for_each_job(name: str) -> 
     for job, body in WORKFLOWS[name]["jobs"].items():
         assert isinstance(body["permissions"], dict), job
         assert "write-all" not in body["permissions"].values()
-        assert body["permissions"].get("contents", "read") == "read"
+        # The update of the template pushes a branch of its own.
+        assert body["permissions"].get("contents", "read") == "read" or name == "template-update.yml", job
 
 
 def test_jobs_that_run_have_a_time_limit() -> None:
@@ -110,7 +111,7 @@ def test_jobs_that_run_have_a_time_limit() -> None:
 
 def test_no_secrets_and_no_privileged_trigger() -> None:
     for path in FILES:
-        assert "secrets." not in path.read_text(), path
+        assert set(re.findall(r"secrets\.(\w+)", path.read_text())) <= {"TEMPLATE_UPDATE_TOKEN"}, path
     for name, workflow in WORKFLOWS.items():
         assert not {"pull_request_target", "workflow_run", "issue_comment"} & set(triggers(workflow)), name
 
@@ -312,7 +313,7 @@ def test_no_job_installs_what_it_does_not_use() -> None:
             for step in body.get("steps", [])
             if step.get("uses", "").startswith("./.github/actions/setup")
         ]
-        if runs and set(runs) <= {"lint", "test-app", "test-role-manager", "check-contract"}:
+        if runs and set(runs) <= {"lint", "test-app", "test-role-manager"}:
             assert terraform == ["false"], (name, job)
 
 

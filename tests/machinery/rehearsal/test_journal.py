@@ -11,6 +11,7 @@ from typing import Any
 
 import pytest
 from ops.rehearsal.simulator.journal import Journal
+from ops.rehearsal.simulator.world import World
 
 
 @pytest.mark.parametrize(("service", "together"), [("iam", 1), ("ec2", 1), ("lambda", 4)])
@@ -28,10 +29,12 @@ def test_what_only_computes_is_answered_one_at_a_time(tmp_path: Path, service: s
         start_response("200 OK", [])
         return [b"{}"]
 
-    journal = Journal(application, tmp_path / "journal.jsonl")
-    signed = f"AWS4-HMAC-SHA256 Credential=x/20260101/us-east-1/{service}/aws4_request, "
-    request = {"HTTP_AUTHORIZATION": signed, "HTTP_X_AMZ_TARGET": "Service.Call"}
-    calls = [threading.Thread(target=journal, args=(request, lambda *_: None)) for _ in range(4)]
+    world = World(tmp_path, "123456789012", "us-east-1", tmp_path, "", "")
+    journal = Journal(application, tmp_path / "journal.jsonl", world)
+    key = world.identities.internal[0]
+    signed = f"AWS4-HMAC-SHA256 Credential={key}/20260101/us-east-1/{service}/aws4_request, "
+    request = {"REQUEST_METHOD": "POST", "HTTP_AUTHORIZATION": signed, "HTTP_X_AMZ_TARGET": "Service.Call"}
+    calls = [threading.Thread(target=journal, args=(dict(request), lambda *_: None)) for _ in range(4)]
     with contextlib.closing(journal.file):
         for call in calls:
             call.start()

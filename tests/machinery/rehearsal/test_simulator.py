@@ -83,7 +83,6 @@ def test_a_call_that_it_lacks_is_refused_at_once_by_name(simulator: Simulator) -
     began = time.monotonic()
     calls: list[tuple[str, str, dict[str, str]]] = [
         ("rds", "describe_db_engine_versions", {}),
-        ("xray", "get_groups", {}),
         ("ec2", "describe_fpga_images", {}),
         ("appconfig", "list_extensions", {}),
     ]
@@ -97,6 +96,11 @@ def test_a_call_that_it_lacks_is_refused_at_once_by_name(simulator: Simulator) -
         "DescribeDBEngineVersions",
         "ListExtensions",
     }
+
+
+def test_a_service_whose_actions_iam_does_not_know_is_refused_by_name(simulator: Simulator) -> None:
+    with pytest.raises(ClientError, match="IAM here does not know action xray:GetGroups"):
+        simulator.client("xray").get_groups()
 
 
 def test_a_thing_that_is_not_there_is_no_missing_call(simulator: Simulator) -> None:

@@ -1,7 +1,5 @@
 """Alembic's entry point: runs the migrations on the connection that `app.migrate` made."""
 
-from __future__ import annotations
-
 from alembic import context
 
 from app.models import metadata

@@ -84,7 +84,7 @@ class Service:
 
     def lines(self) -> list[dict[str, Any]]:
         """Return what the service wrote on standard output: every line is a JSON object."""
-        return [json.loads(line) for line in self._output.read_text().splitlines()]
+        return [json.loads(line) for line in self._output.read_text(encoding="utf-8").splitlines()]
 
     def logged(self, **fields: object) -> list[dict[str, Any]]:
         """Return the lines that have these fields."""

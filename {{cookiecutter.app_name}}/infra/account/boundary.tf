@@ -1,62 +1,144 @@
-# The most that a role made by an apply role can do, whatever policy it is given: the sum of what the service, its
-# migrations, the role manager and the delivery of logs and metrics need. The apply roles can make no role without it
-# and cannot change it.
+# The most that a role made by an apply role can do, whatever policy it is given: the sum of what the environment's
+# service, migrations, role manager and the delivery of logs and metrics need. One for each environment, and one for the
+# temporary environments beside it, whose code nobody has reviewed. Apply roles can make no role without theirs, and
+# change none.
+
+locals {
+  bounds = merge([
+    for name in local.project.environment_names : {
+      for kind, boundary in {
+        environment = module.environment[name].names.permissions_boundary
+        temporary   = module.environment[name].names.temporary_boundary
+      } : boundary => { environment = name, temporary = kind == "temporary" }
+    }
+  ]...)
+
+  role_manager_only = {
+    for name, environment in module.environment : name => {
+      ArnEquals = { "aws:PrincipalArn" = "${local.arn.iam}:role${environment.names.role_path}${environment.names.role_manager}" }
+    }
+  }
+
+  boundary_statements = {
+    for boundary, bound in local.bounds : boundary => concat(
+      local.walls[bound.environment],
+      [
+        {
+          Sid      = "OwnLogs"
+          Effect   = "Allow"
+          Action   = ["logs:CreateLogStream", "logs:DescribeLogStreams", "logs:PutLogEvents"]
+          Resource = "${local.arn.logs}:log-group:/${local.app}/${bound.environment}/*"
+        },
+        {
+          Sid      = "OwnKeys"
+          Effect   = "Allow"
+          Action   = ["kms:Decrypt", "kms:GenerateDataKey"]
+          Resource = "${local.arn.kms}:key/*"
+          Condition = merge(
+            local.of_environment[bound.environment],
+            bound.temporary ? { StringLike = { "aws:ResourceTag/temporary" = "*" } } : {},
+          )
+        },
+        {
+          # IAM cannot tell the database of one environment from that of another here: its ARN has no name and no tags.
+          # Their networks keep them apart.
+          Sid      = "DatabaseLogins"
+          Effect   = "Allow"
+          Action   = "rds-db:connect"
+          Resource = "${local.arn.rds-db}:dbuser:*/*"
+        },
+        {
+          # Configurations have no tags of their own; whether AWS takes their application's is not documented.
+          Sid       = "Flags"
+          Effect    = "Allow"
+          Action    = ["appconfig:GetLatestConfiguration", "appconfig:StartConfigurationSession"]
+          Resource  = "${local.arn.appconfig}:application/*"
+          Condition = { StringEqualsIfExists = local.of_environment[bound.environment].StringEquals }
+        },
+        {
+          Sid      = "Images"
+          Effect   = "Allow"
+          Action   = ["ecr:BatchCheckLayerAvailability", "ecr:BatchGetImage", "ecr:GetDownloadUrlForLayer"]
+          Resource = "${local.arn.ecr}:repository/${bound.temporary ? local.names.preview_repository : local.names.build_repository}"
+        },
+        {
+          Sid    = "ActionsWithoutResources"
+          Effect = "Allow"
+          Action = [
+            "cloudwatch:DescribeAlarms",                                         # the rollback of flags
+            "ecr:GetAuthorizationToken",                                         # Fargate
+            "logs:DescribeLogGroups",                                            # flow logs, sessions of ECS Exec
+            "ssmmessages:CreateControlChannel", "ssmmessages:CreateDataChannel", # these sessions
+            "ssmmessages:OpenControlChannel", "ssmmessages:OpenDataChannel",
+          ]
+          Resource  = "*"
+          Condition = { StringEquals = { "aws:RequestedRegion" = local.region } }
+        },
+      ],
+      [for statement in [
+        {
+          Sid      = "LogsOfTheDatabase"
+          Effect   = "Allow"
+          Action   = ["logs:CreateLogGroup", "logs:CreateLogStream", "logs:DescribeLogStreams", "logs:GetLogEvents", "logs:PutLogEvents", "logs:PutRetentionPolicy"]
+          Resource = [for group in ["RDSOSMetrics", module.environment[bound.environment].names.role_manager_log_group] : "${local.arn.logs}:log-group:${group}:*"]
+        },
+        {
+          Sid      = "MetricsOfDatabases"
+          Effect   = "Allow"
+          Action   = ["logs:CreateLogGroup", "logs:PutRetentionPolicy"]
+          Resource = "${local.arn.logs}:log-group:RDSOSMetrics"
+        },
+        {
+          Sid      = "MasterPassword"
+          Effect   = "Allow"
+          Action   = ["secretsmanager:DescribeSecret", "secretsmanager:GetSecretValue"]
+          Resource = "${local.arn.secretsmanager}:secret:rds!cluster-*"
+          Condition = { StringEquals = {
+            "aws:ResourceTag/aws:rds:primaryDBClusterArn" = "${local.arn.rds}:cluster:${module.environment[bound.environment].names.database_cluster}"
+          } }
+        },
+        {
+          # Lambda connects the role manager with these, in its own environment's subnets.
+          # https://docs.aws.amazon.com/lambda/latest/dg/configuration-vpc.html#configuration-vpc-permissions
+          Sid       = "FindSubnets"
+          Effect    = "Allow"
+          Action    = ["ec2:DescribeNetworkInterfaces", "ec2:DescribeSubnets"]
+          Resource  = "*"
+          Condition = local.role_manager_only[bound.environment]
+        },
+        {
+          Sid    = "Interfaces"
+          Effect = "Allow"
+          Action = [
+            "ec2:AssignPrivateIpAddresses", "ec2:CreateNetworkInterface", "ec2:DeleteNetworkInterface", "ec2:UnassignPrivateIpAddresses",
+          ]
+          Resource  = "${local.arn.ec2}:network-interface/*"
+          Condition = local.role_manager_only[bound.environment]
+        },
+        {
+          Sid       = "InOwnSubnets"
+          Effect    = "Allow"
+          Action    = "ec2:CreateNetworkInterface"
+          Resource  = ["${local.arn.ec2}:security-group/*", "${local.arn.ec2}:subnet/*"]
+          Condition = merge(local.of_environment[bound.environment], local.role_manager_only[bound.environment])
+        },
+        {
+          Sid       = "FunctionsCodeDoesNot" # only Lambda itself does
+          Effect    = "Deny"
+          Action    = "ec2:*"
+          Resource  = "*"
+          Condition = { Null = { "lambda:SourceFunctionArn" = "false" } }
+        },
+      ] : statement if !bound.temporary && local.project.database != "none"],
+    )
+  }
+}
 
 resource "aws_iam_policy" "boundary" {
-  name        = local.names.permissions_boundary
-  description = "The most that any role of ${local.app} made by an apply role can do"
+  for_each = local.bounds
 
-  policy = jsonencode({
-    Version = "2012-10-17"
-    Statement = [
-      {
-        Sid    = "OwnResources"
-        Effect = "Allow"
-        Action = [
-          "appconfig:GetLatestConfiguration", "appconfig:StartConfigurationSession",
-          "kms:CreateGrant", "kms:Decrypt", "kms:DescribeKey", "kms:GenerateDataKey*",
-          "lambda:InvokeFunction",
-          "logs:CreateLogGroup", "logs:CreateLogStream", "logs:DescribeLogGroups", "logs:DescribeLogStreams",
-          "logs:GetLogEvents", "logs:PutLogEvents", "logs:PutRetentionPolicy",
-          "rds-db:connect",
-          "s3:AbortMultipartUpload", "s3:GetObject", "s3:PutObject",
-          "secretsmanager:DescribeSecret", "secretsmanager:GetSecretValue",
-          "sns:Publish",
-          "ssm:GetParameter", "ssm:GetParameters",
-        ]
-        Resource = [
-          "${local.arn.appconfig}:application/*",
-          "${local.arn.kms}:key/*",
-          "${local.arn.lambda}:function:${local.app}-*",
-          "${local.arn.logs}:log-group:*",
-          "${local.arn.rds-db}:dbuser:*/*",
-          "${local.arn.s3}:${local.app}-*-logs-${local.account_id}/*",
-          "${local.arn.secretsmanager}:secret:rds!cluster-*",
-          "${local.arn.secretsmanager}:secret:${local.app}/*",
-          "${local.arn.sns}:${local.app}-*",
-          "${local.arn.ssm}:parameter/${local.app}/*",
-        ]
-      },
-      {
-        Sid      = "OwnImages"
-        Effect   = "Allow"
-        Action   = ["ecr:BatchCheckLayerAvailability", "ecr:BatchGetImage", "ecr:GetDownloadUrlForLayer"]
-        Resource = "${local.arn.ecr}:repository/${local.names.build_repository}"
-      },
-      {
-        Sid    = "ActionsWithoutResources"
-        Effect = "Allow"
-        Action = [
-          "cloudwatch:DescribeAlarms", "cloudwatch:PutMetricData",
-          "ec2:AssignPrivateIpAddresses", "ec2:CreateNetworkInterface", "ec2:DeleteNetworkInterface",
-          "ec2:DescribeNetworkInterfaces", "ec2:DescribeSubnets", "ec2:UnassignPrivateIpAddresses",
-          "ecr:GetAuthorizationToken",
-          "ssmmessages:CreateControlChannel", "ssmmessages:CreateDataChannel",
-          "ssmmessages:OpenControlChannel", "ssmmessages:OpenDataChannel",
-        ]
-        Resource  = "*"
-        Condition = { StringEquals = { "aws:RequestedRegion" = local.region } }
-      },
-    ]
-  })
+  name        = each.key
+  path        = local.names.github_path
+  description = "The most that a role of ${local.app} made in ${each.value.environment} can do"
+  policy      = jsonencode({ Version = "2012-10-17", Statement = local.boundary_statements[each.key] })
 }

@@ -1,27 +1,41 @@
-# The build role: pushes to the one repository.
+# Who pushes images: the build role releases, the preview role what pull requests run. Each has a repository of its own,
+# because IAM cannot tell one tag from another.
+
+locals {
+  push = {
+    for role, repository in { build = local.names.build_repository, preview = local.names.preview_repository } : role => jsonencode({
+      Version = "2012-10-17"
+      Statement = [
+        {
+          Sid      = "Login"
+          Effect   = "Allow"
+          Action   = "ecr:GetAuthorizationToken"
+          Resource = "*"
+        },
+        {
+          Sid    = "Push"
+          Effect = "Allow"
+          Action = [
+            "ecr:BatchCheckLayerAvailability", "ecr:BatchGetImage", "ecr:CompleteLayerUpload", "ecr:DescribeImages", "ecr:DescribeRepositories",
+            "ecr:GetDownloadUrlForLayer", "ecr:InitiateLayerUpload", "ecr:PutImage", "ecr:UploadLayerPart",
+          ]
+          Resource = "${local.arn.ecr}:repository/${repository}"
+        },
+      ]
+    })
+  }
+}
 
 resource "aws_iam_role_policy" "build" {
-  name = "push"
-  role = aws_iam_role.build.name
+  name   = "push"
+  role   = aws_iam_role.build.name
+  policy = local.push["build"]
+}
 
-  policy = jsonencode({
-    Version = "2012-10-17"
-    Statement = [
-      {
-        Sid      = "Login"
-        Effect   = "Allow"
-        Action   = "ecr:GetAuthorizationToken"
-        Resource = "*"
-      },
-      {
-        Sid    = "Push"
-        Effect = "Allow"
-        Action = [
-          "ecr:BatchCheckLayerAvailability", "ecr:BatchGetImage", "ecr:CompleteLayerUpload", "ecr:DescribeImages",
-          "ecr:DescribeRepositories", "ecr:GetDownloadUrlForLayer", "ecr:InitiateLayerUpload", "ecr:PutImage", "ecr:UploadLayerPart",
-        ]
-        Resource = "${local.arn.ecr}:repository/${local.names.build_repository}"
-      },
-    ]
-  })
+resource "aws_iam_role_policy" "preview" {
+  for_each = toset(local.previews)
+
+  name   = "push"
+  role   = aws_iam_role.apply[each.key].name
+  policy = local.push[each.key]
 }

@@ -1,33 +1,30 @@
 # GitHub's jobs get short-lived credentials by OIDC; there are no stored keys. Each role trusts exact subjects:
 #   plan    pull requests, and the main branch (nightly drift)
-#   build   the main branch, and previews
+#   build   the main branch
 #   apply   one role for each environment: jobs of that GitHub environment, on the main branch
-# A preview (a pull request's own service beside dev) is applied by dev's role.
+#   preview GitHub's environment of that name, from any branch: builds and applies pull requests' own services beside dev
+# They have a path of their own in IAM, so that no environment's names begin like theirs.
 
 locals {
-  oidc_host    = "token.actions.githubusercontent.com"
-  oidc_arn     = "${local.arn.iam}:oidc-provider/${local.oidc_host}"
-  audience     = "sts.${module.config.dns_suffix}"
-  subject      = local.project.github_oidc_subject_prefix
-  boundary_arn = "${local.arn.iam}:policy/${local.names.permissions_boundary}"
+  oidc_host  = "token.actions.githubusercontent.com"
+  oidc_arn   = "${local.arn.iam}:oidc-provider/${local.oidc_host}"
+  audience   = "sts.${module.config.dns_suffix}"
+  subject    = local.project.github_oidc_subject_prefix
+  boundaries = "${local.arn.iam}:policy${trimsuffix(local.names.github_path, "/")}"
 
-  preview_subjects = contains(local.project.environment_names, "dev") ? ["${local.subject}:environment:preview"] : []
-  main_subjects    = ["${local.subject}:ref:refs/heads/main"]
-  plan_subjects    = concat(["${local.subject}:pull_request"], local.main_subjects)
+  main_subjects = ["${local.subject}:ref:refs/heads/main"]
 
-  # A job of a GitHub environment has no branch in its subject, so the branch is a condition of its own.
-  apply_trust = {
-    for name in local.project.environment_names : name => concat(
-      [{ subjects = ["${local.subject}:environment:${name}"], ref = "refs/heads/main" }],
-      name == "dev" ? [{ subjects = local.preview_subjects, ref = null }] : [],
-    )
-  }
+  # A job of a GitHub environment has no branch in its subject, so the branch is a condition of its own. Previews come
+  # from any branch.
   trust = merge(
     {
-      (local.names.plan_role)  = [{ subjects = local.plan_subjects, ref = null }]
-      (local.names.build_role) = [{ subjects = concat(local.main_subjects, local.preview_subjects), ref = null }]
+      (local.names.plan_role)  = [{ subjects = concat(["${local.subject}:pull_request"], local.main_subjects), ref = null }]
+      (local.names.build_role) = [{ subjects = local.main_subjects, ref = null }]
     },
-    { for name, trusted in local.apply_trust : module.environment[name].names.apply_role => trusted },
+    {
+      for key, owner in local.owners :
+      owner.role => [{ subjects = ["${local.subject}:environment:${key}"], ref = owner.temporary == null ? "refs/heads/main" : null }]
+    },
   )
   trust_policies = {
     for role, trusted in local.trust : role => jsonencode({
@@ -69,6 +66,7 @@ resource "aws_iam_openid_connect_provider" "github" {
 
 resource "aws_iam_role" "plan" {
   name                 = local.names.plan_role
+  path                 = local.names.github_path
   description          = "GitHub jobs that plan and look for drift: reads, and takes state locks"
   assume_role_policy   = local.trust_policies[local.names.plan_role]
   max_session_duration = 3600
@@ -78,6 +76,7 @@ resource "aws_iam_role" "plan" {
 
 resource "aws_iam_role" "build" {
   name                 = local.names.build_role
+  path                 = local.names.github_path
   description          = "GitHub jobs that push images of ${local.app}"
   assume_role_policy   = local.trust_policies[local.names.build_role]
   max_session_duration = 3600
@@ -85,13 +84,15 @@ resource "aws_iam_role" "build" {
   depends_on = [aws_iam_openid_connect_provider.github]
 }
 
+# Of each environment, and of previews.
 resource "aws_iam_role" "apply" {
-  for_each = toset(local.project.environment_names)
+  for_each = local.owners
 
-  name                 = module.environment[each.key].names.apply_role
+  name                 = each.value.role
+  path                 = local.names.github_path
   description          = "GitHub jobs that change ${each.key}"
-  assume_role_policy   = local.trust_policies[module.environment[each.key].names.apply_role]
-  max_session_duration = 7200 # a first apply of a database takes most of an hour
+  assume_role_policy   = local.trust_policies[each.value.role]
+  max_session_duration = 7200 # as long as the longest of their jobs
 
   depends_on = [aws_iam_openid_connect_provider.github]
 }

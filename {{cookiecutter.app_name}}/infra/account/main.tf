@@ -2,10 +2,11 @@
 #   state.tf     bucket, key and locks of Terraform's state
 #   guards.tf    account-wide protections
 #   github.tf    who GitHub's jobs are here: OIDC provider, roles and whom they trust
-#   boundary.tf  the most that any role of this project can do
-#   plan.tf      what the plan role may read
-#   build.tf     what the build role may push
-#   apply.tf     what the apply role of each environment may change
+#   owners.tf    what belongs to which environment, by name and by tag
+#   boundary.tf  the most that any role of an environment can do
+#   read.tf      what the plan role may read, and each role's state
+#   build.tf     what may be pushed: releases by the build role, previews by theirs
+#   apply.tf     what the apply role of each environment may change, and the preview role
 
 module "config" {
   source = "../config"
@@ -33,8 +34,8 @@ locals {
   arn = merge(
     {
       for service in [
-        "acm", "appconfig", "cloudwatch", "dynamodb", "ecr", "ecs", "elasticloadbalancing", "events", "kms", "lambda",
-        "logs", "rds", "rds-db", "secretsmanager", "sns", "ssm", "wafv2",
+        "acm", "appconfig", "application-autoscaling", "cloudwatch", "dynamodb", "ec2", "ecr", "ecs", "elasticloadbalancing",
+        "events", "kms", "lambda", "logs", "rds", "rds-db", "secretsmanager", "sns", "ssm", "wafv2",
       ] : service => "arn:${module.config.partition}:${service}:${local.region}:${local.account_id}"
     },
     {

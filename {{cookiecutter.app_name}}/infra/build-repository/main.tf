@@ -1,5 +1,6 @@
 # Layer 3, once for the project: the repository of the service's images. Every environment deploys the same image by
-# its digest, so an image is built once and never changes.
+# its digest, so an image is built once and never changes. What temporary environments run is in a repository of its own:
+# an image of a pull request cannot be taken for a release.
 
 module "config" {
   source = "../config"
@@ -49,6 +50,34 @@ resource "aws_ecr_repository" "this" {
       error_message = "A temporary environment (workspace ${terraform.workspace}) uses the project's repository: only infra/service is applied in a workspace."
     }
   }
+}
+
+resource "aws_ecr_repository" "previews" {
+  name                 = local.names.preview_repository
+  image_tag_mutability = "IMMUTABLE"
+  force_delete         = true # nothing here outlives its pull request
+
+  encryption_configuration {
+    encryption_type = "KMS"
+    kms_key         = module.key.arn
+  }
+
+  image_scanning_configuration {
+    scan_on_push = true
+  }
+}
+
+resource "aws_ecr_lifecycle_policy" "previews" {
+  repository = aws_ecr_repository.previews.name
+
+  policy = jsonencode({
+    rules = [{
+      rulePriority = 1
+      description  = "The newest 100 builds stay: more than there are previews"
+      selection    = { tagStatus = "any", countType = "imageCountMoreThan", countNumber = 100 }
+      action       = { type = "expire" }
+    }]
+  })
 }
 
 # ECR never removes an image that a kept index refers to.

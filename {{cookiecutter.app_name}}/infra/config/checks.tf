@@ -157,6 +157,10 @@ locals {
       for name in try(tolist(local.settings.github_unprotected_environments), []) : "github_unprotected_environments: ${name} is no environment"
       if !contains(keys(local.environments), name)
     ],
+    [
+      for item in try(tolist(local.settings.database_roles.adopt), []) : "database_roles.adopt: ${jsonencode(item)} is not a kind and a name, such as table app.orders. Kinds are ${join(", ", local.adoptable)}"
+      if !can(regex("^(${join("|", local.adoptable)}) +[^ ]", item))
+    ],
     local.temporary && !can(regex("^[a-z0-9]+(-[a-z0-9]+)*$", var.workspace)) ? [
       "workspace ${var.workspace}: lower-case letters, digits and single hyphens"
     ] : [],

@@ -10,22 +10,31 @@ locals {
   path        = "/${local.app}/${local.environment}${local.temporary ? "/${var.workspace}" : ""}"
 
   names = {
+    # Paths of IAM roles: apart for each environment, and for what only an administrator changes. The hyphen keeps
+    # GitHub's from being an environment's.
+    github_path = "/${local.app}/github-actions/"
+    role_path   = "/${local.app}/${local.environment}/"
+
     # account
     state_bucket         = "${local.app}-tfstate-${local.account}-${local.aws_region}"
     state_log_bucket     = "${local.app}-tfstate-logs-${local.account}-${local.aws_region}"
     locks_table          = "${local.app}-tfstate-locks"
     state_key            = "alias/${local.app}-tfstate"
-    permissions_boundary = "${local.app}-boundary"
+    permissions_boundary = local.temporary ? "${local.base}-temporary-boundary" : "${local.base}-boundary"
+    temporary_boundary   = "${local.base}-temporary-boundary"
     plan_role            = "${local.app}-github-plan"
     build_role           = "${local.app}-github-build"
+    preview_role         = "${local.app}-github-preview"
     apply_role           = "${local.app}-github-apply-${local.environment}"
 
-    # build-repository
-    build_repository     = local.app
+    # build-repository: what a temporary environment runs can never be taken for a release
+    build_repository     = local.temporary ? "${local.app}/previews" : local.app
+    preview_repository   = "${local.app}/previews"
     build_repository_key = "alias/${local.app}-build-repository"
 
     # network
     network                         = local.base
+    default_security_group          = "${local.base}-default-closed"
     network_key                     = "alias/${local.base}-network"
     endpoints_security_group        = "${local.base}-endpoints"
     secrets_endpoint_security_group = "${local.base}-secrets-endpoint"
@@ -52,6 +61,7 @@ locals {
     cluster_log_group            = "/aws/ecs/containerinsights/${local.service}/performance" # ECS decides it
     firewall_log_group           = "aws-waf-logs-${local.service}"                           # AWS WAF asks for the prefix
     service_security_group       = "${local.service}-service"
+    environment_security_group   = "${local.base}-service" # of the service beside which a temporary environment runs
     load_balancer_security_group = "${local.service}-load-balancer"
     log_bucket                   = "${local.service}-logs-${local.account}"
     alarms_topic                 = "${local.service}-alarms"

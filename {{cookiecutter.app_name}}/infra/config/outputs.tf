@@ -28,11 +28,12 @@ output "environment" {
 }
 
 output "database_roles" {
-  description = "Desired state of the database's roles, with the defaults filled in: { schemas, extensions, roles, retired }."
+  description = "Desired state of the database's roles, with the defaults filled in: { schemas, extensions, roles, retired, adopt }."
   value = local.database ? {
     schemas    = try(local.settings.database_roles.schemas, [])
     extensions = try(local.settings.database_roles.extensions, [])
     retired    = try(local.settings.database_roles.retired, [])
+    adopt      = try(local.settings.database_roles.adopt, [])
     roles      = { for name, role in local.roles : name => try(merge(local.role_defaults, role), local.role_defaults) }
   } : null
 }

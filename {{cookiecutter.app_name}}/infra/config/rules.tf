@@ -86,6 +86,7 @@ locals {
       "database_roles.schemas"    = { type = "list", required = local.database }
       "database_roles.extensions" = { type = "list", required = false }
       "database_roles.retired"    = { type = "list", required = false }
+      "database_roles.adopt"      = { type = "list", required = false }
 
       "database_roles.roles.*.profile"                   = { type = "text", choices = ["owner", "read-write", "read-only"], required = local.database }
       "database_roles.roles.*.login"                     = { type = "text", choices = ["iam", "none"], required = false }
@@ -95,6 +96,13 @@ locals {
     { for key, rule in local.alarm_rules : "alarms.${key}" => merge(rule, { required = false }) },
     { for key, rule in local.alarm_rules : "environments.*.alarms.${key}" => merge(rule, { required = false }) },
   )
+
+  # Kinds of what a database's owner can take over; the role manager has the same list (desired.py).
+  adoptable = [
+    "schema", "table", "view", "materialized view", "foreign table", "sequence", "function", "procedure", "aggregate",
+    "routine", "type", "domain", "collation", "conversion", "operator", "operator class", "operator family",
+    "statistics object", "text search configuration", "text search dictionary", "large object", "publication", "role",
+  ]
 
   database    = try(local.settings.database, "none") != "none"
   nat_gateway = try(local.settings.internet_egress, "none") == "nat-gateway"

@@ -149,6 +149,7 @@ resource "aws_cloudwatch_log_group" "database" {
 
 resource "aws_iam_role" "monitoring" {
   name                 = local.names.database_monitoring_role
+  path                 = local.names.role_path
   description          = "Writes the operating system metrics of ${local.names.database_cluster}"
   permissions_boundary = local.permissions_boundary
 

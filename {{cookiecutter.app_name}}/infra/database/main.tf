@@ -28,7 +28,7 @@ locals {
   account  = local.project.aws_account_id
   region   = local.project.aws_region
 
-  permissions_boundary = "${local.arn}:iam::${local.account}:policy/${local.names.permissions_boundary}"
+  permissions_boundary = "${local.arn}:iam::${local.account}:policy${local.names.github_path}${local.names.permissions_boundary}"
 }
 
 # Encrypts the storage and its snapshots, the master password, Performance Insights and the logs.

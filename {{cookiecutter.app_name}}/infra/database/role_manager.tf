@@ -73,6 +73,7 @@ resource "aws_cloudwatch_log_group" "role_manager" {
 
 resource "aws_iam_role" "role_manager" {
   name                 = local.names.role_manager
+  path                 = local.names.role_path
   description          = "Role manager of ${local.names.database_cluster}"
   permissions_boundary = local.permissions_boundary
 

@@ -20,8 +20,9 @@ resource "aws_flow_log" "this" {
 
 resource "aws_iam_role" "flow_logs" {
   name                 = local.names.flow_log_role
+  path                 = local.names.role_path
   description          = "Writes the flow logs of ${local.names.network}"
-  permissions_boundary = "${local.arn}:iam::${local.account}:policy/${local.names.permissions_boundary}"
+  permissions_boundary = "${local.arn}:iam::${local.account}:policy${local.names.github_path}${local.names.permissions_boundary}"
 
   # https://docs.aws.amazon.com/vpc/latest/userguide/flow-logs-iam-role.html
   assume_role_policy = jsonencode({

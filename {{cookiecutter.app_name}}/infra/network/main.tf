@@ -79,7 +79,8 @@ data "aws_security_groups" "database" {
 resource "aws_default_security_group" "closed" {
   vpc_id = aws_vpc.this.id
 
+  # infra/account knows the group by this name.
   tags = {
-    Name = "${local.names.network}-default-closed"
+    Name = local.names.default_security_group
   }
 }

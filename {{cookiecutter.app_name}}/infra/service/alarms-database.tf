@@ -48,8 +48,8 @@ locals {
       kind       = "sustained"
     }
     role-manager-errors = {
-      reason     = "The role manager failed, or its daily check found roles that are not as project.yaml says."
-      action     = "make roles ACTION=check shows what differs, ACTION=plan what would mend it."
+      reason     = "The role manager failed, left objects that it may not change on its own, or its daily check found drift."
+      action     = "make roles ACTION=plan lists what differs and what would mend it: ~ is done by ACTION=apply, ! by a person, in its words."
       namespace  = "AWS/Lambda"
       metric     = "Errors"
       dimensions = tomap({ FunctionName = local.names.role_manager })

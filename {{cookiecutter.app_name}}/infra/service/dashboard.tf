@@ -39,6 +39,12 @@ locals {
         stat    = "Maximum"
         metrics = [["AWS/RDS", "DatabaseConnections", "DBClusterIdentifier", local.names.database_cluster]]
       },
+      {
+        # Written by app/database.py. What waits here has no connection: db_pool_size, or a slow statement.
+        title   = "Milliseconds until a request had its database connection, slowest 1 %"
+        stat    = "p99"
+        metrics = [[local.project.app_name, "DatabaseWait", "Environment", var.environment]]
+      },
     ] : [],
   )
 }

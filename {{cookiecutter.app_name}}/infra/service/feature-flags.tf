@@ -93,6 +93,7 @@ resource "aws_iam_role" "flags_rollback" {
   count = local.feature_flags ? 1 : 0
 
   name                 = local.names.flags_rollback_role
+  path                 = local.names.role_path
   description          = "AppConfig looks at the alarms of ${local.names.service}"
   permissions_boundary = local.permissions_boundary
 

@@ -24,7 +24,7 @@ data "aws_subnets" "private" {
 
 # With NAT gateways the network has no interface endpoints for the service.
 data "aws_security_group" "endpoints" {
-  count = local.internet_egress ? 0 : 1
+  count = local.internet_egress || module.config.temporary ? 0 : 1
 
   name   = local.names.endpoints_security_group
   vpc_id = data.aws_vpc.network.id
@@ -45,8 +45,24 @@ data "aws_rds_cluster" "database" {
 }
 
 data "aws_security_group" "database" {
-  count = local.database ? 1 : 0
+  count = local.database && !module.config.temporary ? 1 : 0
 
   name   = local.names.database_security_group
   vpc_id = data.aws_vpc.network.id
+}
+
+# The group of the service beside which this temporary environment runs: its tasks carry it too, and so reach what that
+# service reaches, without a change of anything that is not their own.
+data "aws_security_groups" "environment" {
+  count = module.config.temporary ? 1 : 0
+
+  filter {
+    name   = "group-name"
+    values = [local.names.environment_security_group]
+  }
+
+  filter {
+    name   = "vpc-id"
+    values = [data.aws_vpc.network.id]
+  }
 }

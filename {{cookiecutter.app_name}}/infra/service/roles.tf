@@ -1,7 +1,7 @@
 # What the tasks may do. Every role carries the boundary of the account layer, or the apply role could not make it.
 
 locals {
-  permissions_boundary = "${local.arn.iam}:policy/${local.names.permissions_boundary}"
+  permissions_boundary = "${local.arn.iam}:policy${local.names.github_path}${local.names.permissions_boundary}"
 
   # ECS takes the role for tasks of this account and region only.
   trust_tasks = jsonencode({
@@ -30,6 +30,7 @@ locals {
 # ECS itself, before the container starts: pull the image, write the log.
 resource "aws_iam_role" "execution" {
   name                 = local.names.execution_role
+  path                 = local.names.role_path
   description          = "ECS starts the tasks of ${local.names.service}"
   assume_role_policy   = local.trust_tasks
   permissions_boundary = local.permissions_boundary
@@ -68,6 +69,7 @@ resource "aws_iam_role_policy" "execution" {
 # The service's code.
 resource "aws_iam_role" "task" {
   name                 = local.names.task_role
+  path                 = local.names.role_path
   description          = "Code of ${local.names.service}"
   assume_role_policy   = local.trust_tasks
   permissions_boundary = local.permissions_boundary
@@ -127,6 +129,7 @@ resource "aws_iam_role" "migrate" {
   count = local.database ? 1 : 0
 
   name                 = local.names.migrate_role
+  path                 = local.names.role_path
   description          = "Migrations of ${local.names.service}"
   assume_role_policy   = local.trust_tasks
   permissions_boundary = local.permissions_boundary

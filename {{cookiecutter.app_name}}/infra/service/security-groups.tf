@@ -1,5 +1,10 @@
 # internet -> load balancer -> service -> database, VPC endpoints, and the internet only with NAT gateways. A rule names
-# the other security group, so that an address that changes hands opens nothing.
+# the other security group, so that an address that changes hands opens nothing. In a temporary environment the ways out
+# are those of the group of the service beside it.
+
+locals {
+  ways_out = !module.config.temporary
+}
 
 resource "aws_security_group" "load_balancer" {
   name        = local.names.load_balancer_security_group
@@ -41,6 +46,13 @@ resource "aws_security_group" "service" {
   name        = local.names.service_security_group
   description = "Tasks of the service: the load balancer in, what they need out"
   vpc_id      = data.aws_vpc.network.id
+
+  lifecycle {
+    precondition {
+      condition     = !module.config.temporary || length(flatten(data.aws_security_groups.environment[*].ids)) == 1
+      error_message = "${local.names.service} runs beside ${local.names.network}, whose service is not there: make up ENV=${var.environment} first."
+    }
+  }
 }
 
 resource "aws_vpc_security_group_ingress_rule" "service_from_load_balancer" {
@@ -53,6 +65,8 @@ resource "aws_vpc_security_group_ingress_rule" "service_from_load_balancer" {
 }
 
 resource "aws_vpc_security_group_egress_rule" "service_to_s3" {
+  count = local.ways_out ? 1 : 0
+
   security_group_id = aws_security_group.service.id
   description       = "Image layers, through the S3 gateway endpoint"
   prefix_list_id    = data.aws_ec2_managed_prefix_list.s3.id
@@ -62,7 +76,7 @@ resource "aws_vpc_security_group_egress_rule" "service_to_s3" {
 }
 
 resource "aws_vpc_security_group_egress_rule" "service_to_endpoints" {
-  count = local.internet_egress ? 0 : 1
+  count = local.ways_out && !local.internet_egress ? 1 : 0
 
   security_group_id            = aws_security_group.service.id
   description                  = "AWS services through the VPC endpoints"
@@ -73,7 +87,7 @@ resource "aws_vpc_security_group_egress_rule" "service_to_endpoints" {
 }
 
 resource "aws_vpc_security_group_ingress_rule" "endpoints_from_service" {
-  count = local.internet_egress ? 0 : 1
+  count = local.ways_out && !local.internet_egress ? 1 : 0
 
   security_group_id            = data.aws_security_group.endpoints[0].id
   description                  = "Tasks of ${local.names.service}"
@@ -84,7 +98,7 @@ resource "aws_vpc_security_group_ingress_rule" "endpoints_from_service" {
 }
 
 resource "aws_vpc_security_group_egress_rule" "service_to_internet" {
-  count = local.internet_egress ? 1 : 0
+  count = local.ways_out && local.internet_egress ? 1 : 0
 
   security_group_id = aws_security_group.service.id
   description       = "HTTPS to the internet and to AWS services, through the NAT gateways"
@@ -95,7 +109,7 @@ resource "aws_vpc_security_group_egress_rule" "service_to_internet" {
 }
 
 resource "aws_vpc_security_group_egress_rule" "service_to_database" {
-  count = local.database ? 1 : 0
+  count = local.ways_out && local.database ? 1 : 0
 
   security_group_id            = aws_security_group.service.id
   description                  = "The database"
@@ -106,7 +120,7 @@ resource "aws_vpc_security_group_egress_rule" "service_to_database" {
 }
 
 resource "aws_vpc_security_group_ingress_rule" "database_from_service" {
-  count = local.database ? 1 : 0
+  count = local.ways_out && local.database ? 1 : 0
 
   security_group_id            = data.aws_security_group.database[0].id
   description                  = "Tasks of ${local.names.service}"
@@ -114,4 +128,9 @@ resource "aws_vpc_security_group_ingress_rule" "database_from_service" {
   ip_protocol                  = "tcp"
   from_port                    = 5432
   to_port                      = 5432
+}
+
+moved {
+  from = aws_vpc_security_group_egress_rule.service_to_s3
+  to   = aws_vpc_security_group_egress_rule.service_to_s3[0]
 }

@@ -4,6 +4,9 @@ from __future__ import annotations
 
 import json
 import os
+import shlex
+import subprocess
+import sys
 
 import click
 
@@ -16,7 +19,7 @@ from ops.output import Step, say, warn
 from ops.project import Project, load
 from ops.terraform import BUILD_REPOSITORY, SERVICE
 
-ROLES = ("plan", "build", "apply")
+ROLES = ("plan", "build", "apply", "preview")
 PREVIEW_ENVIRONMENT = "dev"  # previews are services beside dev; infra/account trusts them so
 
 
@@ -43,9 +46,7 @@ def settings(environment: str | None, role: str, base: str) -> None:
             "region": project.region,
             "account_id": project.account,
             "audience": f"sts.{project.dns_suffix}",
-            "role_arn": f"arn:{project.partition}:iam::{project.account}:role/{project.names[f'{role}_role']}"
-            if role
-            else "",
+            "role_arn": _role_arn(project, role) if role else "",
             "environments": json.dumps(project.environments),
             "previews": json.dumps(PREVIEW_ENVIRONMENT in project.environments),
             "plans": json.dumps(changes.plans(project, files)),
@@ -53,6 +54,11 @@ def settings(environment: str | None, role: str, base: str) -> None:
             "runner": "ubuntu-24.04-arm" if arm else "ubuntu-24.04",
         }
     )
+
+
+def _role_arn(project: Project, role: str) -> str:
+    path, name = project.names["github_path"], project.names[f"{role}_role"]
+    return f"arn:{project.partition}:iam::{project.account}:role{path}{name}"
 
 
 @click.command("github-ready")
@@ -110,6 +116,34 @@ def image(pull_request: str) -> None:
     )
 
 
+@click.command("github-try-image")
+@options.image
+def try_image(image: str) -> None:
+    """Start an image of this machine as ECS does, without anything around it, and check it against the contract."""
+    project = load()
+    variables = {
+        "APP_NAME": project.app,
+        "ENVIRONMENT": "ci",
+        "METRICS": "off",
+        "AWS_REGION": project.region,
+        "AWS_ACCESS_KEY_ID": "none",
+        "AWS_SECRET_ACCESS_KEY": "none",
+    }
+    mounts = []
+    if project.database:  # /health answers whatever else is down
+        variables |= {"DB_HOST": "localhost", "DB_NAME": "app", "DB_USER": "app", "DB_SCHEMA": "app"}
+    if (project.root / "app/flags.json").is_file():
+        variables["FLAGS_FILE"] = "/flags.json"
+        mounts = ["--volume", f"{project.root / 'app/flags.json'}:/flags.json:ro"]
+    given = [word for name, value in variables.items() for word in ("--env", f"{name}={value}")]
+    as_on_ecs = ["--rm", "--init", "--read-only", "--tmpfs=/tmp", "--cap-drop=ALL", "--user=10001:10001"]
+    start = shlex.join(["docker", "run", *as_on_ecs, "--publish=8000:8000", *given, *mounts, image])
+    environment = os.environ | {"START": start, "URL": "http://localhost:8000"}
+    process = subprocess.run([sys.executable, "-m", "ops.laptop.contract"], env=environment, check=False)
+    if process.returncode != 0:
+        raise OpsError("The image breaks its contract.", next_step="docs/bring-your-own-application.md.")
+
+
 @click.command("github-running-image")
 @options.environment
 def running_image(environment: str | None) -> None:
@@ -150,4 +184,4 @@ def not_ready() -> None:
     summarize(text)
 
 
-COMMANDS = (settings, ready, image, running_image, sign_in, not_ready)
+COMMANDS = (settings, ready, image, try_image, running_image, sign_in, not_ready)

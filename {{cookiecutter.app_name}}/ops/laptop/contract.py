@@ -113,6 +113,29 @@ def broken_requests(program: Program) -> str:
     return health(program)
 
 
+def offers(program: Program) -> str:
+    """An offer to upgrade the connection is ignored: curl --http2 and Java's HttpClient make it with every request."""
+    offer = "Connection: Upgrade, HTTP2-Settings\r\nUpgrade: h2c\r\nHTTP2-Settings: AAMAAABkAAQCAAAAAAIAAAAA\r\n"
+    request = f"POST /health HTTP/1.1\r\nHost: {program.host}\r\n{offer}Content-Length: 2\r\n\r\n{{}}"
+    with (
+        contextlib.closing(socket.create_connection((program.host, program.port), timeout=5)) as connection,
+        contextlib.closing(connection.makefile("rb")) as answers,
+    ):
+        seen = []
+        for _ in (1, 2):
+            connection.sendall(request.encode())
+            status = answers.readline().split(maxsplit=2)[1:2]
+            seen.append(status[0].decode() if status else "nothing")
+            length = 0
+            while (line := answers.readline()) not in (b"\r\n", b""):
+                name, _colon, value = line.partition(b":")
+                length = int(value) if name.lower() == b"content-length" else length
+            answers.read(length)
+    if not all(status[0] in "24" and status != "400" for status in seen):
+        raise BrokenRuleError(f"two POSTs with the offer Upgrade: h2c were answered with {' and '.join(seen)}")
+    return f"{seen[0]}, twice on one connection"
+
+
 def many_at_once(program: Program) -> str:
     """Fifty requests at once are all answered."""
     with concurrent.futures.ThreadPoolExecutor(50) as pool:
@@ -129,6 +152,7 @@ RULES: tuple[Callable[[Program], str], ...] = (
     keep_alive,
     unknown_path,
     broken_requests,
+    offers,
     many_at_once,
 )
 
@@ -187,7 +211,7 @@ def stops(program: Program, process: subprocess.Popen[bytes]) -> str:
 
 def json_lines(output: Path) -> str:
     """Every line on standard output is one JSON object, so that logs can be searched by field."""
-    lines = output.read_text(errors="replace").splitlines()
+    lines = output.read_text(errors="replace", encoding="utf-8").splitlines()
     for number, line in enumerate(lines, 1):
         try:
             good = isinstance(json.loads(line), dict)

@@ -139,7 +139,7 @@ class LambdaFunction:
 
     def logs(self) -> str:
         """Everything the function wrote so far."""
-        return self._log.read_text(errors="replace") if self._log.exists() else ""
+        return self._log.read_text(errors="replace", encoding="utf-8") if self._log.exists() else ""
 
     def _invoke(self, body: bytes) -> Invocation:
         if len(body) > MAX_PAYLOAD_BYTES:

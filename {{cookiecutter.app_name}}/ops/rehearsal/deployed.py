@@ -9,8 +9,8 @@ from typing import Any
 import boto3
 
 from ops.project import Project
+from ops.rehearsal.iam.roles import Role
 from ops.rehearsal.reachability import Place, Vpc
-from ops.rehearsal.roles import Role
 
 
 @dataclass(frozen=True, eq=False)

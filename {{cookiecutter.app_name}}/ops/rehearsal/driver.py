@@ -143,7 +143,7 @@ class Rehearsal:
             ),
             encoding="utf-8",
         )
-        errors = (self.directory.path / "simulator.log").open("w")
+        errors = (self.directory.path / "simulator.log").open("w", encoding="utf-8")
         self.simulator = subprocess.Popen(  # noqa: S603 - ourselves
             [sys.executable, "-m", "ops.rehearsal.simulator", str(settings)],
             cwd=self.copy,
@@ -244,7 +244,7 @@ class Rehearsal:
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             stderr=subprocess.STDOUT,
-            text=True,
+            encoding="utf-8",
             start_new_session=True,
         )
         self.commands.add(command)

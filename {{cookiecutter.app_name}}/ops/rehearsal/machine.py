@@ -110,7 +110,7 @@ class RunDirectory(Directory):
         super().__init__(Path(tempfile.mkdtemp(prefix=PREFIX)))
         # Tasks run as other users; what is secret in here has modes of its own.
         self.path.chmod(0o711)
-        self._lock = (self.path / "lock").open("w")
+        self._lock = (self.path / "lock").open("w", encoding="utf-8")
         fcntl.flock(self._lock, fcntl.LOCK_EX)
         self._lock.write(str(os.getpid()))
         self._lock.flush()
@@ -128,7 +128,7 @@ def remove_leftovers() -> list[Path]:
         lock = directory / "lock"
         if not lock.is_file() or directory.stat().st_uid != os.geteuid():
             continue
-        with lock.open("r+") as file:
+        with lock.open("r+", encoding="utf-8") as file:
             try:
                 fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
             except OSError:

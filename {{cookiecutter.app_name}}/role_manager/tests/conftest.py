@@ -15,7 +15,7 @@ from role_manager.actions import ActionError, Manager, Report, apply, check, pla
 from role_manager.connection import AuthenticationFailedError, Server, Timeouts, connect
 from role_manager.desired import parse
 
-VERSIONS = (15, 16, 18)
+VERSIONS = tuple(map(int, os.environ.get("POSTGRES_VERSIONS", "15 16 18").split()))
 
 # Each example of the properties takes about a second on a server.
 settings.register_profile("quick", max_examples=6)

@@ -7,7 +7,6 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from role_manager.desired import InvalidDesiredStateError, parse
-from role_manager.sql import identifier, split_identifiers
 
 GOOD: dict[str, Any] = {"schemas": ["app"], "roles": {"migrator": {"profile": "owner"}}}
 
@@ -47,6 +46,13 @@ def test_what_is_not_said_has_a_default() -> None:
         ({"retired": ["migrator"]}, "also listed under roles"),
         ({"retired": ["rdsadmin"]}, "reserved name"),
         ({"grants": []}, "unknown key 'grants'"),
+        ({"adopt": "table x"}, "adopt: must be a list"),
+        ({"adopt": ["orders"]}, "is not a kind and a name"),
+        ({"adopt": ["table "]}, "is not a kind and a name"),
+        ({"adopt": [7]}, "is not a kind and a name"),
+        ({"adopt": ["table \0"]}, "is not a kind and a name"),
+        ({"adopt": ["table \ud800"]}, "is not a kind and a name"),
+        ({"adopt": ["trigger t"]}, "is not a kind and a name"),
     ],
 )
 def test_a_broken_rule_is_named(change: dict[str, Any], words: str) -> None:
@@ -67,22 +73,11 @@ def test_anything_else_is_refused_with_words(data: Any) -> None:
         parse(data)
 
 
-@given(st.lists(st.text(st.characters(exclude_characters="\0", exclude_categories=["Cs"]), min_size=1)))
-def test_quoted_lists_are_read_back(names: list[str]) -> None:
-    assert split_identifiers(", ".join(map(identifier, names))) == names
-
-
-@pytest.mark.parametrize(
-    ("text", "names"),
-    [
-        ("", []),
-        ('"$user", public', ["$user", "public"]),
-        ("App ,b", ["app", "b"]),
-        ('"a""b"', ['a"b']),
-        ('"a', None),
-        ("a,", None),
-        ("a b", None),
-    ],
-)
-def test_lists_are_read_as_postgresql_does(text: str, names: list[str] | None) -> None:
-    assert split_identifiers(text) == names
+def test_what_may_be_adopted_has_a_kind_and_a_name() -> None:
+    items = ["table app.orders", "operator class app.x USING btree", 'function app."F f"(integer, text)', "role old"]
+    assert parse(GOOD | {"adopt": items}).adopt == (
+        ("table", "app.orders"),
+        ("operator class", "app.x USING btree"),
+        ("function", 'app."F f"(integer, text)'),
+        ("role", "old"),
+    )

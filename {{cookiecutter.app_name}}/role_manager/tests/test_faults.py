@@ -2,13 +2,20 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+import socket
+import ssl
+import threading
+import warnings
+from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager, suppress
 from typing import Any
 
 import pytest
+import trustme
 
 from ops.laptop.postgres import Fault
+from role_manager import actions
 from role_manager.actions import ActionError, Manager, apply, check
 from role_manager.connection import (
     AuthenticationFailedError,
@@ -19,6 +26,7 @@ from role_manager.connection import (
     connect,
 )
 from role_manager.desired import parse
+from role_manager.planning import steps
 from role_manager.tests.conftest import DESIRED, Database
 
 # Everything that an action could leave behind.
@@ -139,14 +147,14 @@ def test_a_statement_that_takes_too_long_ends_the_apply(newest_database: Databas
     database = newest_database
     database.apply()
     database.as_role("migrator", "CREATE TABLE app.orders (id int)")
-    database.superuser("ALTER TABLE app.orders OWNER TO app")
+    database.superuser("ALTER TABLE app.orders OWNER TO master")
     before = state(database)
     with database.server.superuser() as other:
         other.run("BEGIN; LOCK TABLE app.orders")
         with pytest.raises(ActionError, match="statement timeout") as caught:
             database.apply(statement=0.4, lock=30)
         other.run("ROLLBACK")
-    assert "Nothing was changed" in str(caught.value)
+    assert "nothing was changed" in str(caught.value)
     assert state(database) == before
 
 
@@ -155,8 +163,8 @@ def test_another_apply_that_hangs_is_not_waited_for_forever(newest_database: Dat
     with database.server.superuser() as other:
         key = int.from_bytes(b"rolemngr", "big", signed=True)
         other.run(f"BEGIN; SELECT pg_advisory_xact_lock({key})")
-        with pytest.raises(ActionError, match="timeout"):
-            database.apply(statement=0.3)
+        with pytest.raises(ActionError, match=r"held by rdsadmin \(pid \d+\).*pg_terminate_backend"):
+            database.apply(lock_of_apply=0.3)
         other.run("ROLLBACK")
     assert database.apply().result == "applied"
 
@@ -171,8 +179,8 @@ def test_check_leaves_nothing_behind_even_when_it_is_cut(newest_database: Databa
     before = state(database)
     assert database.check(desired).result == "passed"
     assert state(database) == before
-    for step in (2, 3, 5, 8):
-        fault = Fault(at=step, action=action, user=role)
+    for at in ("SHOW search_path", *["SAVEPOINT future"] * (role == "migrator")):
+        fault = Fault(at=at, action=action, user=role, times=2)  # what fails is proven once more
         database.server.front.faults.append(fault)
         with pytest.raises(ActionError, match="could not be proven"):
             check(database.manager(desired))
@@ -198,3 +206,153 @@ def test_limits_reach_the_server(newest_database: Database) -> None:
         rows = session.run("SELECT current_setting('statement_timeout'), current_setting('lock_timeout')")
     assert rows == [["7s", "3s"]]
     assert Timeouts().lock < Timeouts().statement
+
+
+# --- Beside other work --------------------------------------------------------------------------
+
+
+def test_a_table_that_others_hold_is_left_and_the_rest_is_done(database: Database) -> None:
+    """Its readers wait for us a moment at a time, and the report names who holds it."""
+    database.apply()
+    database.as_role("migrator", *(f"CREATE TABLE app.t{n} (id int)" for n in range(3)))
+    database.superuser(*(f"ALTER TABLE app.t{n} OWNER TO master" for n in range(3)))
+    owners = "SELECT relname::text, relowner::regrole::text FROM pg_class WHERE relname ~ '^t[0-2]$' ORDER BY 1"
+    with database.server.superuser() as other:
+        other.run("BEGIN; LOCK TABLE app.t1 IN ACCESS SHARE MODE")
+        with pytest.raises(ActionError, match=r"rdsadmin \(pid \d+\) holds a lock") as caught:
+            database.apply(lock=0.2)
+        assert database.superuser(owners) == [["t0", "migrator"], ["t1", "master"], ["t2", "migrator"]]
+        other.run("ROLLBACK")
+    report = caught.value.report
+    assert report.result == "blocked"
+    assert {item.object for item in report.plan.blocked} == {"table app.t1"}
+    assert database.apply().result == "applied"
+    assert database.check().result == "passed"
+
+
+def test_waiting_for_a_lock_lasts_two_seconds() -> None:
+    assert Timeouts().lock == 2
+
+
+def test_more_objects_than_locks_are_done_in_batches(
+    newest_database: Database, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Each transaction ends in a state that is safe to stop after; the last one ends as one would have."""
+    database = newest_database
+    database.apply()
+    database.as_role("migrator", *(f"CREATE TABLE app.t{n} (id serial)" for n in range(25)))
+    database.superuser(*(f"ALTER TABLE app.t{n} OWNER TO master" for n in range(25)))
+    monkeypatch.setattr(actions, "_server", lambda _: {"locks": 120})
+    monkeypatch.setattr(steps, "_PER_STATEMENT", 5)
+    database.server.front.sessions.clear()
+    assert database.apply().result == "applied"
+    commits = [sql for session in database.server.front.sessions for sql in session.sql if sql == "COMMIT"]
+    assert len(commits) > 2
+    assert database.check().result == "passed"
+
+
+def test_what_is_dropped_and_made_beside_us_fails_nothing(newest_database: Database) -> None:
+    """Migrations that run all the time: no apply fails, no check finds drift."""
+    database = newest_database
+    database.apply()
+    stop = threading.Event()
+
+    def migrate() -> None:
+        token = database.server.iam_token("migrator")
+        with connect(database.manager().server, "migrator", lambda: token) as session:
+            while not stop.is_set():
+                for n in range(5):
+                    session.run(
+                        f"CREATE TABLE app.m{n} (id serial); CREATE FUNCTION app.f{n}(app.m{n}) RETURNS int LANGUAGE sql AS 'SELECT 1'"
+                    )
+                for n in range(5):
+                    session.run(
+                        f"REVOKE ALL ON app.m{n} FROM app; GRANT SELECT, INSERT, UPDATE, DELETE ON app.m{n} TO app"
+                    )
+                    session.run(f"DROP FUNCTION app.f{n}; DROP TABLE app.m{n}")
+
+    with ThreadPoolExecutor(1) as pool:
+        running = pool.submit(migrate)
+        try:
+            for _ in range(8):
+                assert database.apply().result in {"applied", "nothing to do"}
+                assert database.check().result == "passed"
+        finally:
+            stop.set()
+        running.result()
+
+
+@pytest.mark.parametrize(
+    "setting",
+    [
+        "createrole_self_grant = 'set, inherit'",
+        "default_transaction_read_only = on",
+        "default_transaction_isolation = 'serializable'",
+        "search_path = public, pg_catalog",
+        "quote_all_identifiers = on",
+        "transform_null_equals = on",
+        "role = 'pg_monitor'",
+        "from_collapse_limit = 1",
+        "bytea_output = 'escape'",
+    ],
+)
+def test_the_masters_settings_change_nothing(database: Database, setting: str) -> None:
+    if "createrole" in setting and database.server.version < 16:
+        pytest.skip("PostgreSQL 16 brought it")
+    database.superuser(f"ALTER ROLE master SET {setting}")
+    try:
+        assert database.apply().result == "applied"
+        assert database.apply().result == "nothing to do"
+        assert database.check().result == "passed"
+    finally:
+        database.superuser(f"ALTER ROLE master RESET {setting.partition(' ')[0]}")
+
+
+# --- TLS that is not as it must be -------------------------------------------------------------
+
+
+@contextmanager
+def answering(work: Callable[[socket.socket], None]) -> Iterator[int]:
+    """A server that answers each connection with `work`."""
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+
+        def serve() -> None:
+            while True:
+                try:
+                    connection, _ = listener.accept()
+                except OSError:
+                    return
+                with connection, suppress(OSError):
+                    connection.recv(8)
+                    work(connection)
+
+        threading.Thread(target=serve, daemon=True).start()
+        yield listener.getsockname()[1]
+        listener.shutdown(socket.SHUT_RDWR)
+
+
+def _old_tls(connection: socket.socket) -> None:
+    connection.sendall(b"S")
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        context.minimum_version = ssl.TLSVersion.TLSv1
+        context.maximum_version = ssl.TLSVersion.TLSv1_1
+    trustme.CA().issue_cert("localhost").configure_cert(context)
+    context.wrap_socket(connection, server_side=True)
+
+
+def _injected(connection: socket.socket) -> None:
+    connection.sendall(b"S" + b"E\0\0\0\x50SERROR\0C42000\0Mplaintext\0\0")
+    connection.recv(1000)
+
+
+@pytest.mark.parametrize(("work", "words"), [(_old_tls, "TLS 1.2"), (_injected, "what is sent")])
+def test_failures_of_tls_are_said_as_such(
+    newest_database: Database, work: Callable[[socket.socket], None], words: str
+) -> None:
+    ca = newest_database.server.ca_file
+    with answering(work) as port, pytest.raises(ConnectionFailedError, match="No password was sent") as caught:
+        apply(Manager(Server("localhost", port, "app", ca), lambda: ("master", "s3cret"), parse(DESIRED)))
+    assert words in str(caught.value)
+    assert "security groups" not in str(caught.value)

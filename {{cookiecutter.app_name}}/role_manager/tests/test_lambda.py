@@ -75,7 +75,7 @@ def test_from_nothing_to_proven(function: LambdaFunction, newest_database: Datab
     assert planned.error is None, planned.payload
     assert planned.payload["result"] == "changes"
     assert planned.payload["changes_total"] > 10
-    assert {"object", "reason", "sql"} == set(planned.payload["changes"][0])
+    assert {"object", "reason", "now", "wanted", "sql"} == set(planned.payload["changes"][0])
 
     applied = function.invoke({"action": "apply"})
     assert applied.payload["result"] == "applied"

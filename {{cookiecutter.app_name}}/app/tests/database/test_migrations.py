@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import os
+import shutil
 import subprocess
 import sys
 from concurrent.futures import ThreadPoolExecutor
@@ -16,10 +17,10 @@ from alembic.migration import MigrationContext
 from alembic.script import ScriptDirectory
 from sqlalchemy import Connection, inspect
 
-from app.components.database import DatabaseSettings
-from app.migrate import ADVISORY_LOCK, with_connection
+from app.database import DatabaseSettings
+from app.migrate import ADVISORY_LOCK, alone
 from app.models import metadata
-from app.settings import Environment, read_settings
+from app.settings import read
 from app.tests.service import ROOT, wait_until
 from ops.laptop.dev.database import schema, user, variables
 from ops.laptop.postgres import LocalPostgres
@@ -30,10 +31,10 @@ def migrator(environment: dict[str, str], server: LocalPostgres) -> dict[str, st
     return {**environment, **variables(server, owner=True)}
 
 
-def migrate(migrator: dict[str, str], *arguments: str) -> subprocess.CompletedProcess[str]:
+def migrate(migrator: dict[str, str], *arguments: str, root: Path = ROOT) -> subprocess.CompletedProcess[str]:
     return subprocess.run(
         [sys.executable, "-m", "app.migrate", *arguments],
-        cwd=ROOT,
+        cwd=root,
         env={"PATH": os.environ["PATH"], **migrator},
         capture_output=True,
         text=True,
@@ -42,10 +43,25 @@ def migrate(migrator: dict[str, str], *arguments: str) -> subprocess.CompletedPr
     )
 
 
-def tables(server: LocalPostgres) -> set[str]:
+def tables(server: LocalPostgres, of: str = "") -> set[str]:
     with server.superuser(server.database) as connection:
-        found = connection.run("SELECT tablename FROM pg_tables WHERE schemaname = :schema", schema=schema())
+        found = connection.run("SELECT tablename FROM pg_tables WHERE schemaname = :schema", schema=of or schema())
     return {name for (name,) in found}
+
+
+def release(folder: Path, *more: str) -> Path:
+    """A copy of the application with more migrations, each named by its revision."""
+    shutil.copytree(ROOT / "app", folder / "app", ignore=shutil.ignore_patterns("tests", "__pycache__"))
+    versions = folder / "app" / "migrations" / "versions"
+    before = max(file.stem for file in versions.glob("*.py"))[:4]
+    for revision in more:
+        text = f"""from alembic import op\nrevision, down_revision = "{revision}", "{before}"
+def upgrade(): op.execute("CREATE TABLE made_{revision} (id int)")
+def downgrade(): op.execute("DROP TABLE made_{revision}")
+"""
+        (versions / f"{revision}.py").write_text(text)
+        before = revision
+    return folder
 
 
 def test_up_down_up(migrator: dict[str, str], server: LocalPostgres) -> None:
@@ -71,7 +87,7 @@ def test_two_at_once(migrator: dict[str, str], server: LocalPostgres) -> None:
 def test_the_second_waits_for_the_first(migrator: dict[str, str], server: LocalPostgres, tmp_path: Path) -> None:
     output = tmp_path / "stdout"
     with server.superuser(server.database) as other, output.open("wb") as stdout:
-        other.run(f"SELECT pg_advisory_lock({ADVISORY_LOCK})")
+        other.run(f"SELECT pg_advisory_lock({ADVISORY_LOCK}, hashtext(:schema))", schema=schema())
         waiting = subprocess.Popen(
             [sys.executable, "-m", "app.migrate"],
             cwd=ROOT,
@@ -80,7 +96,7 @@ def test_the_second_waits_for_the_first(migrator: dict[str, str], server: LocalP
         )
         wait_until(lambda: "waiting for another migration" in output.read_text(), 60)
         assert waiting.poll() is None
-        other.run(f"SELECT pg_advisory_unlock({ADVISORY_LOCK})")
+        other.run(f"SELECT pg_advisory_unlock({ADVISORY_LOCK}, hashtext(:schema))", schema=schema())
         assert waiting.wait(timeout=60) == 0
 
 
@@ -88,10 +104,9 @@ def test_models_and_migrations_agree(migrator: dict[str, str], monkeypatch: pyte
     assert migrate(migrator).returncode == 0
     for name, value in migrator.items():
         monkeypatch.setenv(name, value)
-    env = Environment(migrator)
     differences: list[object] = []
 
-    def compare(connection: Connection, name: str) -> None:
+    def compare(connection: Connection) -> None:
         context = MigrationContext.configure(connection, opts={"compare_type": True, "compare_server_default": True})
         found = compare_metadata(context, metadata)
         differences.extend(item for item in found if "alembic_version" not in repr(item))
@@ -104,13 +119,13 @@ def test_models_and_migrations_agree(migrator: dict[str, str], monkeypatch: pyte
                 identity = stored[column.name].get("identity")
                 assert (identity["always"] if identity else None) == declared
 
-    asyncio.run(with_connection(DatabaseSettings(env, read_settings(env)), compare))
+    asyncio.run(alone(read(DatabaseSettings)[0], compare))
     assert differences == []
 
 
 def test_each_migration_follows_the_one_before() -> None:
     config = Config()
-    config.set_main_option("script_location", str(ROOT / "app" / "migrations"))
+    config.set_main_option("script_location", str(ROOT / "app" / "migrations").replace("%", "%%"))
     scripts = ScriptDirectory.from_config(config)
     assert len(scripts.get_heads()) == 1, "two branches: make one of them follow the other"
 
@@ -127,13 +142,65 @@ def test_a_migration_is_written_from_the_models(migrator: dict[str, str], server
         done = migrate(migrator, "new", "remove the surplus")
         assert done.returncode == 0, done.stdout + done.stderr
         (written,) = set(directory.glob("*.py")) - before
-        assert written.name.startswith(f"{len(before) + 1:04}_")
+        assert written.name == f"{len(before) + 1:04}_remove_the_surplus.py"
         assert 'op.drop_table("surplus")' in written.read_text().replace("'", '"')
         compile(written.read_text(), written.name, "exec")
         written.unlink()
     finally:
         with server.superuser(server.database) as connection:
             connection.run(f'DROP TABLE "{schema()}".surplus')
+
+
+def test_a_rollback_past_a_migration(migrator: dict[str, str], server: LocalPostgres, tmp_path: Path) -> None:
+    """The release before finds a database that is ahead of it: there is nothing to do, and nothing is undone."""
+    newer = release(tmp_path / "newer", "0777_one", "0778_two")
+    assert migrate(migrator, root=newer).returncode == 0
+    try:
+        for arguments in ([], ["up"], ["current"]):
+            done = migrate(migrator, *arguments)
+            assert done.returncode == 0, done.stdout + done.stderr
+            assert "at 0778_two" in done.stdout
+            assert "ahead of this release" in done.stdout
+        assert tables(server) >= {"made_0777_one", "made_0778_two", *metadata.tables}
+        assert migrate(migrator, root=newer).returncode == 0
+    finally:
+        assert migrate(migrator, "down", "-2", root=newer).returncode == 0
+
+
+def test_a_migration_of_another_branch_is_not_ahead(migrator: dict[str, str], tmp_path: Path) -> None:
+    one, other = release(tmp_path / "one", "0777_one"), release(tmp_path / "other", "0777_other")
+    assert migrate(migrator, root=one).returncode == 0
+    try:
+        done = migrate(migrator, root=other)
+        assert done.returncode == 1
+        assert "0777_one, which is not among the migrations of this release" in done.stdout
+    finally:
+        assert migrate(migrator, "down", "-1", root=one).returncode == 0
+
+
+def test_a_schema_of_its_own(migrator: dict[str, str], server: LocalPostgres) -> None:
+    """As a preview has it: DB_SCHEMA decides, and what is in other schemas stays as it is."""
+    own = 'pr "1" of %s'
+    assert migrate(migrator, "down", "base").returncode == 0
+    quoted = own.replace('"', '""')
+    with server.superuser(server.database) as connection:
+        connection.run(f'CREATE SCHEMA "{quoted}" AUTHORIZATION "{user(owner=True)}"')
+    try:
+        for arguments in ([], ["current"], ["down", "base"], ["up"]):
+            done = migrate({**migrator, "DB_SCHEMA": own}, *arguments)
+            assert done.returncode == 0, done.stdout + done.stderr
+        assert tables(server, own) == {"alembic_version", *metadata.tables}
+        assert tables(server) <= {"alembic_version"}
+        assert tables(server, "public") == set()
+    finally:
+        with server.superuser(server.database) as connection:
+            connection.run(f'DROP SCHEMA "{quoted}" CASCADE')
+        assert migrate(migrator).returncode == 0
+
+
+def test_a_folder_with_any_name(migrator: dict[str, str], tmp_path: Path) -> None:
+    done = migrate(migrator, root=release(tmp_path / "50% of (it), %(here)s ü"))
+    assert done.returncode == 0, done.stdout + done.stderr
 
 
 def test_failures_are_told(migrator: dict[str, str]) -> None:

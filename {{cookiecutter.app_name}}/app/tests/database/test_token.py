@@ -1,24 +1,33 @@
-"""The IAM token: what AWS's own client makes, kept for less than its life, made anew when refused."""
+"""The IAM token: what AWS's own client makes, a new one for each connection."""
 
 from __future__ import annotations
 
+import asyncio
 import datetime
 import subprocess
 import sys
+import time
 from pathlib import Path
 from unittest import mock
 
 import botocore.session
 import pytest
 
-from app.components import database
-from app.components.database import IamToken
+from app.database import DatabaseSettings, token_maker
+from app.settings import read
 from app.tests.service import ROOT, running
 from ops.laptop.dev.database import user
 from ops.laptop.postgres import LocalPostgres, check_token
 
 HOST = "shop-dev.cluster-abc.eu-west-1.rds.amazonaws.com"
 NOW = datetime.datetime(2026, 11, 23, 12, 0, 0)  # noqa: DTZ001 - botocore's clock is naive UTC
+
+
+@pytest.fixture
+def database_settings(environment: dict[str, str], monkeypatch: pytest.MonkeyPatch) -> DatabaseSettings:
+    for name, value in (environment | {"DB_HOST": HOST, "DB_PORT": "5432", "AWS_REGION": "eu-west-1"}).items():
+        monkeypatch.setenv(name, value)
+    return read(DatabaseSettings)[0]
 
 
 @pytest.fixture
@@ -29,29 +38,13 @@ def credentials(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 @pytest.mark.usefixtures("credentials")
-def test_it_is_the_token_of_the_official_client() -> None:
+def test_it_is_the_token_of_the_official_client(database_settings: DatabaseSettings) -> None:
     with mock.patch("botocore.auth.get_current_datetime", return_value=NOW):
         official = botocore.session.get_session().create_client("rds", region_name="eu-west-1")
         for user_name in ("app", "Ärger & co=1"):
+            settings = database_settings.model_copy(update={"db_user": user_name})
             expected = official.generate_db_auth_token(HOST, 5432, user_name)
-            assert IamToken(HOST, 5432, user_name, "eu-west-1").get() == expected
-
-
-@pytest.mark.usefixtures("credentials")
-def test_it_is_replaced_before_it_expires() -> None:
-    clock = mock.Mock(return_value=1000.0)
-    made: list[str] = []
-    with mock.patch("time.monotonic", clock):
-        token = IamToken(HOST, 5432, "app", "eu-west-1")
-        token._sign = lambda: made.append("") or str(len(made))  # type: ignore[method-assign, func-returns-value]
-        assert [token.get(), token.get()] == ["1", "1"]
-        clock.return_value += database.TOKEN_REUSED_SECONDS - 1
-        assert token.get() == "1"
-        clock.return_value += 2
-        assert token.get() == "2"
-        token.forget()
-        assert token.get() == "3"
-    assert database.TOKEN_REUSED_SECONDS + 60 < database.TOKEN_SECONDS
+            assert asyncio.run(token_maker(settings)()) == expected
 
 
 def test_every_connection_uses_a_token_and_tls(own_environment: dict[str, str], server: LocalPostgres) -> None:
@@ -63,10 +56,7 @@ def test_every_connection_uses_a_token_and_tls(own_environment: dict[str, str], 
     assert all(session.encrypted and session.login == "iam" for session in sessions)
 
 
-def test_an_expired_token_is_refused_and_a_new_one_taken(
-    own_environment: dict[str, str], server: LocalPostgres
-) -> None:
-    """The server says no to a token that the service still held for good."""
+def test_a_token_that_is_refused_is_not_used_again(own_environment: dict[str, str], server: LocalPostgres) -> None:
     server.front.forget()
     with running({**own_environment, "DB_IDLE_SECONDS": "1"}) as service:
         assert service.ask("GET", "/items").status == 200
@@ -79,8 +69,8 @@ def test_an_expired_token_is_refused_and_a_new_one_taken(
                 return "it has expired"
             return check_token(token, **rules)  # type: ignore[arg-type]
 
-        with mock.patch("ops.laptop.postgres.check_token", refuse_once):
-            server.front.cut_all()
+        with mock.patch("ops.laptop.postgres.front.check_token", refuse_once):
+            time.sleep(2)  # Until the connection is closed, because it is idle.
             answer = service.ask("GET", "/items")
         assert refused
         assert answer.status == 200

@@ -197,7 +197,7 @@ def test_appconfig_that_hangs_does_not_hold_up_start_or_end(through_appconfig: d
         with running(through_appconfig) as service:
             wait_until(lambda: server.requests)
             assert service.stop() == 0
-        assert time.monotonic() - started < 6
+        assert time.monotonic() - started < 25, "the answer takes 30"
 
 
 def test_a_file_is_read_again_when_it_changes(environment: dict[str, str], tmp_path: Path) -> None:

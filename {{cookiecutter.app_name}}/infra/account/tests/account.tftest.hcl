@@ -55,12 +55,13 @@ run "policies_are_narrow" {
 
   assert {
     condition = alltrue(flatten([
-      for policy in concat(values(aws_iam_policy.apply)[*].policy, [aws_iam_policy.read.policy, aws_iam_policy.boundary.policy, aws_iam_role_policy.build.policy]) : [
+      for policy in concat(values(aws_iam_policy.apply)[*].policy, values(aws_iam_policy.boundary)[*].policy, [aws_iam_policy.read.policy, aws_iam_role_policy.build.policy, aws_iam_role_policy.plan.policy]) : [
         for statement in jsondecode(policy).Statement :
-        !contains(flatten([statement.Action]), "*") && alltrue([for action in flatten([statement.Action]) : !contains(flatten([statement.Resource]), "*") || !endswith(action, ":*")])
+        !contains(flatten([statement.Action]), "*") && alltrue([for action in flatten([statement.Action]) : !endswith(action, ":*")])
+        if statement.Effect == "Allow"
       ]
     ]))
-    error_message = "no statement has all actions, or all actions of a service on all resources"
+    error_message = "no statement has all actions, or all actions of a service"
   }
   assert {
     condition = alltrue(flatten([
@@ -76,9 +77,9 @@ run "policies_are_narrow" {
       for policy in aws_iam_policy.apply : [
         for statement in jsondecode(policy.policy).Statement : alltrue([
           for resource in flatten([statement.Resource]) :
-          startswith(resource, "arn:aws-cn:iam::123456789012:role/twenty-characters-ab-") || startswith(resource, "arn:aws-cn:iam::123456789012:role/aws-service-role/")
+          anytrue([for name in ["production", "prod"] : startswith(resource, "arn:aws-cn:iam::123456789012:role/twenty-characters-ab/${name}/")]) || startswith(resource, "arn:aws-cn:iam::123456789012:role/aws-service-role/")
         ])
-        if anytrue([for action in flatten([statement.Action]) : startswith(action, "iam:")])
+        if statement.Effect == "Allow" && anytrue([for action in flatten([statement.Action]) : startswith(action, "iam:")])
       ]
     ]))
     error_message = "IAM is written for this project's names only"
@@ -87,16 +88,16 @@ run "policies_are_narrow" {
     condition = alltrue(flatten([
       for policy in aws_iam_policy.apply : [
         for statement in jsondecode(policy.policy).Statement :
-        statement.Condition.StringEquals["iam:PermissionsBoundary"] == "arn:aws-cn:iam::123456789012:policy/twenty-characters-ab-boundary"
-        if anytrue([for action in flatten([statement.Action]) : contains(["iam:CreateRole", "iam:PutRolePolicy", "iam:AttachRolePolicy"], action)])
+        startswith(statement.Condition.StringEquals["iam:PermissionsBoundary"], "arn:aws-cn:iam::123456789012:policy/twenty-characters-ab/github-actions/twenty-characters-ab-pro")
+        if anytrue([for action in flatten([statement.Action]) : contains(["iam:CreateRole", "iam:PutRolePolicy", "iam:AttachRolePolicy", "iam:UpdateAssumeRolePolicy", "iam:PutRolePermissionsBoundary"], action)])
       ]
     ]))
     error_message = "a role that an apply role makes carries the boundary"
   }
   assert {
     condition = !anytrue(flatten([
-      for policy in concat(values(aws_iam_policy.apply)[*].policy, [aws_iam_policy.boundary.policy]) : [
-        for statement in jsondecode(policy).Statement : [
+      for policy in concat(values(aws_iam_policy.apply)[*].policy, values(aws_iam_policy.boundary)[*].policy) : [
+        for statement in jsondecode(policy).Statement : statement.Effect == "Deny" ? [] : [
           for action in flatten([statement.Action]) :
           contains(["iam:*", "iam:DeleteRolePermissionsBoundary", "iam:CreatePolicyVersion", "iam:CreateUser", "iam:CreateAccessKey", "sts:AssumeRole"], action)
         ]
@@ -112,17 +113,52 @@ run "policies_are_narrow" {
     error_message = "the build role finds the repository and what is in it: ops/images.py"
   }
   assert {
-    condition     = contains(flatten(jsondecode(aws_iam_policy.read.policy).Statement[*].Action), "ssm:GetParameterHistory")
+    condition = alltrue([
+      for policy in values(aws_iam_policy.apply) :
+      contains(flatten([for statement in jsondecode(policy.policy).Statement : statement.Action]), "ssm:GetParameterHistory")
+      if endswith(policy.name, "-roles")
+    ])
     error_message = "the record of deployments is the history of a parameter: ops/releases.py"
   }
-  # https://docs.aws.amazon.com/IAM/latest/UserGuide/reference_iam-quotas.html
+}
+
+# https://docs.aws.amazon.com/IAM/latest/UserGuide/reference_iam-quotas.html
+run "the_longest_policies_fit" {
+  command = plan
+  variables {
+    project_file = "./tests/everything.yaml"
+  }
+
   assert {
-    condition     = alltrue([for policy in concat(values(aws_iam_policy.apply), [aws_iam_policy.read, aws_iam_policy.boundary]) : length(policy.policy) <= 6144])
-    error_message = "a policy has at most 6,144 characters"
+    condition     = alltrue([for policy in concat(values(aws_iam_policy.apply), values(aws_iam_policy.boundary), [aws_iam_policy.read]) : length(policy.policy) <= 6144 && length(policy.name) <= 128])
+    error_message = "a policy has at most 6,144 characters, its name 128"
   }
   assert {
-    condition     = alltrue([for role in values(aws_iam_role.apply) : length(role.assume_role_policy) <= 2048])
-    error_message = "a trust policy has at most 2,048 characters"
+    condition = alltrue([
+      for key in keys(aws_iam_role.apply) :
+      length([for policy in keys(aws_iam_policy.apply) : policy if startswith(policy, "${key}-")]) + 1 <= 10
+    ])
+    error_message = "a role has at most ten managed policies"
+  }
+  assert {
+    condition     = alltrue([for policies in [[aws_iam_role_policy.plan], [aws_iam_role_policy.build], values(aws_iam_role_policy.preview)] : sum([for policy in policies : length(policy.policy)]) <= 10240])
+    error_message = "a role's own policies have at most 10,240 characters together"
+  }
+  assert {
+    condition     = alltrue([for role in concat([aws_iam_role.plan, aws_iam_role.build], values(aws_iam_role.apply)) : length(role.assume_role_policy) <= 2048 && length(role.name) <= 64])
+    error_message = "a trust policy has at most 2,048 characters, a role's name 64"
+  }
+  assert {
+    condition     = alltrue([for role in concat([aws_iam_role.plan, aws_iam_role.build], values(aws_iam_role.apply)) : role.path == "/twenty-characters-ab/github-actions/"])
+    error_message = "GitHub's roles are where no environment's names reach"
+  }
+  assert {
+    condition = (
+      join(" ", output.trusted_subjects["twenty-characters-ab-github-preview"]) == "repo:acme@1234/shop.api@5678:environment:preview" &&
+      join(" ", output.trusted_subjects["twenty-characters-ab-github-apply-dev"]) == "repo:acme@1234/shop.api@5678:environment:dev" &&
+      join(" ", output.trusted_subjects["twenty-characters-ab-github-build"]) == "repo:acme@1234/shop.api@5678:ref:refs/heads/main"
+    )
+    error_message = "a preview, which comes from any branch, is neither dev nor a release"
   }
 }
 

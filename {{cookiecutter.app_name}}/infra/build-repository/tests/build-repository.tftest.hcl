@@ -22,6 +22,10 @@ run "repository" {
     error_message = "a repository with images is not deleted"
   }
   assert {
+    condition     = aws_ecr_repository.previews.name == "shop/previews" && aws_ecr_repository.previews.image_tag_mutability == "IMMUTABLE" && aws_ecr_repository.previews.image_scanning_configuration[0].scan_on_push && aws_ecr_repository.previews.force_delete
+    error_message = "what pull requests run is apart from releases, and goes with the repository"
+  }
+  assert {
     condition = [for rule in jsondecode(aws_ecr_lifecycle_policy.this.policy).rules : rule.selection] == [
       { tagStatus = "untagged", countType = "sinceImagePushed", countUnit = "days", countNumber = 1 },
       { tagStatus = "any", countType = "imageCountMoreThan", countNumber = 500 },

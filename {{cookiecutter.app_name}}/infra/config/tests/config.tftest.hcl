@@ -37,6 +37,10 @@ run "longest_names" {
     error_message = "a role's defaults are filled in"
   }
   assert {
+    condition     = length(output.database_roles.adopt) == 3 && output.database_roles.adopt[0] == "table app.orders"
+    error_message = "what may be adopted reaches the role manager"
+  }
+  assert {
     condition     = output.host == "production.shop.example.com" && output.environment.protected
     error_message = "an environment answers below the domain"
   }
@@ -105,6 +109,15 @@ run "more_endpoint_zones_than_zones_are_refused" {
   command = plan
   variables {
     project_file = "./tests/more-endpoint-zones.yaml"
+    environment  = "prod"
+  }
+  expect_failures = [output.project]
+}
+
+run "adoption_without_a_kind_is_refused" {
+  command = plan
+  variables {
+    project_file = "./tests/adoption-without-a-kind.yaml"
     environment  = "prod"
   }
   expect_failures = [output.project]

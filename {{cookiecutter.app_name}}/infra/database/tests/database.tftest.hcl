@@ -158,7 +158,7 @@ run "dev" {
     error_message = "only what connects the function to the VPC has no narrower resource, and its code may not do that"
   }
   assert {
-    condition     = aws_iam_role.role_manager.permissions_boundary == "arn:aws:iam::123456789012:policy/shop-boundary" && aws_iam_role.monitoring.permissions_boundary == "arn:aws:iam::123456789012:policy/shop-boundary"
+    condition     = aws_iam_role.role_manager.permissions_boundary == "arn:aws:iam::123456789012:policy/shop/github-actions/shop-dev-boundary" && aws_iam_role.monitoring.permissions_boundary == "arn:aws:iam::123456789012:policy/shop/github-actions/shop-dev-boundary"
     error_message = "roles carry the project's permissions boundary"
   }
 

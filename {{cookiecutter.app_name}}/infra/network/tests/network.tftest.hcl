@@ -90,7 +90,7 @@ run "dev" {
     error_message = "all traffic is logged, kept as long as the environment's other logs, with the customer key"
   }
   assert {
-    condition     = aws_iam_role.flow_logs.permissions_boundary == "arn:aws:iam::123456789012:policy/shop-boundary" && jsondecode(aws_iam_role.flow_logs.assume_role_policy).Statement[0].Principal.Service == "vpc-flow-logs.amazonaws.com"
+    condition     = aws_iam_role.flow_logs.permissions_boundary == "arn:aws:iam::123456789012:policy/shop/github-actions/shop-dev-boundary" && aws_iam_role.flow_logs.path == "/shop/dev/" && jsondecode(aws_iam_role.flow_logs.assume_role_policy).Statement[0].Principal.Service == "vpc-flow-logs.amazonaws.com"
     error_message = "the role carries the project's permissions boundary"
   }
   assert {
@@ -141,7 +141,7 @@ run "internet_through_nat_gateways" {
     error_message = "with NAT only the role manager needs an interface endpoint"
   }
   assert {
-    condition     = aws_iam_role.flow_logs.permissions_boundary == "arn:aws-us-gov:iam::123456789012:policy/shop-boundary"
+    condition     = aws_iam_role.flow_logs.permissions_boundary == "arn:aws-us-gov:iam::123456789012:policy/shop/github-actions/shop-prod-boundary"
     error_message = "ARNs are of the partition"
   }
 }

@@ -45,7 +45,7 @@ run "nothing_optional" {
     error_message = "without a domain HTTP only, at the load balancer's own name"
   }
   assert {
-    condition     = aws_iam_role.task.permissions_boundary == "arn:aws-us-gov:iam::123456789012:policy/tiny-boundary"
+    condition     = aws_iam_role.task.permissions_boundary == "arn:aws-us-gov:iam::123456789012:policy/tiny/github-actions/tiny-prod-boundary"
     error_message = "ARNs are of the partition aws-us-gov"
   }
 }

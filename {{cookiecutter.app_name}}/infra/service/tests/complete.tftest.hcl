@@ -80,7 +80,7 @@ run "dev" {
       one(aws_vpc_security_group_egress_rule.service_to_endpoints).referenced_security_group_id == "sg-endpoints" &&
       one(aws_vpc_security_group_ingress_rule.endpoints_from_service).security_group_id == "sg-endpoints" &&
       one(aws_vpc_security_group_ingress_rule.endpoints_from_service).referenced_security_group_id == "sg-service" &&
-      aws_vpc_security_group_egress_rule.service_to_s3.prefix_list_id == "pl-s3" &&
+      aws_vpc_security_group_egress_rule.service_to_s3[0].prefix_list_id == "pl-s3" &&
       length(aws_vpc_security_group_egress_rule.service_to_internet) == 0
     )
     error_message = "without egress tasks reach endpoints and S3, not the internet"
@@ -199,9 +199,9 @@ run "dev" {
   assert {
     condition = alltrue([
       for role in concat([aws_iam_role.execution, aws_iam_role.task], aws_iam_role.migrate, aws_iam_role.flags_rollback) :
-      role.permissions_boundary == "arn:aws:iam::123456789012:policy/shop-boundary"
+      role.permissions_boundary == "arn:aws:iam::123456789012:policy/shop/github-actions/shop-dev-boundary" && role.path == "/shop/dev/"
     ])
-    error_message = "every role carries the boundary"
+    error_message = "every role carries the environment's boundary, and is on its path"
   }
   assert {
     condition = alltrue([

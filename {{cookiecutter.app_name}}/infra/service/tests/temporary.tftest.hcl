@@ -15,12 +15,32 @@ run "beside_prod" {
     environment = "prod"
   }
 
+  override_data {
+    target = data.aws_security_groups.environment[0]
+    values = { ids = ["sg-prod-service"] }
+  }
+
   assert {
     condition = (
       data.aws_vpc.network.tags == tomap({ Name = "shop-prod" }) && one(data.aws_rds_cluster.database).cluster_identifier == "shop-prod" &&
-      one(data.aws_security_group.database).name == "shop-prod-database" && data.aws_ecr_repository.build.name == "shop"
+      data.aws_ecr_repository.build.name == "shop/previews"
     )
-    error_message = "it is on prod's network and database"
+    error_message = "it is on prod's network and database, and runs no image that could be a release"
+  }
+  assert {
+    condition = (
+      toset(aws_ecs_service.service.network_configuration[0].security_groups) == toset([aws_security_group.service.id, "sg-prod-service"]) &&
+      length(data.aws_security_group.database) + length(data.aws_security_group.endpoints) + length(aws_vpc_security_group_ingress_rule.database_from_service) +
+      length(aws_vpc_security_group_ingress_rule.endpoints_from_service) == 0
+    )
+    error_message = "it reaches what prod's service reaches, and changes none of prod's security groups"
+  }
+  assert {
+    condition = alltrue([
+      for role in concat([aws_iam_role.execution, aws_iam_role.task], aws_iam_role.migrate, aws_iam_role.flags_rollback) :
+      role.permissions_boundary == "arn:aws:iam::123456789012:policy/shop/github-actions/shop-prod-temporary-boundary" && role.path == "/shop/prod/"
+    ])
+    error_message = "its roles may do less than prod's"
   }
   assert {
     condition = alltrue([
@@ -62,6 +82,20 @@ run "beside_prod" {
     condition     = one(aws_ecs_service.service.alarms).alarm_names == toset(["shop-prod-pr-12-errors", "shop-prod-pr-12-latency"])
     error_message = "its deployments are rolled back on its own alarms"
   }
+}
+
+run "nothing_to_run_beside" {
+  command = plan
+  variables {
+    environment = "prod"
+  }
+
+  override_data {
+    target = data.aws_security_groups.environment[0]
+    values = { ids = [] }
+  }
+
+  expect_failures = [aws_security_group.service]
 }
 
 run "a_name_too_long_for_a_load_balancer_is_refused" {

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import contextlib
 import importlib
+import os
 import pkgutil
 from collections.abc import Iterator
 from pathlib import Path
@@ -18,18 +19,29 @@ import yaml
 ROOT = Path(__file__).parents[3]
 
 
+def inherited() -> dict[str, str]:
+    """Return this process's environment without what would lead the service, or its tools, elsewhere.
+
+    A person's AWS_PROFILE or PGSERVICE is about other things than this laptop's stand-ins.
+    """
+    return {name: value for name, value in os.environ.items() if not name.startswith(("AWS_", "PG"))}
+
+
 @contextlib.contextmanager
 def laptop(directory: Path | None = None) -> Iterator[dict[str, str]]:
     """Yield the variables of the service's environment; what they name runs until the end."""
-    project = yaml.safe_load((ROOT / "project.yaml").read_text())
+    project = yaml.safe_load((ROOT / "project.yaml").read_text(encoding="utf-8"))
     variables = {
         "APP_NAME": project["app_name"],
         "ENVIRONMENT": "laptop",
         "RELEASE": "working-copy",
         "AWS_REGION": project["aws_region"],
-        # Good for nothing but what runs on this laptop.
+        # Good for nothing but what runs on this laptop; and nothing is asked of this person's AWS configuration.
         "AWS_ACCESS_KEY_ID": "laptop",
         "AWS_SECRET_ACCESS_KEY": "laptop",
+        "AWS_CONFIG_FILE": os.devnull,
+        "AWS_SHARED_CREDENTIALS_FILE": os.devnull,
+        "AWS_EC2_METADATA_DISABLED": "true",
     }
     with contextlib.ExitStack() as stack:
         for module in pkgutil.iter_modules(__path__):

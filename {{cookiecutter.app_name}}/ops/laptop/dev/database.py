@@ -16,7 +16,7 @@ from typing import Any
 
 import yaml
 
-from ops.laptop.dev import ROOT
+from ops.laptop.dev import ROOT, inherited
 from ops.laptop.postgres import LocalPostgres
 
 
@@ -25,9 +25,9 @@ def create_roles(server: LocalPostgres) -> None:
     done = subprocess.run(
         [sys.executable, "-m", "role_manager", "apply"],
         cwd=ROOT,
-        env={**os.environ, "DATABASE_URL": server.dsn()},
+        env={**inherited(), "DATABASE_URL": server.dsn()},
         capture_output=True,
-        text=True,
+        encoding="utf-8",
         check=False,
     )
     if done.returncode != 0:
@@ -62,12 +62,12 @@ def user(*, owner: bool = False) -> str:
 
 
 def _declared() -> Any:
-    return yaml.safe_load((ROOT / "project.yaml").read_text())["database_roles"]
+    return yaml.safe_load((ROOT / "project.yaml").read_text(encoding="utf-8"))["database_roles"]
 
 
 def migrate(server: LocalPostgres, environment: dict[str, str]) -> None:
     """Apply the migrations as the role that owns the schema."""
-    migrator = {**os.environ, **environment, **variables(server, owner=True)}
+    migrator = {**inherited(), **environment, **variables(server, owner=True)}
     subprocess.run([sys.executable, "-m", "app.migrate"], cwd=ROOT, env=migrator, check=True)
 
 

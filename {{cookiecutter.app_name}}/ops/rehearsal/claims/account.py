@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from ops.rehearsal.claims import buckets
 from ops.rehearsal.claims.claim import Context, Result
-from ops.rehearsal.policies import statements
+from ops.rehearsal.iam.policy import statements
 
 
 def state_bucket(context: Context, result: Result) -> None:

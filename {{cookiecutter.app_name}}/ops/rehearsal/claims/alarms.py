@@ -7,7 +7,7 @@ from typing import Any
 
 from ops.rehearsal.claims.claim import Context, Result, rows
 from ops.rehearsal.deployed import Platform
-from ops.rehearsal.policies import publish_refusal
+from ops.rehearsal.iam.questions import publish_refusal
 
 DELIVERY_SECONDS = 10
 

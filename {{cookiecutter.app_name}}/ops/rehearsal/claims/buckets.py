@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from ops.rehearsal.deployed import Platform
-from ops.rehearsal.policies import Request, decide
+from ops.rehearsal.iam.questions import Request, says
 
 
 def policy(platform: Platform, bucket: str) -> str | None:
@@ -22,7 +22,7 @@ def policy(platform: Platform, bucket: str) -> str | None:
 def tls_only(policy: str | None, arn: str) -> bool:
     """Tell whether a policy refuses what does not come over TLS."""
     asked = Request("arn:aws:iam::0:user/x", "s3:GetObject", f"{arn}/x", {"aws:SecureTransport": "false"})
-    return policy is not None and decide(policy, asked) == "denied"
+    return policy is not None and says(policy, asked) == "denied"
 
 
 def public_access_blocked(platform: Platform, bucket: str) -> bool:

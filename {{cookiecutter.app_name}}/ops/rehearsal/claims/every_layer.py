@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 from ops.rehearsal.claims.claim import Context, Result
-from ops.rehearsal.policies import as_list, decide, everything_on_everything, statements
-from ops.rehearsal.roles import Role
+from ops.rehearsal.iam.policy import as_list, everything_on_everything, statements
+from ops.rehearsal.iam.questions import says
+from ops.rehearsal.iam.roles import Role
 
 
 def least_privilege(context: Context, result: Result) -> None:
@@ -19,8 +20,7 @@ def least_privilege(context: Context, result: Result) -> None:
     ]
     result.claim("the project has roles", roles, len(roles))
     # Roles of the environment's layers, which apply roles make: IAM lets them make no others.
-    github = {platform.project.names[key] for key in ("plan_role", "build_role")}
-    own = [n for n in roles if n not in github and not n.startswith(f"{app}-github-apply-")]
+    own = [name for name in roles if not name.startswith(f"{app}-github-")]
     for name in roles:
         role = platform.role(name)
         wide = [f"{policy}: {sid}" for policy, text in role.policies.items() for sid in everything_on_everything(text)]
@@ -45,7 +45,7 @@ def _bounded(result: Result, role: Role) -> None:
             if statement["Effect"] == "Allow"
             for action in as_list(statement.get("Action", []))
             for resource in as_list(statement.get("Resource", []))
-            if decide(boundary, role.request(action, resource)) != "allowed"
+            if says(boundary, role.request(action, resource)) != "allowed"
         }
     )
     result.claim(f"the boundary lets {role.name} do what its policies say", not lacking, "; ".join(lacking))

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from ops.rehearsal.claims.claim import Context, Result, rows
 from ops.rehearsal.deployed import Platform
-from ops.rehearsal.policies import Request, as_list, decide, statements
+from ops.rehearsal.iam.policy import as_list, statements
+from ops.rehearsal.iam.questions import Request, says
 
 
 def network(context: Context, result: Result) -> None:
@@ -106,5 +107,5 @@ def _for_strangers(policy: str) -> set[str]:
         for statement in statements(policy)
         for action in as_list(statement.get("Action", []))
         for resource in as_list(statement.get("Resource", []))
-        if decide(policy, Request(stranger, action, resource, context)) == "allowed"
+        if says(policy, Request(stranger, action, resource, context)) == "allowed"
     }

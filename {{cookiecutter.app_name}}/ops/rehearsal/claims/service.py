@@ -8,7 +8,7 @@ from ops.rehearsal.claims import buckets
 from ops.rehearsal.claims.alarms import watches
 from ops.rehearsal.claims.claim import Context, Result, rows
 from ops.rehearsal.deployed import Platform
-from ops.rehearsal.policies import log_key, log_refusal
+from ops.rehearsal.iam.questions import log_key, log_refusal
 
 
 def load_balancer(context: Context, result: Result) -> None:

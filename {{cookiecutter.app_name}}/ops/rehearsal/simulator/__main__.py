@@ -2,8 +2,11 @@
 
 SETTINGS is a JSON file: `directory` (where the journal, logs and processes' files go), `account_id`,
 `region`, `render` (the rendered repository whose code runs), `image` (the manifest of its image), `port`
-(0: any free one) and `receiver` (the URL that stands in for every host on the internet). Prints
-`ready PORT` when it answers.
+(0: any free one), `receiver` (the URL that stands in for every host on the internet) and `tag_lag_seconds` (how long the
+tags of a new key do not count for IAM; 0 when left out). Prints `ready PORT` when it answers.
+
+Calls are signed with keys that are known here: those of the user `administrator` (`identities.ADMINISTRATOR`), or those
+that STS gave out. `github-oidc-key.pem` in the directory signs GitHub's tokens (`iam.web_identity.token`).
 """
 
 import json
@@ -17,7 +20,6 @@ def main() -> None:
     """Configure moto by its environment variables, which it reads on import, and serve."""
     settings = json.loads(Path(sys.argv[1]).read_text(encoding="utf-8"))
     os.environ |= {
-        "MOTO_ACCOUNT_ID": settings["account_id"],
         # A certificate is issued as soon as it is asked for, not a minute later.
         "MOTO_ACM_VALIDATION_WAIT": "0",
         # AWS's managed policies exist in every account.
@@ -55,16 +57,18 @@ def main() -> None:
             """Say nothing."""
 
     directory = Path(settings["directory"])
-    application = Journal(DomainDispatcherApplication(create_backend_app), directory / "journal.jsonl")
-    server = make_server("127.0.0.1", settings["port"], application, True, request_handler=Handler)
     world = World(
         directory=directory,
         account_id=settings["account_id"],
         region=settings["region"],
         render=Path(settings["render"]),
-        endpoint=f"http://127.0.0.1:{server.server_port}",
+        endpoint="",
         receiver=settings["receiver"],
+        tag_lag_seconds=settings.get("tag_lag_seconds", 0),
     )
+    application = Journal(DomainDispatcherApplication(create_backend_app), directory / "journal.jsonl", world)
+    server = make_server("127.0.0.1", settings["port"], application, True, request_handler=Handler)
+    world.endpoint = f"http://127.0.0.1:{server.server_port}"
     for part in (moto_additions, aurora, functions):
         part.install(world)
     balancer.install(world, fargate.install(world, settings["image"]))

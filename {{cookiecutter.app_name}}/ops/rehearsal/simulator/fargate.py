@@ -12,6 +12,7 @@ import hashlib
 import http.client
 import json
 import re
+import secrets
 import shlex
 import shutil
 import subprocess
@@ -23,16 +24,16 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from botocore.exceptions import ClientError
 from moto.core.responses import ActionResult
-from moto.ecr.models import ECRBackend, ecr_backends
+from moto.ecr.models import ECRBackend
 from moto.ecs.models import EC2ContainerServiceBackend, Service, Task, ecs_backends
 from moto.ecs.responses import EC2ContainerServiceResponse
 from moto.elbv2.models import FakeHealthStatus, FakeTargetGroup, elbv2_backends
 from moto.moto_api._internal import mock_random
 
 from ops.rehearsal.reachability import Place, Vpc
-from ops.rehearsal.roles import Role
-from ops.rehearsal.simulator import aurora
+from ops.rehearsal.simulator import aurora, identities
 from ops.rehearsal.simulator.moto_additions.gaps import gap, wraps
 from ops.rehearsal.simulator.world import free_port, python_environment
 
@@ -168,9 +169,10 @@ class Fargate:
             public=network.get("assignPublicIp") == "ENABLED",
         )
         vpc = self.world.network(place.subnets)
-        role = Role.read(self.world.client("iam"), definition.execution_role_arn, self.world.region)
-        image = self._pull(container["image"], role, vpc, place)
-        secrets = self._secrets(container, role, vpc, place)
+        where = identities.Place(vpc.vpc_id, place.subnets)
+        execution = self._assume(definition.execution_role_arn, task, where)
+        image = self._pull(container["image"], execution, vpc, place)
+        values = self._secrets(container, execution, vpc, place)
         overrides: dict[str, Any] = next(
             (o for o in task.overrides.get("containerOverrides", []) if o["name"] == container["name"]),
             {},
@@ -178,13 +180,13 @@ class Fargate:
         environment = {
             **image_environment(self.world.render / "app" / "Dockerfile"),
             **{e["name"]: e["value"] for e in container.get("environment", [])},
-            **secrets,
+            **values,
             **{e["name"]: e["value"] for e in overrides.get("environment", [])},
             # What Fargate gives to every task.
             "AWS_EXECUTION_ENV": "AWS_ECS_FARGATE",
             "AWS_REGION": self.world.region,
             "AWS_DEFAULT_REGION": self.world.region,
-            "AWS_CONTAINER_CREDENTIALS_FULL_URI": f"{self.world.endpoint}/rehearsal/credentials",
+            **self._task_credentials(task, task.overrides.get("taskRoleArn") or definition.task_role_arn, where),
             # What leads to the simulator instead of AWS.
             **self.world.sdk_environment(vpc, place),
             **python_environment(),
@@ -199,7 +201,7 @@ class Fargate:
             "writable": writable if container.get("readonlyRootFilesystem") else None,
             "packages": None,
         }
-        log = self._log(container, task, role, vpc, place)
+        log = self._log(container, task, execution, vpc, place)
         command = overrides.get("command") or container.get("command")
         name = f"task-{definition.family}-{task.id[:8]}"
         process = self.world.run(name, command, environment, specification)
@@ -214,23 +216,42 @@ class Fargate:
                 f"ResourceInitializationError: unable to {what}: {service} cannot be reached ({verdict.because})"
             )
 
-    def _pull(self, image: str, role: Role, vpc: Vpc, place: Place) -> Path:
+    def _assume(self, role_arn: str, task: Any, where: identities.Place) -> dict[str, str]:
+        """Return credentials of a task's role: its trust policy decides."""
+        try:
+            return self.world.identities.for_service(
+                "ecs-tasks.amazonaws.com", role_arn, task.task_arn, task.id, place=where
+            )
+        except identities.RefusedError as error:
+            raise CannotStartError(f"ECS was unable to assume the role {role_arn}: {error}") from error
+
+    def _task_credentials(self, task: Any, role_arn: str | None, where: identities.Place) -> dict[str, str]:
+        """Return the variable by which a task's SDK finds its role's credentials."""
+        if not role_arn:
+            return {}
+        token = secrets.token_urlsafe(16)
+        self.world.task_credentials[token] = self._assume(role_arn, task, where)
+        return {"AWS_CONTAINER_CREDENTIALS_FULL_URI": f"{self.world.endpoint}/rehearsal/credentials/{token}"}
+
+    def _pull(self, image: str, execution: Mapping[str, str], vpc: Vpc, place: Place) -> Path:
         match = re.fullmatch(r"(\d{12}\.dkr\.ecr\.[^/]+)/(.+)@(sha256:[0-9a-f]{64})", image)
         if match is None:
             raise CannotStartError(f"CannotPullContainerError: {image} is not an ECR image with a digest")
         for service in ("ecr.api", "ecr.dkr", "s3"):
             self._need(vpc, place, service, "pull the image")
         _, name, digest = match.groups()
-        repository = ecr_backends[self.world.account_id][self.world.region].repositories.get(name)
-        if repository is None or digest not in {i.get_image_digest() for i in repository.images}:
-            raise CannotStartError(f"CannotPullContainerError: {image}: not found")
-        for action, resource in (
-            ("ecr:GetAuthorizationToken", "*"),
-            ("ecr:BatchGetImage", repository.arn),
-            ("ecr:GetDownloadUrlForLayer", repository.arn),
-        ):
-            if not role.may(action, resource):
-                raise CannotStartError(f"CannotPullContainerError: AccessDeniedException: {role.name} may not {action}")
+        ecr = self.world.client("ecr", execution)
+        try:
+            ecr.get_authorization_token()
+            found = ecr.batch_get_image(repositoryName=name, imageIds=[{"imageDigest": digest}])["images"]
+            if not found:
+                raise CannotStartError(f"CannotPullContainerError: {image}: not found")
+            manifest = json.loads(found[0]["imageManifest"])
+            for blob in [manifest.get("config"), *manifest.get("layers", [])]:
+                if blob:
+                    ecr.get_download_url_for_layer(repositoryName=name, layerDigest=blob["digest"])
+        except ClientError as error:
+            raise CannotStartError(f"CannotPullContainerError: {error}") from error
         with self.lock:
             if digest not in self.images:
                 self.images[digest] = self._unpack(digest)
@@ -247,52 +268,46 @@ class Fargate:
             shutil.copy(render / file, target)
         return directory
 
-    def _secrets(self, container: Mapping[str, Any], role: Role, vpc: Vpc, place: Place) -> dict[str, str]:
+    def _secrets(
+        self, container: Mapping[str, Any], execution: Mapping[str, str], vpc: Vpc, place: Place
+    ) -> dict[str, str]:
         values = {}
         for secret in container.get("secrets", []):
             source = secret["valueFrom"]
-            if ":secretsmanager:" in source:
-                self._need(vpc, place, "secretsmanager", "pull secrets")
-                arn, key = ":".join(source.split(":")[:7]), (*source.split(":")[7:], "")[0]
-                self._may(role, "secretsmanager:GetSecretValue", arn)
-                text = self.world.client("secretsmanager").get_secret_value(SecretId=arn)["SecretString"]
-                values[secret["name"]] = str(json.loads(text)[key]) if key else text
-            else:
-                self._need(vpc, place, "ssm", "pull secrets")
-                self._may(role, "ssm:GetParameters", source)
-                parameter = source.partition(":parameter")[2] or source
-                values[secret["name"]] = self.world.client("ssm").get_parameter(Name=parameter, WithDecryption=True)[
-                    "Parameter"
-                ]["Value"]
+            service = "secretsmanager" if ":secretsmanager:" in source else "ssm"
+            self._need(vpc, place, service, "pull secrets")
+            client = self.world.client(service, execution)
+            try:
+                if service == "secretsmanager":
+                    arn, key = ":".join(source.split(":")[:7]), (*source.split(":")[7:], "")[0]
+                    text = client.get_secret_value(SecretId=arn)["SecretString"]
+                    values[secret["name"]] = str(json.loads(text)[key]) if key else text
+                else:
+                    name = source.partition(":parameter")[2] or source
+                    found = client.get_parameters(Names=[name], WithDecryption=True)["Parameters"]
+                    if not found:
+                        raise CannotStartError(
+                            f"ResourceInitializationError: unable to pull secrets: {source} is not there"
+                        )
+                    values[secret["name"]] = found[0]["Value"]
+            except ClientError as error:
+                raise CannotStartError(f"ResourceInitializationError: unable to pull secrets: {error}") from error
         return values
 
-    def _may(self, role: Role, action: str, resource: str) -> None:
-        if not role.may(action, resource):
-            raise CannotStartError(
-                "ResourceInitializationError: unable to pull secrets: AccessDeniedException: "
-                f"{role.name} may not {action} on {resource}"
-            )
-
     def _log(
-        self, container: Mapping[str, Any], task: Any, role: Role, vpc: Vpc, place: Place
+        self, container: Mapping[str, Any], task: Any, execution: Mapping[str, str], vpc: Vpc, place: Place
     ) -> Callable[[subprocess.Popen[bytes]], None]:
         self._need(vpc, place, "logs", "create the log stream")
         options = container["logConfiguration"]["options"]
         group = options["awslogs-group"]
         stream = f"{options['awslogs-stream-prefix']}/{container['name']}/{task.id}"
-        partition = role.arn.split(":")[1]
-        arn = f"arn:{partition}:logs:{self.world.region}:{self.world.account_id}:log-group:{group}"
-        for action in ("logs:CreateLogStream", "logs:PutLogEvents"):
-            if not role.may(action, f"{arn}:log-stream:{stream}"):
-                raise CannotStartError(
-                    f"ResourceInitializationError: failed to create the log stream: {role.name} may not "
-                    f"{action} on {group}"
-                )
-        logs = self.world.client("logs")
+        logs = self.world.client("logs", execution)
         try:
             logs.create_log_stream(logGroupName=group, logStreamName=stream)
         except logs.exceptions.ResourceNotFoundException:
             raise CannotStartError(f"ResourceInitializationError: the log group {group} does not exist") from None
+        except ClientError as error:
+            raise CannotStartError(f"ResourceInitializationError: failed to create the log stream: {error}") from error
 
         def pump(process: subprocess.Popen[bytes]) -> None:
             with (self.world.directory / f"task-{task.id[:8]}.log").open("ab", buffering=0) as copy:
@@ -300,7 +315,7 @@ class Fargate:
                     copy.write(line)
                     text = line.decode(errors="replace").rstrip("\n")
                     if text:
-                        with contextlib.suppress(logs.exceptions.ClientError):
+                        with contextlib.suppress(ClientError):
                             logs.put_log_events(
                                 logGroupName=group,
                                 logStreamName=stream,

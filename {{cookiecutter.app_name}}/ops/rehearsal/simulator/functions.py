@@ -17,7 +17,7 @@ from moto.awslambda_simple.models import LambdaSimpleBackend
 from moto.moto_api._internal import mock_random
 
 from ops.rehearsal.reachability import Place
-from ops.rehearsal.simulator import aurora
+from ops.rehearsal.simulator import aurora, identities
 from ops.rehearsal.simulator.moto_additions.gaps import gap, wraps
 from ops.rehearsal.simulator.world import python_environment
 
@@ -76,13 +76,22 @@ def _run(world: World, runtime: Any, function: Any, event: Any) -> tuple[Any, st
     with zipfile.ZipFile(io.BytesIO(function.code_bytes)) as package:
         package.extractall(directory)
     aurora.trust(world, directory)
-    vpc = place = None
+    vpc = place = where = None
     places: dict[str, tuple[str, int]] = {}
     if function.vpc_config and function.vpc_config.get("SubnetIds"):
         subnets = tuple(function.vpc_config["SubnetIds"])
         vpc = world.network(subnets)
         place = Place("function", subnets, tuple(function.vpc_config["SecurityGroupIds"]))
         places = world.reachable_databases(vpc, place)
+        where = identities.Place(vpc.vpc_id, subnets)
+    credentials = world.identities.for_service(
+        "lambda.amazonaws.com",
+        function.role,
+        function.function_arn,
+        function.function_name,
+        place=where,
+        keys={"lambda:SourceFunctionArn": function.function_arn},
+    )
     environment = {
         **python_environment(),
         "PATH": "/usr/local/bin:/usr/bin:/bin",
@@ -91,9 +100,9 @@ def _run(world: World, runtime: Any, function: Any, event: Any) -> tuple[Any, st
         "AWS_LAMBDA_LOG_STREAM_NAME": name,
         "AWS_LAMBDA_LOG_FORMAT": function.get_configuration().get("LoggingConfig", {}).get("LogFormat", "Text"),
         "AWS_LAMBDA_INITIALIZATION_TYPE": "on-demand",
-        "AWS_ACCESS_KEY_ID": "ASIAIOSFODNN7EXAMPLE",
-        "AWS_SECRET_ACCESS_KEY": "simulated",
-        "AWS_SESSION_TOKEN": "simulated",
+        "AWS_ACCESS_KEY_ID": credentials["access_key"],
+        "AWS_SECRET_ACCESS_KEY": credentials["secret_key"],
+        "AWS_SESSION_TOKEN": credentials["token"],
         **world.sdk_environment(vpc, place),
         **function.environment_vars,
     }
@@ -122,7 +131,7 @@ def _run(world: World, runtime: Any, function: Any, event: Any) -> tuple[Any, st
         answer = running.invoke(event)
         log = running.logs()
     shutil.rmtree(directory, ignore_errors=True)
-    _write_log(world, function, name, log)
+    _write_log(world, function, name, log, credentials)
     return answer, log
 
 
@@ -131,10 +140,10 @@ def _log_group(function: Any) -> str:
     return str(kept.get("LogGroup") or f"/aws/lambda/{function.function_name}")
 
 
-def _write_log(world: World, function: Any, stream: str, text: str) -> None:
-    """Put what the function printed where `ops logs` looks; without its group it is lost, as on AWS."""
+def _write_log(world: World, function: Any, stream: str, text: str, credentials: Mapping[str, str]) -> None:
+    """Put what the function printed where `ops logs` looks, by its role; without group or permission it is lost, as on AWS."""
     (world.directory / f"{stream}.log").write_text(text, encoding="utf-8")
-    logs = world.client("logs")
+    logs = world.client("logs", credentials)
     lines = [line for line in text.splitlines() if line.strip()]
     try:
         logs.create_log_stream(logGroupName=_log_group(function), logStreamName=stream)
@@ -145,5 +154,5 @@ def _write_log(world: World, function: Any, stream: str, text: str) -> None:
                 logStreamName=stream,
                 logEvents=[{"timestamp": now, "message": line} for line in lines],
             )
-    except logs.exceptions.ResourceNotFoundException:
-        world.note("lost-logs", group=_log_group(function))
+    except logs.exceptions.ClientError as error:
+        world.note("lost-logs", group=_log_group(function), because=str(error))

@@ -1,30 +1,36 @@
-"""Records every call the simulator answers, and turns one that it lacks into an error at once.
+"""Records every call the simulator answers, with who asked for what, and turns one that it lacks into an error at once.
 
 A real client retries a 5xx answer for minutes. The journal's answer to a call that the simulator does
 not have is a 400 with the service and the call in its message, which no client retries.
 """
 
+from __future__ import annotations
+
 import contextlib
 import io
 import json
-import re
 import threading
 import time
 import traceback
 from collections import OrderedDict
 from collections.abc import Callable, Iterable
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 from urllib.parse import parse_qs
 
-from moto.core.request import Request
-from moto.core.routing import get_service_router
 from werkzeug.exceptions import HTTPException
 
-Environ = dict[str, Any]
+from ops.rehearsal.simulator import requests
+from ops.rehearsal.simulator.guard import Guard
+from ops.rehearsal.simulator.requests import Environ
+
+if TYPE_CHECKING:
+    from ops.rehearsal.simulator.world import World
+
 StartResponse = Callable[..., Any]
 Application = Callable[[Environ, StartResponse], Iterable[bytes]]
 
+CREDENTIALS_PATH = "/rehearsal/credentials/"
 LACKS = "SimulatorLacksThisCall"
 FAILED = "SimulatorFailed"
 REMEMBERED = 200  # answers; a lost one is asked for again within a second or two
@@ -36,12 +42,15 @@ ONE_AT_A_TIME = ("ec2", "iam", "kms", "logs")
 class Journal:
     """WSGI middleware that appends one JSON line for each call to a file.
 
-    A line has `at` (seconds since the epoch), `service`, `call`, `status`, `ms`, and `problem` when
-    the simulator lacks the call or broke while answering it.
+    A line has `at` (seconds since the epoch), `service`, `call`, `status`, `ms`, who asked (`principal`), what IAM was
+    asked and said (`asked`: see guard.py), how long deciding took (`iam_ms`), `refused` when IAM refused, and `problem` when
+    the simulator lacks the call, can't decide it, or broke while answering it.
     """
 
-    def __init__(self, application: Application, path: Path) -> None:
+    def __init__(self, application: Application, path: Path, world: World) -> None:
         self.application = application
+        self.world = world
+        self.guard = Guard(world.state, world.identities)
         self.file = path.open("a", buffering=1, encoding="utf-8")
         self.lock = threading.Lock()
         self.turns = {service: threading.Lock() for service in ONE_AT_A_TIME}
@@ -50,8 +59,8 @@ class Journal:
 
     def __call__(self, environ: Environ, start_response: StartResponse) -> Iterable[bytes]:
         """Answer one call."""
-        if environ.get("PATH_INFO") == "/rehearsal/credentials":
-            return _credentials(start_response)
+        if environ.get("PATH_INFO", "").startswith(CREDENTIALS_PATH):
+            return self._credentials(environ, start_response)
         started = time.time()
         if length := int(environ.get("CONTENT_LENGTH") or 0):
             # A connection that is closed with something unread is reset, and its answer lost.
@@ -65,41 +74,40 @@ class Journal:
                 self.write(at=round(started, 3), repeated=invocation)
                 start_response(given[0], given[1])
                 return [given[2]]
-        _sign_confirmation(environ)
-        service = _service(environ)
-        call = _call(environ, service)
+        self._sign_confirmation(environ)
+        body = environ["wsgi.input"].getvalue() if length else b""
+        verdict = self.guard.check(environ, body)
+        request = verdict.request
+        service, call = request.service, request.operation
+        problem = f"{FAILED}: {verdict.problem}" if verdict.problem else None
         answer: dict[str, Any] = {}
-
-        def remember(status: str, headers: list[tuple[str, str]], *_: object) -> Any:
+        if problem is None and verdict.refusal is not None:
+            status, headers, body = verdict.refusal
             answer.update(status=status, headers=headers)
-            return lambda _data: None
-
-        problem = None
-        try:
-            with self.turns.get(service, contextlib.nullcontext()):
-                body = b"".join(self.application(environ, remember))
-        except NotImplementedError:
-            problem = LACKS
-        except HTTPException as error:
-            problem = f"{FAILED}: {error}"
-        except Exception as error:  # noqa: BLE001 - whatever moto raises becomes an answer by name
-            problem = f"{FAILED}: {type(error).__name__}: {error}"
-            traceback.print_exc()
-        if problem is None and _unrouted(answer, body, service):
-            problem = LACKS
-        if problem is None and answer["status"].startswith("5") and call != "InvokeFunction":
-            problem = f"{FAILED}: {body[:300].decode(errors='replace')}"
+        elif problem is None:
+            # moto keeps accounts apart by this header.
+            environ["HTTP_X_MOTO_ACCOUNT_ID"] = verdict.account
+            problem, body = self._carry_out(environ, answer, service, call)
         if problem is not None:
             code = problem.partition(":")[0]
             message = f"{code}: {service} {call}" + problem.removeprefix(code)
-            headers, body = _error(environ, service, code, message)
-            answer.update(status="400 Bad Request", headers=headers)
+            status, headers, body = requests.error(request, 400, code, message)
+            answer.update(status=status, headers=headers)
+        elif verdict.hidden:
+            body = self.guard.hide(verdict, body)
+            answer["headers"] = [h for h in answer["headers"] if h[0].lower() != "content-length"]
+            answer["headers"].append(("Content-Length", str(len(body))))
+        self.guard.done(verdict, answer["status"])
         self.write(
             at=round(started, 3),
             service=service,
             call=call,
             status=int(answer["status"].split()[0]),
             ms=round((time.time() - started) * 1000),
+            iam_ms=round(verdict.milliseconds, 2),
+            **({"principal": verdict.principal} if verdict.principal else {}),
+            **({"asked": verdict.decisions} if verdict.decisions else {}),
+            **({"refused": True} if verdict.refusal is not None and problem is None else {}),
             **({"problem": problem} if problem else {}),
         )
         if answer["status"].startswith("2") and invocation:
@@ -110,56 +118,59 @@ class Journal:
         start_response(answer["status"], answer["headers"])
         return [body]
 
+    def _carry_out(self, environ: Environ, answer: dict[str, Any], service: str, call: str) -> tuple[str | None, bytes]:
+        """Let moto answer; returns the problem, if there is one, and the body."""
+
+        def remember(status: str, headers: list[tuple[str, str]], *_: object) -> Any:
+            answer.update(status=status, headers=headers)
+            return lambda _data: None
+
+        body = b""
+        try:
+            with self.turns.get(service, contextlib.nullcontext()):
+                body = b"".join(self.application(environ, remember))
+        except NotImplementedError:
+            return LACKS, body
+        except HTTPException as error:
+            return f"{FAILED}: {error}", body
+        except Exception as error:  # noqa: BLE001 - whatever moto raises becomes an answer by name
+            traceback.print_exc()
+            return f"{FAILED}: {type(error).__name__}: {error}", body
+        if _unrouted(answer, body, service):
+            return LACKS, body
+        if answer["status"].startswith("5") and call not in ("Invoke", "InvokeFunction"):
+            return f"{FAILED}: {body[:300].decode(errors='replace')}", body
+        return None, body
+
+    def _credentials(self, environ: Environ, start_response: StartResponse) -> Iterable[bytes]:
+        """Answer a task's SDK that asks for its role's credentials, by the path that it alone was told."""
+        found = self.world.task_credentials.get(environ["PATH_INFO"].removeprefix(CREDENTIALS_PATH))
+        if found is None:
+            start_response("404 Not Found", [("Content-Length", "0")])
+            return [b""]
+        expiration = time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime(time.time() + 6 * 3600))
+        body = json.dumps(
+            {
+                "AccessKeyId": found["access_key"],
+                "SecretAccessKey": found["secret_key"],
+                "Token": found["token"],
+                "Expiration": expiration,
+            }
+        ).encode()
+        start_response("200 OK", [("Content-Type", "application/json"), ("Content-Length", str(len(body)))])
+        return [body]
+
+    def _sign_confirmation(self, environ: Environ) -> None:
+        """Lead a visit of a SubscribeURL to SNS: nobody signs it, its token is what admits it."""
+        query = parse_qs(environ.get("QUERY_STRING", ""))
+        if query.get("Action") == ["ConfirmSubscription"] and "HTTP_AUTHORIZATION" not in environ:
+            region, key = query["TopicArn"][0].split(":")[3], self.world.identities.internal[0]
+            environ["HTTP_AUTHORIZATION"] = f"AWS4-HMAC-SHA256 Credential={key}/20260101/{region}/sns/aws4_request, "
+
     def write(self, **record: Any) -> None:
         """Append one record."""
         with self.lock:
             self.file.write(json.dumps(record) + "\n")
-
-
-def _credentials(start_response: StartResponse) -> Iterable[bytes]:
-    """Answer a task's SDK that asks for its role's credentials; nobody here checks them."""
-    expiration = time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime(time.time() + 6 * 3600))
-    body = json.dumps(
-        {
-            "AccessKeyId": "ASIAIOSFODNN7EXAMPLE",
-            "SecretAccessKey": "simulated",
-            "Token": "simulated",
-            "Expiration": expiration,
-        }
-    ).encode()
-    start_response("200 OK", [("Content-Type", "application/json"), ("Content-Length", str(len(body)))])
-    return [body]
-
-
-def _sign_confirmation(environ: Environ) -> None:
-    """Lead a visit of a SubscribeURL, which nobody signs, to SNS."""
-    query = parse_qs(environ.get("QUERY_STRING", ""))
-    if query.get("Action") == ["ConfirmSubscription"] and "HTTP_AUTHORIZATION" not in environ:
-        region = query["TopicArn"][0].split(":")[3]
-        environ["HTTP_AUTHORIZATION"] = (
-            f"AWS4-HMAC-SHA256 Credential=AKIAIOSFODNN7EXAMPLE/20260101/{region}/sns/aws4_request, "
-        )
-
-
-def _service(environ: Environ) -> str:
-    """The name that the request was signed for, such as `s3` or `elasticloadbalancing`."""
-    scope = re.search(r"Credential=[^/]+/\d+/[^/]+/([^/]+)/", environ.get("HTTP_AUTHORIZATION", ""))
-    return scope.group(1).lower() if scope else "unsigned"
-
-
-def _call(environ: Environ, service: str) -> str:
-    """The operation's name; the method and path when the service's model does not tell."""
-    if target := environ.get("HTTP_X_AMZ_TARGET"):
-        return str(target).rpartition(".")[2]
-    if environ.get("CONTENT_TYPE", "").startswith("application/x-www-form-urlencoded"):
-        body = environ["wsgi.input"].getvalue() if environ.get("CONTENT_LENGTH") else b""
-        if action := parse_qs(body.decode(errors="replace")).get("Action"):
-            return str(action[0])
-    try:
-        operation, _ = get_service_router(service).match(Request(environ.copy()))
-    except Exception:  # noqa: BLE001 - only a better name for the journal
-        return f"{environ['REQUEST_METHOD']} {environ.get('PATH_INFO', '/')}"
-    return str(operation.name)
 
 
 def _unrouted(answer: dict[str, Any], body: bytes, service: str) -> bool:
@@ -167,25 +178,3 @@ def _unrouted(answer: dict[str, Any], body: bytes, service: str) -> bool:
     if not answer["status"].startswith(("404", "405")) or service in ("s3", "unsigned"):
         return False
     return not body or body.lstrip().lower().startswith((b"<!doctype", b"<html"))
-
-
-def _error(environ: Environ, service: str, code: str, message: str) -> tuple[list[tuple[str, str]], bytes]:
-    """An error in the protocol that the client of this service reads."""
-    text = re.sub(r"[<>&]", " ", message)
-    form = environ.get("CONTENT_TYPE", "").startswith("application/x-www-form-urlencoded")
-    if service == "ec2":
-        body = (
-            f"<Response><Errors><Error><Code>{code}</Code><Message>{text}</Message></Error></Errors>"
-            "<RequestID>0</RequestID></Response>"
-        )
-    elif service == "s3":
-        body = f"<Error><Code>{code}</Code><Message>{text}</Message></Error>"
-    elif form or service in ("route53", "cloudfront"):
-        body = (
-            f"<ErrorResponse><Error><Type>Sender</Type><Code>{code}</Code><Message>{text}</Message>"
-            "</Error><RequestId>0</RequestId></ErrorResponse>"
-        )
-    else:
-        body = json.dumps({"__type": code, "message": text})
-        return [("Content-Type", "application/json"), ("x-amzn-ErrorType", code)], body.encode()
-    return [("Content-Type", "text/xml")], body.encode()

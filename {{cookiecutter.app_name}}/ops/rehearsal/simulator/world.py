@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import json
 import os
 import subprocess
@@ -15,6 +16,8 @@ from typing import IO, Any
 import boto3
 
 from ops.rehearsal.reachability import Place, Vpc
+from ops.rehearsal.simulator.identities import Identities
+from ops.rehearsal.simulator.state import MotoState
 
 CONTAINER = Path(__file__).with_name("container.py")
 
@@ -52,17 +55,33 @@ class World:
     closers: list[Callable[[], None]] = field(default_factory=list)
     databases: dict[str, tuple[str, int]] = field(default_factory=dict)
     authority: Path | None = None
+    # What a task's SDK gets at its own path of the credentials' address.
+    task_credentials: dict[str, dict[str, str]] = field(default_factory=dict)
+    tag_lag_seconds: float = 0
     lock: threading.Lock = field(default_factory=threading.Lock)
 
-    def client(self, service: str) -> Any:
-        """Return a boto3 client of the simulator itself."""
+    @functools.cached_property
+    def state(self) -> MotoState:
+        """What the account has."""
+        return MotoState(self.account_id, self.region, self.tag_lag_seconds)
+
+    @functools.cached_property
+    def identities(self) -> Identities:
+        """Who has keys."""
+        return Identities(self.state, self.directory)
+
+    def client(self, service: str, credentials: Mapping[str, str] | None = None) -> Any:
+        """Return a boto3 client of AWS itself, or of a role whose `credentials` these are."""
+        access, secret = self.identities.internal
+        own = credentials or {"access_key": access, "secret_key": secret}
         with self.lock:  # making clients is not safe in several threads
             return boto3.client(
                 service,
                 region_name=self.region,
                 endpoint_url=self.endpoint,
-                aws_access_key_id="AKIAIOSFODNN7EXAMPLE",
-                aws_secret_access_key="simulated",  # noqa: S106 - nobody checks it
+                aws_access_key_id=own["access_key"],
+                aws_secret_access_key=own["secret_key"],
+                aws_session_token=own.get("token"),
             )
 
     def delivery(self, topic_arn: str, outcome: str) -> None:

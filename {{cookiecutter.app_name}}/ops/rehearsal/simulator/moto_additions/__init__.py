@@ -19,6 +19,7 @@ MODULES = (
     "elbv2",
     "sns",
     "cloudwatch",
+    "ecr",
     "ecs",
     "applicationautoscaling",
     "appconfig",

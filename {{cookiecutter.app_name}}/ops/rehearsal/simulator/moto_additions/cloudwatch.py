@@ -11,7 +11,7 @@ from moto.core.utils import iso_8601_datetime_with_milliseconds
 from moto.kms.models import kms_backends
 from moto.sns.models import Topic, sns_backends
 
-from ops.rehearsal.policies import publish_refusal
+from ops.rehearsal.iam.questions import publish_refusal
 from ops.rehearsal.simulator.moto_additions.gaps import adds, gap, wraps
 
 if TYPE_CHECKING:

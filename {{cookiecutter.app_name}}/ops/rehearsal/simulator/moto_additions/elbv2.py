@@ -7,7 +7,7 @@ from moto.elbv2.models import ELBv2Backend
 from moto.s3.models import s3_backends
 from moto.utilities.utils import get_partition
 
-from ops.rehearsal.policies import log_key, log_refusal
+from ops.rehearsal.iam.questions import log_key, log_refusal
 from ops.rehearsal.simulator.moto_additions.gaps import gap, wraps
 
 

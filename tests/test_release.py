@@ -1,0 +1,62 @@
+"""What is published at a release, and what has to be right before."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from tests.conftest import commit, git
+
+
+def check(clone: Path, folder: Path, nightly: str) -> str:
+    """`make release-check` without the update tests, and with GitHub's answer about the nightly runs."""
+    program = folder / "gh"
+    program.write_text(f"#!/bin/sh\necho '{nightly}'\n")
+    program.chmod(0o755)
+    code = (
+        "import subprocess, sys; subprocess.call = lambda *a, **k: 0; sys.argv.append('--check');"
+        "from tools import release; sys.exit(release.main())"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", code],
+        cwd=clone,
+        env=os.environ | {"PATH": f"{folder}:{os.environ['PATH']}", "PYTHONPATH": ""},
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert "Traceback" not in done.stderr
+    return done.stdout + done.stderr
+
+
+@pytest.mark.slow
+def test_a_release_waits_for_all_that_it_needs(whole_clone: Path, tmp_path: Path) -> None:
+    green = '[{"conclusion": "success", "url": "u"}]'
+    assert "Ready. Publish with: git tag v" in check(whole_clone, tmp_path, green)
+    assert "Nightly is not green" in check(whole_clone, tmp_path, "[]")
+    assert "Nightly is not green" in check(whole_clone, tmp_path, '[{"conclusion": "failure", "url": "u"}]')
+    (whole_clone / "releases.toml").write_text("")
+    said = check(whole_clone, tmp_path, green)
+    assert "not committed" in said
+    assert "releases.toml has no commit of 0.1.0" in said
+    changelog = whole_clone / "CHANGELOG.md"
+    changelog.write_text("# Changelog\n\n## 0.1.0\n\n- First.\n")
+    commit(whole_clone, "no changes told")
+    assert "CHANGELOG.md has no part" in check(whole_clone, tmp_path, green)
+
+
+@pytest.mark.nightly
+@pytest.mark.timeout(2400)
+def test_the_example_is_the_default_render_with_the_report_of_its_rehearsal(whole_clone: Path, tmp_path: Path) -> None:
+    origin = tmp_path / "origin.git"
+    git(tmp_path, "init", "--quiet", "--bare", str(origin))
+    git(whole_clone, "remote", "add", "origin", str(origin))
+    subprocess.run([sys.executable, "-m", "tools.example", "--push"], cwd=whole_clone, check=True)
+    names = git(origin, "ls-tree", "-r", "--name-only", "example").splitlines()
+    assert {"project.yaml", "docs/system-architecture.svg", "docs/rehearsal.html"} <= set(names)
+    assert not [name for name in names if name.startswith((".venv", ".ops"))]
+    assert "Rehearsal of my-app" in git(origin, "show", "example:docs/rehearsal.html")

@@ -1,0 +1,85 @@
+# Keys, logs, buckets and parameters: what an apply role may do with those of its environment, and the preview role with
+# those of previews.
+
+locals {
+  apply_data = {
+    for key, owner in local.owners : key => [
+      {
+        Sid       = "MakeKeys"
+        Effect    = "Allow"
+        Action    = ["kms:CreateKey", "kms:TagResource"]
+        Resource  = "*"
+        Condition = local.made[key]
+      },
+      {
+        # IAM may learn of a new key's tags minutes after it is made.
+        # https://docs.aws.amazon.com/kms/latest/developerguide/abac.html
+        Sid       = "KeysJustMade"
+        Effect    = "Allow"
+        Action    = ["kms:CreateAlias", "kms:EnableKeyRotation"]
+        Resource  = "${local.arn.kms}:key/*"
+        Condition = local.untagged
+      },
+      {
+        # By RDS and by Secrets Manager for it, in the caller's name. Whether China's say amazonaws.com.cn is not documented.
+        Sid      = "KeysJustMadeForTheDatabase"
+        Effect   = "Allow"
+        Action   = ["kms:CreateGrant", "kms:Decrypt", "kms:GenerateDataKey"]
+        Resource = "${local.arn.kms}:key/*"
+        Condition = merge(local.untagged, { StringLike = { "kms:ViaService" = [
+          for service in ["rds", "secretsmanager"] : "${service}.${local.region}.amazonaws.com*"
+        ] } })
+      },
+      {
+        Sid    = "OwnKeys"
+        Effect = "Allow"
+        Action = [
+          "kms:CreateAlias", "kms:CreateGrant", "kms:Decrypt", "kms:DeleteAlias", "kms:EnableKeyRotation", "kms:GenerateDataKey",
+          "kms:PutKeyPolicy", "kms:ScheduleKeyDeletion", "kms:TagResource", "kms:UntagResource", "kms:UpdateAlias", "kms:UpdateKeyDescription",
+        ]
+        Resource  = "${local.arn.kms}:key/*"
+        Condition = local.own[key]
+      },
+      {
+        Sid      = "OwnKeyAliases"
+        Effect   = "Allow"
+        Action   = ["kms:CreateAlias", "kms:DeleteAlias", "kms:UpdateAlias"]
+        Resource = [for name in owner.names : "${local.arn.kms}:alias/${name}"]
+      },
+      {
+        # IAM sees a group's ARN with or without :* at its end, as the action is.
+        # https://docs.aws.amazon.com/AmazonCloudWatch/latest/logs/iam-access-control-overview-cwl.html
+        Sid    = "OwnLogGroups"
+        Effect = "Allow"
+        Action = [
+          "logs:AssociateKmsKey", "logs:CreateLogGroup", "logs:DeleteLogGroup", "logs:DeleteRetentionPolicy",
+          "logs:DisassociateKmsKey", "logs:FilterLogEvents", "logs:GetLogEvents", "logs:PutRetentionPolicy",
+          "logs:TagResource", "logs:UntagResource",
+        ]
+        Resource = concat(
+          ["${local.arn.logs}:log-group:/${owner.path}/*"],
+          flatten([for name in owner.names : [
+            for group in ["/aws/ecs/containerinsights/${name}/*", "/aws/lambda/${name}", "/aws/lambda/${name}:*", "/aws/rds/cluster/${name}/*", "aws-waf-logs-${name}", "aws-waf-logs-${name}:*"] :
+            "${local.arn.logs}:log-group:${group}"
+          ]]),
+        )
+      },
+      {
+        Sid    = "OwnBuckets"
+        Effect = "Allow"
+        Action = [
+          "s3:CreateBucket", "s3:DeleteBucket", "s3:DeleteBucketPolicy", "s3:DeleteObject", "s3:DeleteObjectVersion",
+          "s3:PutBucketOwnershipControls", "s3:PutBucketPolicy", "s3:PutBucketPublicAccessBlock", "s3:PutBucketTagging",
+          "s3:PutBucketVersioning", "s3:PutEncryptionConfiguration", "s3:PutLifecycleConfiguration", "s3:TagResource", "s3:UntagResource",
+        ]
+        Resource = flatten([for bucket in owner.buckets : ["${local.arn.s3}:${bucket}", "${local.arn.s3}:${bucket}/*"]])
+      },
+      {
+        Sid      = "OwnParameters"
+        Effect   = "Allow"
+        Action   = ["ssm:AddTagsToResource", "ssm:DeleteParameter", "ssm:PutParameter", "ssm:RemoveTagsFromResource"]
+        Resource = "${local.arn.ssm}:parameter/${owner.path}/*"
+      },
+    ]
+  }
+}

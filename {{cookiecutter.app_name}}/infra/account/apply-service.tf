@@ -1,0 +1,189 @@
+# What an apply role may do with its environment's service, and the preview role with those of previews.
+
+locals {
+  apply_service = {
+    for key, owner in local.owners : key => [
+      {
+        Sid    = "OwnLoadBalancer"
+        Effect = "Allow"
+        Action = [
+          "elasticloadbalancing:AddTags", "elasticloadbalancing:CreateListener", "elasticloadbalancing:CreateLoadBalancer",
+          "elasticloadbalancing:CreateTargetGroup", "elasticloadbalancing:DeleteListener", "elasticloadbalancing:DeleteLoadBalancer",
+          "elasticloadbalancing:DeleteTargetGroup", "elasticloadbalancing:ModifyListener*", "elasticloadbalancing:ModifyLoadBalancerAttributes",
+          "elasticloadbalancing:ModifyTargetGroup*", "elasticloadbalancing:RemoveTags", "elasticloadbalancing:SetSecurityGroups",
+          "elasticloadbalancing:SetSubnets",
+        ]
+        Resource = flatten([
+          for name in owner.names : [
+            for kind in ["listener/app", "loadbalancer/app", "targetgroup"] : "${local.arn.elasticloadbalancing}:${kind}/${name}/*"
+          ]
+        ])
+      },
+      {
+        Sid    = "OwnService"
+        Effect = "Allow"
+        Action = [
+          "ecs:CreateService", "ecs:DeleteCluster", "ecs:DeleteService", "ecs:RegisterTaskDefinition", "ecs:StopTask",
+          "ecs:TagResource", "ecs:UntagResource", "ecs:UpdateCluster*", "ecs:UpdateService",
+        ]
+        Resource = flatten([
+          for name in owner.names : [
+            "${local.arn.ecs}:cluster/${name}", "${local.arn.ecs}:service/${name}/*", "${local.arn.ecs}:task/${name}/*",
+            "${local.arn.ecs}:task-definition/${name}:*",
+          ]
+        ])
+      },
+      {
+        # In an own cluster too: the task's network is the caller's choice.
+        Sid       = "RunTasks"
+        Effect    = "Allow"
+        Action    = "ecs:RunTask"
+        Resource  = [for name in owner.names : "${local.arn.ecs}:task-definition/${name}:*"]
+        Condition = { ArnLike = { "ecs:cluster" = [for name in owner.names : "${local.arn.ecs}:cluster/${name}"] } }
+      },
+      {
+        # Some editions of AWS's reference give it a resource, some do not.
+        Sid       = "MakeCluster"
+        Effect    = "Allow"
+        Action    = "ecs:CreateCluster"
+        Resource  = "*"
+        Condition = local.requested[key]
+      },
+      {
+        # AWS documents no resource and no condition for these: any of the account. Of the deliveries, AWS WAF's.
+        # https://docs.aws.amazon.com/waf/latest/developerguide/logging-cw-logs.html
+        Sid    = "ActionsWithoutResources"
+        Effect = "Allow"
+        Action = [
+          "ecs:DeregisterTaskDefinition", "elasticloadbalancing:SetWebAcl", "logs:CreateLogDelivery", "logs:DeleteLogDelivery",
+          "logs:DescribeResourcePolicies", "logs:GetLogDelivery", "logs:ListLogDeliveries", "logs:PutResourcePolicy", "logs:UpdateLogDelivery",
+        ]
+        Resource  = "*"
+        Condition = { StringEquals = { "aws:RequestedRegion" = local.region } }
+      },
+      {
+        Sid       = "MakeScaling"
+        Effect    = "Allow"
+        Action    = ["application-autoscaling:RegisterScalableTarget", "application-autoscaling:TagResource"]
+        Resource  = "${local.arn.application-autoscaling}:scalable-target/*"
+        Condition = local.made[key]
+      },
+      {
+        Sid    = "OwnScaling"
+        Effect = "Allow"
+        Action = [
+          "application-autoscaling:DeleteScalingPolicy", "application-autoscaling:DeregisterScalableTarget", "application-autoscaling:PutScalingPolicy",
+          "application-autoscaling:RegisterScalableTarget", "application-autoscaling:TagResource", "application-autoscaling:UntagResource",
+        ]
+        Resource  = "${local.arn.application-autoscaling}:scalable-target/*"
+        Condition = local.own[key]
+      },
+      {
+        Sid    = "OwnWebAcl"
+        Effect = "Allow"
+        Action = [
+          "wafv2:AssociateWebACL", "wafv2:CreateWebACL", "wafv2:DeleteLoggingConfiguration", "wafv2:DeleteWebACL", "wafv2:DisassociateWebACL",
+          "wafv2:PutLoggingConfiguration", "wafv2:TagResource", "wafv2:UntagResource", "wafv2:UpdateWebACL",
+        ]
+        Resource = concat(
+          ["${local.arn.wafv2}:regional/managedruleset/*/*"],
+          flatten([for name in owner.names : [
+            "${local.arn.wafv2}:regional/webacl/${name}/*", "${local.arn.elasticloadbalancing}:loadbalancer/app/${name}/*",
+          ]]),
+        )
+      },
+    ]
+  }
+
+  # Alarms, and the components of project.yaml.
+  apply_components = {
+    for key, owner in local.owners : key => concat(
+      [
+        {
+          Sid    = "OwnAlarms"
+          Effect = "Allow"
+          Action = [
+            "cloudwatch:DeleteAlarms", "cloudwatch:DeleteDashboards", "cloudwatch:PutDashboard", "cloudwatch:PutMetricAlarm",
+            "cloudwatch:TagResource", "cloudwatch:UntagResource",
+          ]
+          Resource = flatten([
+            for name in owner.names : [
+              "${local.arn.cloudwatch}:alarm:${name}", "arn:${module.config.partition}:cloudwatch::${local.account_id}:dashboard/${name}",
+              # Of target tracking: whether its caller needs the right to them is not documented for every case.
+              "${local.arn.cloudwatch}:alarm:TargetTracking-service/${name}/*",
+            ]
+          ])
+        },
+        {
+          Sid    = "OwnEvents"
+          Effect = "Allow"
+          Action = [
+            "events:DeleteRule", "events:PutRule", "events:PutTargets", "events:RemoveTargets", "events:TagResource", "events:UntagResource",
+          ]
+          Resource = [for name in owner.names : "${local.arn.events}:rule/${name}"]
+        },
+        {
+          Sid      = "OwnTopic"
+          Effect   = "Allow"
+          Action   = ["sns:CreateTopic", "sns:DeleteTopic", "sns:SetSubscriptionAttributes", "sns:SetTopicAttributes", "sns:Subscribe", "sns:Unsubscribe", "sns:TagResource", "sns:UntagResource"]
+          Resource = [for name in owner.names : "${local.arn.sns}:${name}"]
+        },
+      ],
+      [for statement in [
+        {
+          Sid       = "MakeFlags"
+          Effect    = "Allow"
+          Action    = ["appconfig:CreateApplication", "appconfig:CreateDeploymentStrategy", "appconfig:TagResource"]
+          Resource  = "*"
+          Condition = local.made[key]
+        },
+        {
+          Sid    = "OwnFlags"
+          Effect = "Allow"
+          Action = [
+            "appconfig:CreateConfigurationProfile", "appconfig:CreateEnvironment", "appconfig:CreateHostedConfigurationVersion", "appconfig:Delete*",
+            "appconfig:StartDeployment", "appconfig:StopDeployment", "appconfig:TagResource", "appconfig:UntagResource", "appconfig:Update*",
+          ]
+          Resource  = ["${local.arn.appconfig}:application/*", "${local.arn.appconfig}:deploymentstrategy/*"]
+          Condition = local.own[key]
+        },
+        {
+          # Versions have no tags, deployments of `make flag` have none, and a new environment or profile gets its own in a
+          # second step. Each call names its application too, which must be an own one.
+          Sid    = "InOwnFlags"
+          Effect = "Allow"
+          Action = [
+            "appconfig:CreateConfigurationProfile", "appconfig:CreateEnvironment", "appconfig:CreateHostedConfigurationVersion",
+            "appconfig:DeleteHostedConfigurationVersion", "appconfig:StartDeployment", "appconfig:StopDeployment",
+          ]
+          Resource  = ["${local.arn.appconfig}:application/*/configurationprofile/*", "${local.arn.appconfig}:application/*/environment/*"]
+          Condition = local.untagged
+        },
+      ] : statement if local.project.feature_flags != "none"],
+      [for statement in [
+        {
+          Sid       = "MakeCertificates"
+          Effect    = "Allow"
+          Action    = ["acm:AddTagsToCertificate", "acm:RequestCertificate"]
+          Resource  = "*"
+          Condition = local.made[key]
+        },
+        {
+          Sid       = "OwnCertificates"
+          Effect    = "Allow"
+          Action    = ["acm:AddTagsToCertificate", "acm:DeleteCertificate", "acm:RemoveTagsFromCertificate"]
+          Resource  = "${local.arn.acm}:certificate/*"
+          Condition = local.own[key]
+        },
+        {
+          # prod's host is the parent of the others': below it prod has only the records that prove a certificate.
+          Sid       = "OwnDnsRecords"
+          Effect    = "Allow"
+          Action    = "route53:ChangeResourceRecordSets"
+          Resource  = "${local.arn.route53}:hostedzone/*"
+          Condition = { "ForAllValues:StringLike" = { "route53:ChangeResourceRecordSetsNormalizedRecordNames" = owner.hosts } }
+        },
+      ] : statement if local.project.domain_name != ""],
+    )
+  }
+}

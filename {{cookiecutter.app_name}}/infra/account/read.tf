@@ -1,0 +1,180 @@
+# What Terraform refreshes, its state and its locks: all of the project's for the plan role, their own for the others.
+# No secret values: not secretsmanager:GetSecretValue, no parameter's value for the plan role, and no function's code or
+# variables but the role manager's.
+
+locals {
+  state_bucket_arn = "${local.arn.s3}:${local.names.state_bucket}"
+  locks_table_arn  = "${local.arn.dynamodb}:table/${local.names.locks_table}"
+
+  # AWS lets these be narrowed no further, or they name what has no secret in it.
+  read = {
+    Version = "2012-10-17"
+    Statement = [
+      {
+        Sid    = "Describe"
+        Effect = "Allow"
+        Action = [
+          "acm:DescribeCertificate", "acm:ListTagsForCertificate",
+          "appconfig:GetApplication", "appconfig:GetConfigurationProfile", "appconfig:GetDeployment",
+          "appconfig:GetDeploymentStrategy", "appconfig:GetEnvironment", "appconfig:GetHostedConfigurationVersion", "appconfig:List*",
+          "application-autoscaling:Describe*", "application-autoscaling:ListTagsForResource",
+          "cloudwatch:DescribeAlarms", "cloudwatch:GetDashboard", "cloudwatch:ListTagsForResource",
+          # Not ec2:Describe*: that reads the start-up scripts of other people's instances.
+          "ec2:DescribeAddresses*", "ec2:DescribeAvailabilityZones", "ec2:DescribeFlowLogs", "ec2:DescribeInternetGateways",
+          "ec2:DescribeManagedPrefixLists", "ec2:DescribeNatGateways", "ec2:DescribeNetworkAcls", "ec2:DescribeNetworkInterfaces",
+          "ec2:DescribePrefixLists", "ec2:DescribeRouteTables", "ec2:DescribeSecurityGroup*", "ec2:DescribeSubnets",
+          "ec2:DescribeTags", "ec2:DescribeVpc*", "ec2:GetEbsEncryptionByDefault", "ec2:GetManagedPrefixListEntries",
+          "ecs:Describe*", "ecs:List*",
+          "elasticloadbalancing:Describe*", "elasticloadbalancing:GetLoadBalancerWebACL",
+          "events:DescribeRule", "events:List*",
+          "iam:ListOpenIDConnectProviders",
+          "kms:DescribeKey", "kms:GetKeyPolicy", "kms:GetKeyRotationStatus", "kms:ListAliases", "kms:ListResourceTags",
+          "logs:DescribeLogGroups", "logs:ListTagsForResource",
+          "rds:Describe*", "rds:ListTagsForResource",
+          "route53:GetChange", "route53:GetHostedZone", "route53:ListHostedZones*", "route53:ListResourceRecordSets", "route53:ListTagsForResource",
+          "s3:GetAccountPublicAccessBlock",
+          "sns:GetSubscriptionAttributes", "sns:GetTopicAttributes", "sns:ListTagsForResource",
+          "ssm:DescribeParameters",
+          "wafv2:GetLoggingConfiguration", "wafv2:GetWebACL*", "wafv2:ListTagsForResource",
+        ]
+        Resource = "*"
+      },
+      {
+        Sid    = "ProjectsRepositories"
+        Effect = "Allow"
+        Action = ["ecr:DescribeImages", "ecr:DescribeRepositories", "ecr:GetLifecyclePolicy", "ecr:ListImages", "ecr:ListTagsForResource"]
+        Resource = [
+          for name in [local.names.build_repository, local.names.preview_repository] : "${local.arn.ecr}:repository/${name}"
+        ]
+      },
+      {
+        Sid      = "ProjectsRoles"
+        Effect   = "Allow"
+        Action   = ["iam:GetPolicy*", "iam:GetRole*", "iam:List*Polic*", "iam:ListInstanceProfilesForRole", "iam:ListRoleTags"]
+        Resource = ["${local.arn.iam}:policy/${local.app}/*", "${local.arn.iam}:role/${local.app}/*"]
+      },
+      {
+        Sid      = "OidcProvider"
+        Effect   = "Allow"
+        Action   = ["iam:GetOpenIDConnectProvider", "iam:ListOpenIDConnectProviderTags"]
+        Resource = local.oidc_arn
+      },
+      {
+        Sid    = "StateBucketAndTable"
+        Effect = "Allow"
+        Action = concat(
+          local.read_bucket,
+          local.project.terraform_state_locks == "dynamodb" ? ["dynamodb:Describe*", "dynamodb:GetItem", "dynamodb:ListTagsOfResource"] : [],
+        )
+        Resource = concat(
+          [local.state_bucket_arn, "${local.arn.s3}:${local.names.state_log_bucket}"],
+          local.project.terraform_state_locks == "dynamodb" ? [local.locks_table_arn] : [],
+        )
+      },
+      {
+        Sid      = "StateKey"
+        Effect   = "Allow"
+        Action   = ["kms:Decrypt", "kms:GenerateDataKey"]
+        Resource = aws_kms_key.state.arn
+      },
+      {
+        # What every layer looks for: is the account made, and the repository?
+        Sid      = "SharedState"
+        Effect   = "Allow"
+        Action   = "s3:GetObject"
+        Resource = [for layer in ["account", "build-repository"] : "${local.state_bucket_arn}/${layer}.tfstate*"]
+      },
+    ]
+  }
+  # A bucket's settings and the names in it, not what it holds.
+  read_bucket = [
+    "s3:GetAccelerate*", "s3:GetBucket*", "s3:GetEncryption*", "s3:GetLifecycle*", "s3:GetReplication*", "s3:ListBucket",
+    "s3:ListBucketVersions", "s3:ListTagsForResource",
+  ]
+
+  # Whose resources each role reads. Previews live with what is dev's.
+  readers = merge(
+    { plan = keys(local.owners) },
+    { for key in local.project.environment_names : key => [key] },
+    { for key in local.previews : key => [key, "dev"] },
+  )
+  # States that each reader locks: a plan of the build repository is part of `make up`.
+  locks = {
+    for reader, owned in local.readers : reader =>
+    reader == "plan" ? ["*.tfstate"] : concat(local.owners[reader].states, ["build-repository.tfstate"])
+  }
+
+  read_own = {
+    for reader, owned in local.readers : reader => concat(
+      local.project.database == "none" ? [] : [{
+        Sid    = "OwnFunctions"
+        Effect = "Allow"
+        Action = ["lambda:GetFunction*", "lambda:GetPolicy", "lambda:ListTags", "lambda:ListVersionsByFunction"]
+        Resource = [
+          for name in distinct([for key in owned : local.owners[key].environment]) :
+          "${local.arn.lambda}:function:${module.environment[name].names.role_manager}"
+        ]
+      }],
+      [
+        {
+          Sid      = "OwnBuckets"
+          Effect   = "Allow"
+          Action   = local.read_bucket
+          Resource = [for bucket in flatten([for key in owned : local.owners[key].buckets]) : "${local.arn.s3}:${bucket}"]
+        },
+        {
+          Sid    = "State"
+          Effect = "Allow"
+          Action = "s3:GetObject"
+          Resource = [
+            for state in reader == "plan" ? ["*.tfstate"] : flatten([for key in owned : local.owners[key].states]) :
+            "${local.state_bucket_arn}/${state}*"
+          ]
+        },
+        {
+          Sid      = "LockFiles"
+          Effect   = "Allow"
+          Action   = ["s3:DeleteObject", "s3:PutObject"]
+          Resource = [for state in local.locks[reader] : "${local.state_bucket_arn}/${state}.tflock"]
+        },
+      ],
+      [{
+        Sid      = "OwnParameters"
+        Effect   = "Allow"
+        Action   = ["ssm:GetParameter", "ssm:GetParameterHistory", "ssm:GetParametersByPath", "ssm:ListTagsForResource"]
+        Resource = distinct([for key in owned : "${local.arn.ssm}:parameter/${local.owners[key].path}/*"])
+      }],
+      local.project.terraform_state_locks != "dynamodb" ? [] : [{
+        # An item is a state's lock, or with -md5 behind it the sum of its newest version.
+        Sid      = "LockItems"
+        Effect   = "Allow"
+        Action   = ["dynamodb:DeleteItem", "dynamodb:PutItem"]
+        Resource = local.locks_table_arn
+        Condition = { "ForAllValues:StringLike" = { "dynamodb:LeadingKeys" = concat(
+          [for state in local.locks[reader] : "${local.names.state_bucket}/${state}"],
+          reader == "plan" ? [] : [for state in local.owners[reader].states : "${local.names.state_bucket}/${state}-md5"],
+        ) } }
+      }],
+    )
+  }
+}
+
+resource "aws_iam_policy" "read" {
+  name        = "${local.app}-github-read"
+  path        = local.names.github_path
+  description = "What Terraform reads to plan, and the state that environments share"
+  policy      = jsonencode(local.read)
+}
+
+resource "aws_iam_role_policy_attachment" "read" {
+  for_each = merge({ plan = aws_iam_role.plan.name }, { for key, role in aws_iam_role.apply : "apply-${key}" => role.name })
+
+  role       = each.value
+  policy_arn = aws_iam_policy.read.arn
+}
+
+resource "aws_iam_role_policy" "plan" {
+  name   = "plan"
+  role   = aws_iam_role.plan.name
+  policy = jsonencode({ Version = "2012-10-17", Statement = local.read_own["plan"] })
+}

@@ -1,0 +1,88 @@
+"""Compares the catalog with the desired state: the changes that make them equal, in order.
+
+Each subject is a module of generator functions, which yield a :class:`Change` for what can be made so and a
+:class:`Blocked` for what cannot. The README has the rules as one table: what is watched, and what is done about it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator
+
+from role_manager.catalog import IAM_GROUP, Catalog
+from role_manager.desired import DesiredState
+from role_manager.planning import grants, ownership, roles
+from role_manager.planning.authority import Authority
+from role_manager.planning.steps import Blocked, Change, Plan
+from role_manager.sql import identifier
+
+__all__ = ["Blocked", "Change", "Plan", "make_plan"]
+
+
+def make_plan(desired: DesiredState, catalog: Catalog) -> Plan:
+    """Compare the desired state with the catalog; reads nothing else and changes nothing."""
+    authority = Authority(desired, catalog)
+    if reasons := list(authority.unfit()):
+        return Plan((), tuple(reasons))
+    by_me, privileges = grants.objects(authority)
+    found: list[Change | Blocked] = [
+        *roles.create(authority),
+        *roles.memberships(authority),
+        *by_me,
+        *roles.attributes(authority),
+        *ownership.database(authority),
+        *ownership.schemas(authority),
+        *ownership.extensions(authority),
+        *ownership.objects(authority),
+        *ownership.elsewhere(authority),
+        *roles.iam_logins(authority),
+        *privileges,
+        *grants.defaults(authority),
+        *roles.settings(authority),
+    ]
+    last = [*roles.retire(authority)]
+    blocked = [item for item in (*found, *last) if isinstance(item, Blocked)]
+    early = [*roles.create(authority), *(item for item in found if isinstance(item, Change) and item.early)]
+    notes = []
+    if IAM_GROUP not in catalog.roles:
+        notes.append(f"this server has no role {IAM_GROUP}: it is not RDS, roles log in as pg_hba.conf says")
+    changes = [
+        *dict.fromkeys(early),
+        *_with_memberships(authority, (item for item in found if isinstance(item, Change) and item not in early)),
+        *(item for item in last if isinstance(item, Change)),
+    ]
+    return Plan(
+        tuple(changes),
+        tuple(dict.fromkeys(blocked)),
+        tuple(notes),
+        iam_logins=not notes,
+        uncertain=frozenset(authority.uncertain),
+    )
+
+
+def _with_memberships(authority: Authority, changes: Iterable[Change]) -> Iterator[Change]:
+    """Add the memberships that a master without superuser needs while it changes things.
+
+    They end before the transaction does: on RDS a member of a member of rds_iam, even for a moment after
+    commit, could not log in with its password any more.
+    """
+    me = identifier(authority.me.name)
+    options, by = ("", "") if not authority.sixteen else (" WITH INHERIT TRUE, SET TRUE", f" GRANTED BY {me}")
+    changes = list(changes)
+    needed = sorted({role for change in changes for role in change.needs} - authority.direct)
+    stale = roles.stale_memberships(authority, needed)
+    listed = ", ".join(map(identifier, needed))
+    what = f"memberships of {authority.me.name} in {', '.join(needed)}"
+    if needed:
+        words = ("not a member", "a member for the next changes; revoked again below")
+        yield Change(what, *words, f"GRANT {listed} TO {me}{options}", temporary=True)
+    yield from changes
+    if needed:
+        words = ("a member for the changes above", "not a member")
+        yield Change(what, *words, f"REVOKE {listed} FROM {me}{by}", temporary=True)
+    for role in stale:
+        yield Change(
+            f"membership of {authority.me.name} in {role}",
+            "a member, and so without its password login when the role has IAM login",
+            "not a member",
+            f"REVOKE {identifier(role)} FROM {me}{by}",
+        )

@@ -1,0 +1,134 @@
+"""Who owns what: the database, the schemas and what is in them, extensions, and what managed roles own elsewhere.
+
+Ownership is never raised on its own. Whatever runs as its owner would run with more than it was written for: what is not
+the master's own already (giving it to the owner role lowers it) is taken only when project.yaml names it.
+"""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Iterator
+
+from role_manager.catalog import PRIVILEGES, Owned
+from role_manager.planning.authority import Authority
+from role_manager.planning.steps import Blocked, Change, in_the_name_of, together
+from role_manager.sql import identifier
+
+_Found = Iterator[Change | Blocked]
+# Where pg_identify_object has other words than ALTER.
+_KEYWORDS = {
+    "aggregate": "FUNCTION",
+    "foreign-data wrapper": "FOREIGN DATA WRAPPER",
+    "statistics object": "STATISTICS",
+}
+_LOCKS_FOR_A_TABLE = 4  # itself, its sequence, what is out of line, an index
+
+
+def database(a: Authority) -> _Found:
+    """The database is no managed role's. Nothing runs as its owner."""
+    if a.database_owner not in a.managed and a.database_owner not in a.retired:
+        return
+    what, now = f"database {a.database}", f"owned by {a.database_owner}"
+    sql = f"ALTER DATABASE {identifier(a.database)} OWNER TO {identifier(a.me.name)}"
+    if not a.can_use(a.database_owner) or not (a.me.superuser or a.me.createdb):
+        yield Blocked(what, f"it is {now}", f"a superuser runs: {sql}")
+    else:
+        yield Change(what, now, f"owned by {a.me.name}", sql, a.need(a.database_owner))
+
+
+def schemas(a: Authority) -> _Found:
+    """Managed schemas that are not there; the others are among the objects."""
+    there = {schema["name"] for schema in a.catalog.other.get("schema", ())}
+    for name in a.desired.schemas:
+        what = f"schema {name}"
+        if name not in there and not a.catalog.server["may_create_schema"]:
+            grant = f"GRANT CREATE ON DATABASE {identifier(a.database)} TO {identifier(a.me.name)}"
+            reason = f"it does not exist, and {a.me.name} may not create schemas in {a.database}"
+            yield Blocked(what, reason, f"the database's owner runs: {grant}")
+        elif name not in there:
+            sql = f"CREATE SCHEMA {identifier(name)} AUTHORIZATION {identifier(a.owner)}"
+            if users := [role.name for role in a.managed.values() if "schema" in PRIVILEGES[role.profile]]:
+                grant = f"GRANT USAGE ON SCHEMA {identifier(name)} TO {', '.join(map(identifier, users))}"
+                sql += f";\n{in_the_name_of(a.owner, grant)}"
+            yield Change(what, "it does not exist", f"owned by {a.owner}", sql, a.need(a.owner))
+
+
+def extensions(a: Authority) -> _Found:
+    """Extensions that are declared and not installed."""
+    found = a.catalog.other.get("extension", [])
+    installed = {item["name"] for item in found if item["installed"]}
+    available = {item["name"]: item for item in found if not item["installed"]}
+    first = a.desired.schemas[0]
+    foreign = [thing for thing in a.catalog.owned if thing.inside and not thing.taken and thing.schema == first]
+    for name in (name for name in a.desired.extensions if name not in installed):
+        what, item = f"extension {name}", available.get(name)
+        if item is None:
+            yield Blocked(what, "this server does not offer it", "correct its name in project.yaml, or take it out")
+        elif item["superuser"] and not (item["trusted"] or a.catalog.server["rds_superuser"] or a.me.superuser):
+            sql = f"CREATE EXTENSION {identifier(name)}"
+            yield Blocked(what, "only a superuser may install it", f"a superuser runs: {sql}")
+        elif foreign and not item["schema"]:
+            reason = f"its script would run beside {foreign[0].type} {foreign[0].name}, which is {foreign[0].owner}'s"
+            yield Blocked(what, reason, "adopt or drop that first, then apply again")
+        else:
+            where = "" if item["schema"] else f" SCHEMA {identifier(first)}"
+            needs = frozenset() if item["schema"] else a.need(a.owner)
+            yield Change(what, "not installed", "installed", f"CREATE EXTENSION {identifier(name)}{where}", needs)
+
+
+def objects(a: Authority) -> _Found:
+    """What must change its owner: schemas first, then what is in them; many alike in one statement list."""
+    found: dict[tuple[bool, str, str], list[Owned]] = defaultdict(list)
+    for thing in a.catalog.owned:
+        new = a.owner if thing.inside else a.me.name
+        what, now = f"{thing.type} {thing.name}", f"owned by {thing.owner}"
+        if not thing.taken:
+            if thing.inside or thing.owner in a.managed:  # a retired role's are in its own report
+                yield _not_taken(a, thing, new)
+        elif not a.can_use(thing.owner):
+            sql = _alter(thing, new)
+            reason = f"{now}, whose objects {a.me.name} may not give away"
+            yield Blocked(what, reason, f"{thing.owner} or a superuser runs: {sql}")
+        else:
+            found[thing.type != "schema", thing.owner, new].append(thing)
+    for (_, owner, new), things in sorted(found.items(), key=lambda item: item[0]):
+        for locks in (_LOCKS_FOR_A_TABLE, 1):
+            yield from together(
+                [thing for thing in things if thing.bulk == (locks > 1)],
+                lambda thing: f"{thing.type} {thing.name}",
+                lambda part, new=new: ";\n".join(_alter(thing, new) for thing in part),  # type: ignore[misc]
+                lambda thing: thing.name if thing.bulk else "",
+                locks=locks,
+                now=f"owned by {owner}",
+                wanted=f"owned by {new}",
+                needs=a.need(owner) | a.need(new),
+            )
+
+
+def _not_taken(a: Authority, thing: Owned, new: str) -> Blocked:
+    what = f"{thing.type} {thing.name}"
+    runs = ", ".join(thing.runs)
+    reason = f"owned by {thing.owner}; wanted: " + (f"owned by {new}" if thing.inside else "none of a managed role")
+    if runs:
+        reason += f". Somebody has to look first: {runs} would run as {new}"
+    ways = f"adopt it: list '{what}' under database_roles.adopt in project.yaml; apply then runs: {_alter(thing, new)}"
+    return Blocked(what, reason, f"drop it, or {ways}")
+
+
+def _alter(thing: Owned, new: str) -> str:
+    keyword = _KEYWORDS.get(thing.type, thing.type.upper())
+    return f"ALTER {keyword} {thing.name} OWNER TO {identifier(new)}"
+
+
+def elsewhere(a: Authority) -> _Found:
+    """What managed roles own or may do in other databases; from here nothing can be done about it."""
+    for item in a.catalog.other.get("elsewhere", ()):
+        if item["retired"] or not item["database"]:
+            continue
+        found = [f"owns {item['owns']} objects"] * (item["owns"] > 0)
+        found += [f"is mentioned in {item['granted']} lists of privileges"] * (item["granted"] > 0)
+        yield Blocked(
+            f"role {item['role']}",
+            f"it {' and '.join(found)} in database {item['database']}",
+            f"connect to {item['database']} and run: DROP OWNED BY {identifier(item['role'])}, or REASSIGN OWNED before",
+        )
