@@ -121,10 +121,11 @@ def environment_of_jobs(tmp_path_factory: pytest.TempPathFactory, worker_id: str
     (make's variable VENV) and up to date. `test_set_up_from_nothing` is without this.
     """
     base = tmp_path_factory.getbasetemp()
-    shared = (base if worker_id == "master" else base.parent) / "machinery.lock"
-    with FileLock(shared):
-        if not (machinery.RENDER / "project.yaml").exists():
+    done = (base if worker_id == "master" else base.parent) / "machinery"
+    with FileLock(f"{done}.lock"):
+        if not done.exists():
             machinery.render()
+        done.touch()
         subprocess.run(["make", "--silent", "setup"], cwd=machinery.RENDER, env=machinery.environment(), check=True)
     # A folder of links, with stamps that are newer than every checkout.
     folder = Path(tempfile.mkdtemp(prefix="venv-"))
@@ -180,6 +181,11 @@ def empty_account(environment_of_jobs: dict[str, str]) -> Iterator[Aws]:
 
 
 Account = Callable[..., Aws]
+Edit = Callable[[Path], None]
+
+
+def unchanged(_project: Path) -> None:
+    """Leave a render as it is."""
 
 
 @pytest.fixture(scope="session")
@@ -187,7 +193,7 @@ def bootstrapped(bake: Bake, empty_account: Aws, tmp_path_factory: pytest.TempPa
     """An account after `make bootstrap`: state, and the roles that the render's account layer plans."""
     known: dict[str, Aws] = {}
 
-    def make(edit: Callable[[Path], None] = lambda _project: None, **options: str) -> Aws:
+    def make(edit: Edit = unchanged, **options: str) -> Aws:
         work = tmp_path_factory.mktemp("account")
         project = bake.copy(work / "project", **options).path
         edit(project)
@@ -242,7 +248,7 @@ def world(
             settings: dict[str, Any] | None = None,
             subject: str = "",
             bootstrap: bool = True,
-            edit: Callable[[Path], None] = lambda _project: None,
+            edit: Edit = unchanged,
             **options: str,
         ) -> World:
             options.setdefault("github_repository", OWNER_AND_NAME)
@@ -279,14 +285,17 @@ def beginning(
     known: dict[str, World] = {}
     with ExitStack() as stack:
 
-        def make(up: tuple[str, ...], **options: str) -> World:
+        def make(up: tuple[str, ...], edit: Edit, **options: str) -> World:
             options.setdefault("github_repository", OWNER_AND_NAME)
-            key = json.dumps([up, options])
+            key = json.dumps([up, options, repr(edit)])
             if key not in known:
-                folder = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="up-", ignore_cleanup_errors=True)))
+                folder = Path(
+                    stack.enter_context(tempfile.TemporaryDirectory(prefix="up-", ignore_cleanup_errors=True))
+                )
                 source = bake.copy(folder / "render", **options).path
+                edit(source)
                 shrink(source, layers)
-                account = bootstrapped(**options)
+                account = bootstrapped(edit, **options)
                 here = known[key] = place(stack, folder, account, environment_of_jobs, options["github_repository"], {})
                 here.repository.import_tree(source, started=False)
                 here.repository.variables["BOOTSTRAPPED"] = "true"
@@ -304,8 +313,8 @@ def delivered(beginning: Callable[..., World], environment_of_jobs: dict[str, st
     with ExitStack() as stack:
         folder = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="github-", ignore_cleanup_errors=True)))
 
-        def make(up: tuple[str, ...] = ("dev", "staging", "prod"), **options: str) -> World:
-            before = beginning(up, **options)
+        def make(up: tuple[str, ...] = ("dev", "staging", "prod"), edit: Edit = unchanged, **options: str) -> World:
+            before = beginning(up, edit, **options)
             account = before.aws.fork()
             here = place(stack, folder / "unused", account, environment_of_jobs, before.repository.full_name, {})
             runner = here.repository.execute

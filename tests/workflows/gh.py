@@ -151,8 +151,14 @@ def verify(words: list[str]) -> None:
     registry = subject.removeprefix("oci://").partition("/")[0]
     login = Path(os.environ.get("DOCKER_CONFIG") or Path.home() / ".docker") / "config.json"
     if "." in registry and registry not in (json.loads(login.read_text())["auths"] if login.exists() else {}):
-        stop(f"Error: failed to fetch remote image: GET https://{registry}/v2/: unexpected status code 401 Unauthorized")
-    found = [item for item in json.loads(answer)["attestations"] if item["kind"] == kind and signer in item["signer"] and ref in ("", item["ref"])]
+        stop(
+            f"Error: failed to fetch remote image: GET https://{registry}/v2/: unexpected status code 401 Unauthorized"
+        )
+    found = [
+        item
+        for item in json.loads(answer)["attestations"]
+        if item["kind"] == kind and signer in item["signer"] and ref in ("", item["ref"])
+    ]
     if not found:
         stop(f"Error: verifying with issuer: no attestation of {digest} has predicate type {kind} and signer {signer}")
     print(

@@ -72,7 +72,6 @@ def shrink(project: Path, layers: dict[str, str]) -> None:
 
 def patience(project: Path) -> None:
     """Ask the simulated AWS more often than one asks AWS: its tasks run at once."""
-    for name in ("ecs", "flags"):
-        path = project / "ops" / f"{name}.py"
+    for path in (project / "ops" / f"{name}.py" for name in ("ecs", "flags", "smoke")):
         text = path.read_text(encoding="utf-8")
         path.write_text(re.sub(r"(?m)^POLL_SECONDS = .*$", "POLL_SECONDS = 0.2", text), encoding="utf-8")

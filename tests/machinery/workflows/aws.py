@@ -8,9 +8,11 @@ another has paid for the beginning. Prints `{"aws": URL, "control": URL}` when i
 from __future__ import annotations
 
 import base64
+import fnmatch
 import json
 import logging
 import os
+import re
 import socket
 import subprocess
 import sys
@@ -30,6 +32,7 @@ from moto.ecs.models import EC2ContainerServiceBackend
 from moto.iam.models import iam_backends
 from moto.moto_server.werkzeug_app import DomainDispatcherApplication, MotoRequestHandler, create_backend_app
 from moto.sts.exceptions import STSClientError
+from moto.sts.models import sts_backends
 from moto.sts.responses import TokenResponse
 from ops.laptop.dev.database import variables
 from ops.laptop.postgres import LocalPostgres
@@ -112,6 +115,16 @@ class Cloud:
             values = item["values"]
             if item["type"] == "aws_iam_role_policy":
                 iam.put_role_policy(RoleName=values["role"], PolicyName=values["name"], PolicyDocument=values["policy"])
+            if item["type"] == "aws_iam_role_policy_attachment":
+                # The ARN is not known before an apply; an attachment has the name and the key of its policy.
+                [policy] = [
+                    other["values"]
+                    for other in resources
+                    if other["type"] == "aws_iam_policy"
+                    and other["name"] == item["name"]
+                    and other.get("index") in (None, item.get("index"))
+                ]
+                iam.put_role_policy(RoleName=values["role"], PolicyName=policy["name"], PolicyDocument=policy["policy"])
 
     def check_role_manager(self, answer: dict[str, Any]) -> None:
         """What the role manager answers from now on."""
@@ -142,7 +155,13 @@ class Cloud:
                 )
                 assert made.returncode == 0, made.stdout + made.stderr
             where = variables(self.database, owner=owner)
-        constant = {"APP_NAME": "app", "ENVIRONMENT": "test", "RELEASE": "test", "METRICS": "off", "LISTEN_ON": "127.0.0.1"}
+        constant = {
+            "APP_NAME": "app",
+            "ENVIRONMENT": "test",
+            "RELEASE": "test",
+            "METRICS": "off",
+            "LISTEN_ON": "127.0.0.1",
+        }
         return {**os.environ, **where, **constant, "PYTHONPATH": str(folder)}
 
     def run(self, family: str, image: str) -> tuple[int, list[str]]:
@@ -264,6 +283,53 @@ def install() -> None:
     TokenResponse.assume_role_with_web_identity = with_token  # type: ignore[method-assign, assignment]
 
 
+class Door:
+    """Refuses a call that no policy of the caller's role names.
+
+    Actions only, of services with the JSON protocol: whether the resources and conditions of a statement fit is decided
+    in the rehearsal. Keys that STS did not give out are an administrator's.
+    """
+
+    def __init__(self, application: Any) -> None:
+        self.application = application
+
+    def __call__(self, environ: dict[str, Any], start_response: Any) -> Any:
+        """Let a request in, or answer it."""
+        signed = re.search(r"Credential=(\w+)/\d+/[\w-]+/([\w-]+)/", environ.get("HTTP_AUTHORIZATION", ""))
+        target = environ.get("HTTP_X_AMZ_TARGET", "").rpartition(".")[2]
+        if signed and target:
+            role = role_of(signed[1])
+            action = f"{signed[2]}:{target}"
+            if role and not any(fnmatch.fnmatchcase(action.lower(), allowed.lower()) for allowed in actions_of(role)):
+                message = (
+                    f"User: {role} is not authorized to perform: {action} because no identity-based policy allows it"
+                )
+                body = json.dumps({"__type": "AccessDeniedException", "message": message}).encode()
+                start_response(
+                    "400 Bad Request",
+                    [("Content-Type", "application/x-amz-json-1.1"), ("Content-Length", str(len(body)))],
+                )
+                return [body]
+        return self.application(environ, start_response)
+
+
+def role_of(key: str) -> str:
+    """The name of the role whose key this is; empty for other keys."""
+    assumed = sts_backends[ACCOUNT]["aws"].get_assumed_role_from_access_key(key)
+    return str(assumed.role_arn.rsplit("/", 1)[-1]) if assumed else ""
+
+
+def actions_of(role: str) -> list[str]:
+    """The actions that a role's policies allow."""
+    backend = iam_backends[ACCOUNT]["aws"]
+    found = next(item for item in backend.roles.values() if item.name == role)
+    statements = [
+        item for text in found.policies.values() for item in json.loads(text)["Statement"] if item["Effect"] == "Allow"
+    ]
+    listed = [item.get("Action", []) for item in statements]
+    return [action for actions in listed for action in ([actions] if isinstance(actions, str) else actions)]
+
+
 def trusted(role_arn: str, token: str) -> None:
     """Refuse a token that the role's trust policy does not name."""
     claims = json.loads(base64.urlsafe_b64decode(token.split(".")[1] + "=="))
@@ -327,7 +393,7 @@ def serve(cloud: Cloud, ready: Callable[[dict[str, str]], Any]) -> None:
     """Serve AWS and the control until standard input closes."""
     Control.cloud = cloud
     journal = Journal(DomainDispatcherApplication(create_backend_app), cloud.directory / "journal.jsonl")
-    server = make_server("127.0.0.1", 0, journal, True, request_handler=MotoRequestHandler)
+    server = make_server("127.0.0.1", 0, Door(journal), True, request_handler=MotoRequestHandler)
     control = ThreadingHTTPServer(("127.0.0.1", 0), Control)
     internet = ThreadingHTTPServer(("127.0.0.1", 0), Internet)
     endpoint = f"http://127.0.0.1:{server.server_port}"
@@ -335,7 +401,9 @@ def serve(cloud: Cloud, ready: Callable[[dict[str, str]], Any]) -> None:
     miniature._client.cache_clear()
     for each in (server, control, internet):
         threading.Thread(target=each.serve_forever, daemon=True).start()
-    there = {name: f"http://127.0.0.1:{each.server_port}" for name, each in (("control", control), ("internet", internet))}
+    there = {
+        name: f"http://127.0.0.1:{each.server_port}" for name, each in (("control", control), ("internet", internet))
+    }
     ready({"aws": endpoint, **there, "directory": str(cloud.directory)})
     sys.stdin.buffer.read()
     cloud.stack.close()
