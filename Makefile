@@ -36,7 +36,7 @@ project: $(VENV)/.project ## Make a project: ARGS="app_name=shop aws_region=eu-w
 
 .PHONY: update
 update: $(VENV)/.project ## Bring a project of an old version, which has no `make template-update` of its own, up to date: PROJECT=folder
-	@cd "$(PROJECT)" && PYTHONPATH='$(CURDIR)/{{cookiecutter.app_name}}' '$(CURDIR)/$(RUN)' -P -m ops.template_update
+	@cd -- "$(call given,PROJECT)" && PYTHONPATH='$(CURDIR)/{{cookiecutter.app_name}}' '$(CURDIR)/$(RUN)' -P -m ops.template_update
 
 .PHONY: test
 test: $(VENV)/.test ## Everything: every kind of render, Terraform, the rendered repositories' own tests
@@ -46,6 +46,10 @@ test: $(VENV)/.test ## Everything: every kind of render, Terraform, the rendered
 .PHONY: test-machinery
 test-machinery: $(VENV)/.test ## The tests of ops/ in a render: PYTEST_ARGS="-k doctor tests/machinery/ops/test_doctor.py"
 	$(RUN) -m tools.machinery $(call given,PYTEST_ARGS)
+
+.PHONY: test-image
+test-image: $(VENV)/.test ## Build a render's image with buildah, as root, and check it: umask 022 and 077, another user
+	@$(RUN) -m tools.image
 
 .PHONY: test-fast
 test-fast: $(VENV)/.test ## What takes less than a minute: answers, hooks, renders, documents
@@ -101,7 +105,7 @@ release-check: $(VENV)/.test ## Say whether this commit is ready to be tagged: v
 
 .PHONY: example
 example: $(VENV)/.project ## Make a commit of the default render with its rehearsal's report: PUSH=yes sends it to the branch example
-	@$(RUN) -m tools.example $(if $(PUSH),--push)
+	@$(RUN) -m tools.example $(if $(call given,PUSH),--push)
 
 .PHONY: release
 release: ## Publish the tag TAG on GitHub, with its part of CHANGELOG.md (the workflow Release does this)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import importlib.util
+import importlib
 import json
 import shutil
 import sys
@@ -16,27 +16,29 @@ from tests.terraform import Terraform, copy_infra, mocked_provider
 from tools import template
 
 RUN = """
-run "planned" {
-  command = plan
+run "made" {
+  command = %s
   variables {
     project_file = "./tests/answers.yaml"
+    %s
   }
 }
 """
+# What the layers of an environment are given besides. Only the account layer is planned and not made: its state bucket
+# refuses to be destroyed after a test.
+VARIABLES = {
+    "network": 'environment = "dev"',
+    "database": 'environment = "dev"\n    role_manager_package = "./main.tf"',
+    "service": f'environment = "dev"\n    image_digest = "sha256:{"0" * 64}"',
+}
 
 
-def evaluator() -> ModuleType:
-    """ops/rehearsal/policies.py of the template, which is copied into renders as it is."""
-    name = "rendered_policies"
-    if name not in sys.modules:
-        spec = importlib.util.spec_from_file_location(
-            name, template.RENDERED_ROOT / "ops" / "rehearsal" / "policies.py"
-        )
-        assert spec is not None
-        assert spec.loader is not None
-        sys.modules[name] = importlib.util.module_from_spec(spec)
-        spec.loader.exec_module(sys.modules[name])
-    return sys.modules[name]
+def evaluator(module: str = "questions") -> ModuleType:
+    """A module of ops/rehearsal/iam of the template, which is copied into renders as it is."""
+    root = str(template.RENDERED_ROOT)
+    if root not in sys.path:
+        sys.path.append(root)
+    return importlib.import_module(f"ops.rehearsal.iam.{module}")
 
 
 @dataclass(frozen=True)
@@ -55,8 +57,8 @@ class Role:
             resource,
             {"aws:RequestedRegion": "us-east-1", **(context or {})},
         )
-        return policies.decide_all(self.documents, asked) == "allowed" and (
-            self.boundary is None or policies.decide(self.boundary, asked) == "allowed"
+        return policies.all_say(self.documents, asked) == "allowed" and (
+            self.boundary is None or policies.says(self.boundary, asked) == "allowed"
         )
 
 
@@ -68,17 +70,34 @@ class Account:
     boundaries: dict[str, dict[str, Any]]
 
 
-def planned(terraform: Terraform, infra: Path, layer: str, answers: Path) -> list[dict[str, Any]]:
-    """The resources that a layer would create with these answers, as Terraform's JSON has them."""
+def resources(terraform: Terraform, infra: Path, layer: str, answers: Path) -> list[dict[str, Any]]:
+    """The resources that a layer makes with these answers, as Terraform's JSON has them: type, name, index, values."""
     folder = infra / layer
     shutil.copy(answers, folder / "tests" / "answers.yaml")
     test = folder / "tests" / "answers.tftest.hcl"
-    test.write_text(mocked_provider(folder) + RUN, encoding="utf-8")
+    command = "plan" if layer == "account" else "apply"
+    test.write_text(mocked_provider(folder) + RUN % (command, VARIABLES.get(layer, "")), encoding="utf-8")
     terraform.must(folder, "init", "-backend=false")
     printed = terraform.must(folder, "test", "-json", "-verbose", "-filter=tests/answers.tftest.hcl")
     test.unlink()
-    (plan,) = (event for event in map(json.loads, printed.splitlines()) if event.get("type") == "test_plan")
-    return list(plan["test_plan"]["resource_changes"])
+    events = [json.loads(line) for line in printed.splitlines()]
+    if layer == "account":
+        (plan,) = (event["test_plan"] for event in events if event.get("type") == "test_plan")
+        return [change | {"values": change["change"]["after"]} for change in plan["resource_changes"]]
+    (state,) = (event["test_state"] for event in events if event.get("type") == "test_state")
+    return list(state["root_module"]["resources"])
+
+
+def documents(terraform: Terraform, repository: Path, work: Path) -> dict[str, dict[str, Any]]:
+    """Every policy of an identity and every boundary that a rendered repository has for dev, by where it stands."""
+    infra = copy_infra(repository, work)
+    return {
+        f"{layer} {found['address']}": json.loads(found["values"]["policy"])
+        for layer in ("account", *VARIABLES)
+        if (infra / layer).is_dir()
+        for found in resources(terraform, infra, layer, repository / "project.yaml")
+        if found["type"] in ("aws_iam_policy", "aws_iam_role_policy")
+    }
 
 
 def account(terraform: Terraform, repository: Path, work: Path) -> Account:
@@ -88,9 +107,9 @@ def account(terraform: Terraform, repository: Path, work: Path) -> Account:
     documents: dict[str, dict[str, Any]] = {}
     boundaries: dict[str, dict[str, Any]] = {}
     attached: list[tuple[str, str]] = []
-    changes = planned(terraform, infra, "account", repository / "project.yaml")
+    changes = resources(terraform, infra, "account", repository / "project.yaml")
     for change in changes:
-        after = change["change"]["after"]
+        after = change["values"]
         key = str(change.get("index", ""))
         match change["type"]:
             case "aws_iam_role":
@@ -104,7 +123,7 @@ def account(terraform: Terraform, repository: Path, work: Path) -> Account:
                 attached.append((after["role"], f"{change['name']} {'' if change['name'] == 'read' else key}"))
     for change in changes:
         if change["type"] == "aws_iam_role_policy":
-            roles[change["change"]["after"]["role"]].documents.append(json.loads(change["change"]["after"]["policy"]))
+            roles[change["values"]["role"]].documents.append(json.loads(change["values"]["policy"]))
     for role, document in attached:
         roles[role].documents.append(documents[document])
     return Account({name.partition("-github-")[2]: role for name, role in roles.items()}, boundaries)

@@ -1,41 +1,101 @@
-"""A rendered repository's own commands, from nothing: what a new user runs first."""
+"""A rendered repository's own commands, from nothing: what a new user runs first, on a machine as people have it."""
 
 from __future__ import annotations
 
+import contextlib
 import os
 import subprocess
+import sys
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 from tests.bakes import Bake
 from tests.conftest import commit, git
 from tests.options import Options, label, minimal
+from tests.test_environment import BROUGHT
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(2400)]
 
+SOMEBODY = 65534 if os.geteuid() == 0 else os.geteuid()  # nobody: PostgreSQL wants a user who has a name
 
-@pytest.mark.parametrize("options", [{}, minimal()], ids=label)
-def test_setup_lint_and_test_pass_and_leave_nothing_to_commit(bake: Bake, tmp_path: Path, options: Options) -> None:
-    project = bake.copy(tmp_path / "project", **options)
-    git(project.path, "init", "--quiet", "--initial-branch", "main")
-    commit(project.path, "start")
-    environment = {name: value for name, value in os.environ.items() if not name.startswith(("AWS_", "MAKE", "MFLAGS"))}
-    environment["AWS_EC2_METADATA_DISABLED"] = "true"
+
+def passes(project: Path, environment: dict[str, str], **account: Any) -> None:
+    """Set up, check and test a project, and see that nothing is left to commit; fail with all that was said."""
     failures = []
     for target in ("setup", "lint", "test"):
         result = subprocess.run(
             ["make", "--no-print-directory", target],
-            cwd=project.path,
+            cwd=project,
             env=environment,
             stdin=subprocess.DEVNULL,
             stdout=subprocess.PIPE,
             stderr=subprocess.STDOUT,
-            text=True,
+            encoding="utf-8",
             check=False,
+            **account,
         )
         if result.returncode != 0:
             failures.append(f"make {target}:\n{result.stdout[-20_000:]}")
-    if left := git(project.path, "status", "--short"):
+    if left := git(project, "-c", "safe.directory=*", "status", "--short"):
         failures.append(f"left to commit:\n{left}")
-    assert not failures, "\n".join(failures)
+    if failures:
+        pytest.fail("\n".join(failures), pytrace=False)
+
+
+def start(project: Path) -> None:
+    """The first commit."""
+    git(project, "init", "--quiet", "--initial-branch", "main")
+    commit(project, "start")
+
+
+def test_setup_lint_and_test_pass_and_leave_nothing_to_commit(bake: Bake, tmp_path: Path) -> None:
+    """As this user, without a database."""
+    project = bake.copy(tmp_path / "project", **minimal())
+    start(project.path)
+    environment = {name: value for name, value in os.environ.items() if not name.startswith(("AWS_", "MAKE", "MFLAGS"))}
+    environment["AWS_EC2_METADATA_DISABLED"] = "true"
+    passes(project.path, environment)
+
+
+def python_for_everybody() -> Path:
+    """A Python that any user can run: this one, or the system's where this one is in root's home."""
+    for python in (Path(sys.base_prefix, "bin", "python3"), Path("/usr/bin/python3"), Path("/usr/local/bin/python3")):
+        whole = "import ensurepip, ssl, sys; sys.exit(sys.version_info < (3, 11))"
+        account: dict[str, Any] = {"user": SOMEBODY, "extra_groups": ()} if os.geteuid() == 0 else {}
+        with contextlib.suppress(OSError):
+            if subprocess.run([python, "-c", whole], cwd="/", env={}, check=False, **account).returncode == 0:
+                return python
+    pytest.skip("THE TESTS DID NOT RUN AS AN ORDINARY USER: there is no Python 3.11 with ensurepip that others can run")
+
+
+@pytest.mark.parametrize("options", [{}], ids=label)
+def test_the_same_for_an_ordinary_user_on_a_machine_with_habits(
+    bake: Bake, tmp_path_factory: pytest.TempPathFactory, options: Options
+) -> None:
+    """Under umask 077, in a folder with a space and a %, with other tools' variables; root becomes somebody else."""
+    root = tmp_path_factory.mktemp("machine")
+    project = bake.copy(root / "100 % of it's" / "my project", **options).path
+    start(project)
+    for folder in ("home", "tmp"):
+        (root / folder).mkdir()
+    private = ("AWS_", "GIT_", "MAKE", "MFLAGS", "XDG_", "TF_CLI_CONFIG_FILE")
+    environment = {name: value for name, value in os.environ.items() if not name.startswith(private)}
+    environment |= BROUGHT | {
+        "HOME": str(root / "home"),
+        "TMPDIR": str(root / "tmp"),
+        "WORKSPACE": "jenkins",
+        "ENV": "x",
+    }
+    environment |= {"GIT_CONFIG_GLOBAL": os.devnull, "AWS_EC2_METADATA_DISABLED": "true", "PORT": "not-a-port"}
+    account: dict[str, Any] = {"umask": 0o077}
+    if os.geteuid() == 0:
+        for way in (root, *root.parents):
+            if way.stat().st_mode & 0o001 == 0:
+                way.chmod(way.stat().st_mode | 0o011)
+        environment["PATH"] = f"{python_for_everybody().parent}:{environment['PATH']}"
+        for path in (root, *root.rglob("*")):
+            os.chown(path, SOMEBODY, SOMEBODY, follow_symlinks=False)
+        account |= {"user": SOMEBODY, "group": SOMEBODY, "extra_groups": ()}
+    passes(project, environment, **account)

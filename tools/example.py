@@ -57,7 +57,7 @@ def commit(project: Path, work: Path) -> str:
 def git(*arguments: str, folder: Path = template.ROOT, environment: dict[str, str] | None = None) -> str:
     """What git prints; CalledProcessError after its own words where it refuses."""
     done = subprocess.run(
-        ["git", *arguments], cwd=folder, env=environment, stdout=subprocess.PIPE, text=True, check=True
+        ["git", *arguments], cwd=folder, env=environment, stdout=subprocess.PIPE, encoding="utf-8", check=True
     )
     return done.stdout.strip()
 

@@ -51,7 +51,12 @@ def environment() -> dict[str, str]:
 def main() -> None:
     """Render, set up, run. Exits with the status of what was run."""
     render()
-    subprocess.run(["make", "--silent", "setup"], cwd=RENDER, env=environment(), check=True)
+    subprocess.run(
+        ["make", "--silent", *(f".venv/.{tools}" for tools in ("test", "lint", "rehearse"))],
+        cwd=RENDER,
+        env=environment(),
+        check=True,
+    )
     python = str(RENDER / ".venv" / "bin" / "python")
     settings = str(RENDER / "pyproject.toml")
     if "--lint" in sys.argv:

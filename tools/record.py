@@ -19,7 +19,9 @@ from tools import template
 def git(*arguments: str) -> str:
     """What git says of the template's repository; empty where it is none, or git is not there."""
     try:
-        done = subprocess.run(["git", *arguments], cwd=template.ROOT, capture_output=True, text=True, check=False)
+        done = subprocess.run(
+            ["git", *arguments], cwd=template.ROOT, capture_output=True, encoding="utf-8", check=False
+        )
     except OSError:
         return ""
     return done.stdout.strip() if done.returncode == 0 else ""

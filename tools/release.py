@@ -47,7 +47,7 @@ def notes(tag: str, text: str, version_of_template: str) -> str:
 def said(*command: str) -> str:
     """What a command prints. ValueError with its words where it fails or is not there."""
     try:
-        done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=False)
+        done = subprocess.run(command, cwd=ROOT, capture_output=True, encoding="utf-8", check=False)
     except OSError as error:
         raise ValueError(f"{command[0]}: {error.strerror}") from error
     if done.returncode:
@@ -99,7 +99,7 @@ def publish(tag: str) -> int:
         sys.stderr.write(f"No release: {error}.\n")
         return 1
     command = ["gh", "release", "create", tag, "--verify-tag", "--title", tag, "--notes-file", "-"]
-    return subprocess.run(command, input=text, text=True, cwd=ROOT, check=False).returncode
+    return subprocess.run(command, input=text, encoding="utf-8", cwd=ROOT, check=False).returncode
 
 
 def main() -> int:

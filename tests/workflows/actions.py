@@ -186,6 +186,8 @@ def checkout(inputs: Inputs) -> dict[str, Any]:
         git("config", "http.https://github.com/.extraheader", f"AUTHORIZATION: basic {secret}", cwd=folder)
     if persisted or not there["private"]:  # later fetches reach the repository; else they fail, as without credentials
         git("config", f"url.{origin}.insteadOf", f"https://github.com/{repository}", cwd=folder)
+    kind = "job" if token.startswith("ghs_") else "person"
+    git("config", "remote.origin.receivepack", f"env PUSHED_WITH={kind} git-receive-pack", cwd=folder)
     if not (persisted and there["push"]):
         git("config", "remote.origin.pushurl", "https://github.com.invalid/", cwd=folder)
     say(git("log", "-1", "--format=HEAD is now at %h %s", cwd=folder))

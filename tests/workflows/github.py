@@ -37,6 +37,17 @@ LEVELS = {"none": 0, "read": 1, "write": 2}
 LABELS = {"ubuntu-latest", "ubuntu-24.04", "ubuntu-22.04", "ubuntu-24.04-arm", "ubuntu-22.04-arm", "ubuntu-slim"}
 JOBS_AT_ONCE = 2
 Permissions = dict[str, str]
+# https://docs.github.com/en/actions/tutorials/authenticate-with-github_token: there is no permission `workflows`.
+# The stand-in for checkout says with whose token a clone pushes.
+NO_WORKFLOWS_BY_JOBS = """#!/bin/sh
+[ "$PUSHED_WITH" = job ] || exit 0
+while read -r old new ref; do
+  for path in $(git diff --name-only refs/heads/main "$new" -- .github/workflows); do
+    echo "refusing to allow a GitHub App to create or update workflow $path without workflows permission" >&2
+    exit 1
+  done
+done
+"""
 Files = Mapping[str, str | Callable[[str], str] | None]
 
 
@@ -310,6 +321,8 @@ class Repository:
         self.bare = folder / "origin.git"
         self.tree = folder / "tree"
         self.pulls: dict[int, PullRequest] = {}
+        self.descriptions: dict[int, str] = {}
+        self.actions_may_open_pull_requests = True
         self.issues: dict[int, dict[str, Any]] = {}
         self.comments: dict[int, dict[str, Any]] = {}
         self.labels: set[str] = {"bug", "documentation", "duplicate", "enhancement"}
@@ -335,6 +348,9 @@ class Repository:
         subprocess.run(["git", "init", "--quiet", "--bare", "--initial-branch", MAIN, self.bare], check=True)
         self.git("config", "uploadpack.allowAnySHA1InWant", "true")
         self.git("config", "uploadpack.allowFilter", "true")
+        hook = self.bare / "hooks" / "pre-receive"
+        hook.write_text(NO_WORKFLOWS_BY_JOBS, encoding="utf-8")
+        hook.chmod(0o755)
 
     def copy(self, folder: Path, execute: Callable[[Job], Outcome]) -> Repository:
         """The repository as it is, in another folder and with another runner; nothing may be under way."""

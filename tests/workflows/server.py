@@ -429,6 +429,32 @@ def _one_pull(github: GitHub, _caller: Caller, _query: dict[str, str], _body: An
     return github.repository.pull_data(_pull(github, number))
 
 
+@route("POST", "repo:pulls", "pull-requests: write")
+def _open_pull(github: GitHub, caller: Caller, _query: dict[str, str], body: Any) -> Any:
+    """A job's own token opens one only where the repository's settings let it, and starts no workflows by it."""
+    here = github.repository
+    if caller.job and not here.actions_may_open_pull_requests:
+        raise Denied(403, "GitHub Actions is not permitted to create or approve pull requests.")
+    if any(pull.branch == body["head"] and pull.state == "open" for pull in here.pulls.values()):
+        raise Denied(422, f"Validation Failed: A pull request already exists for {here.full_name}:{body['head']}.")
+    try:
+        head = here.tip(body["head"])
+    except Refused as error:
+        raise Denied(422, "Validation Failed: head invalid") from error
+    pull = PullRequest(next(here.numbers), body["title"], body["head"], caller.login, here.full_name, head, here.tip())
+    here.pulls[pull.number] = pull
+    here.descriptions[pull.number] = body.get("body", "")
+    return here.pull_data(pull)
+
+
+@route("PATCH", "repo:pulls/{number}", "pull-requests: write")
+def _change_pull(github: GitHub, _caller: Caller, _query: dict[str, str], body: Any, number: str) -> Any:
+    pull = _pull(github, number)
+    pull.title = body.get("title", pull.title)
+    github.repository.descriptions[pull.number] = body.get("body", "")
+    return github.repository.pull_data(pull)
+
+
 @route("GET", "repo:pulls/{number}/files", "pull-requests: read")
 def _pull_files(github: GitHub, _caller: Caller, _query: dict[str, str], _body: Any, number: str) -> Any:
     pull = _pull(github, number)

@@ -29,6 +29,8 @@ ROOT = Path(__file__).resolve().parent.parent
 INFRA = ROOT / "infra"
 SECURITY = ROOT / "docs" / "security.md"
 CHECKOV = ROOT / ".venv-checkov" / "bin" / "checkov"
+# As ops/processes.py has it; this file runs without the package too.
+TERRAFORM = os.environ.get("TERRAFORM") or "terraform"
 
 # Where Terraform looks for providers on this machine by itself, and folders directly below /opt.
 # https://developer.hashicorp.com/terraform/cli/config/config-file#implied-local-mirror-directories
@@ -93,13 +95,13 @@ def terraform_environment(work: Path) -> dict[str, str]:
     registry; a mirror on this machine. Raises NoTerraformError when none has the provider, or
     when there is no Terraform.
     """
-    if shutil.which("terraform") is None:
+    if shutil.which(TERRAFORM) is None:
         raise NoTerraformError("https://developer.hashicorp.com/terraform/install")
     others = ("TF_CLI_", "TF_DATA_DIR", "TF_VAR_", "TF_WORKSPACE")  # for somebody's own work with Terraform
     environment = {name: value for name, value in os.environ.items() if not name.startswith(others)}
     environment |= {"CHECKPOINT_DISABLE": "1", "TF_IN_AUTOMATION": "1", "TF_INPUT": "0"}
     named = os.environ.get("TF_CLI_CONFIG_FILE", "")
-    if named and Path(named).is_file():
+    if named and os.access(named, os.R_OK):
         return environment | {"TF_CLI_CONFIG_FILE": named}
 
     # Each layer would download the provider's 700 MB again.
@@ -110,7 +112,7 @@ def terraform_environment(work: Path) -> dict[str, str]:
     probe.mkdir()
     (probe / "provider.tf").write_text(PROBE, encoding="utf-8")
     try:
-        run(["terraform", "init", "-no-color", "-backend=false"], probe, environment)
+        run([TERRAFORM, "init", "-no-color", "-backend=false"], probe, environment)
     except CheckError as error:
         for mirror in (*MIRRORS, *sorted(Path("/opt").glob("*"))):
             if (mirror / PROVIDER).is_dir():
@@ -129,10 +131,10 @@ def check_root(copy: Path, root: str, environment: dict[str, str]) -> str:
     """Validate and test one initialised layer or module; return a line that says what was done."""
     directory = copy / "infra" / root
     began = time.monotonic()
-    run(["terraform", "validate", "-no-color"], directory, environment)
+    run([TERRAFORM, "validate", "-no-color"], directory, environment)
     done = "valid, no tests"
     if list(directory.glob("tests/*.tftest.hcl")) or list(directory.glob("*.tftest.hcl")):
-        printed = run(["terraform", "test", "-no-color"], directory, environment)
+        printed = run([TERRAFORM, "test", "-no-color"], directory, environment)
         passed = re.search(r"(\d+) passed", printed)
         if passed is None or int(passed.group(1)) == 0:
             raise CheckError(f"terraform test ran nothing:\n{printed}")
@@ -297,7 +299,7 @@ def check(only: Sequence[str]) -> list[str]:
                     return check_controls(INFRA, SECURITY)
                 if check == "fmt":
                     run(
-                        ["terraform", "fmt", "-check", "-diff", "-recursive", "infra"],
+                        [TERRAFORM, "fmt", "-check", "-diff", "-recursive", "infra"],
                         ROOT,
                         environment,
                     )
@@ -312,7 +314,7 @@ def check(only: Sequence[str]) -> list[str]:
         for root in only or known:
             try:
                 run(
-                    ["terraform", "init", "-no-color", "-backend=false"],
+                    [TERRAFORM, "init", "-no-color", "-backend=false"],
                     copy / "infra" / root,
                     environment,
                 )

@@ -124,7 +124,7 @@ def _version(command: list[str]) -> str | None:
 
 def _terraform() -> Check:
     fix = "Install Terraform 1.11 or newer: https://developer.hashicorp.com/terraform/install"
-    output = _version(["terraform", "version", "-json"])
+    output = _version([processes.TERRAFORM, "version", "-json"])
     if output is None:
         return Check("Terraform", PROBLEM, "not installed", fix)
     found = str(json.loads(output)["terraform_version"])

@@ -8,6 +8,8 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+# Terraform, or a program that takes its commands: `make plan TERRAFORM=tofu`.
+TERRAFORM = os.environ.get("TERRAFORM") or "terraform"
 NOT_FOUND = 127  # the status by which a shell says that there is no such program
 TOO_LONG = 124  # the one by which timeout(1) says that it stopped it
 

@@ -129,10 +129,10 @@ def load(environment: str | None = None, workspace: str = DEFAULT_WORKSPACE, *, 
 
 def terraform_binary() -> str:
     """Path of Terraform. Raises OpsError where there is none."""
-    found = shutil.which("terraform")
+    found = shutil.which(processes.TERRAFORM)
     if found is None:
         raise OpsError(
-            "Terraform is not installed.",
+            f"{processes.TERRAFORM.capitalize()} is not installed.",
             next_step="Install version 1.11 or newer: https://developer.hashicorp.com/terraform/install",
         )
     return found

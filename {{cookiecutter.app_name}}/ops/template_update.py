@@ -375,14 +375,15 @@ def update(root: Path, to: str | None, work: Path, *, plan: bool) -> Update | No
     return done
 
 
-def gh(root: Path, *arguments: str) -> str:
-    """What GitHub's command-line program prints. Raises OpsError with its words."""
+def api(root: Path, path: str, method: str = "GET", **fields: str) -> Any:
+    """What GitHub's REST API answers, by gh. Raises OpsError with its words."""
     if shutil.which("gh") is None:
         raise OpsError("gh, GitHub's command-line program, is not installed.", next_step="https://cli.github.com")
-    status, printed, said = run("gh", *arguments, folder=root)
+    given = [word for name, value in fields.items() for word in ("--raw-field", f"{name}={value}")]
+    status, printed, said = run("gh", "api", "--method", method, path, *given, folder=root)
     if status != 0:
-        raise OpsError(f"gh {' '.join(arguments[:2])}: {(said or printed).strip()}")
-    return printed
+        raise OpsError(f"GitHub refuses {method} {path}: {(said or printed).strip()}")
+    return json.loads(printed)
 
 
 def pull_request(root: Path, done: Update) -> str:
@@ -390,25 +391,27 @@ def pull_request(root: Path, done: Update) -> str:
 
     Raises OpsError where the token may not.
     """
+    repository = os.environ.get("GITHUB_REPOSITORY", "")
+    if not repository:
+        raise WrongUse("GITHUB_REPOSITORY is not set: this is for the workflow Template update.")
     remote = run("git", "ls-remote", "origin", f"refs/heads/{BRANCH}", folder=root)[1].split()
     base = git(root, "rev-parse", "--abbrev-ref", "@{-1}").strip()
     if not remote or _tree(root, remote[0]) != _tree(root, "HEAD"):
         try:
-            git(root, "-c", "credential.helper=!gh auth git-credential", "push", "--quiet", "--force", "origin", BRANCH)
+            git(root, "push", "--quiet", "--force", "origin", BRANCH)
         except GitError as error:
             raise OpsError(
                 f"The branch {BRANCH} could not be pushed: {error.said.strip()}",
                 next_step="GitHub lets the token of a workflow change no workflow. Give the secret TEMPLATE_UPDATE_TOKEN a"
                 " token with contents, pull requests and workflows (write), or run make template-update yourself.",
             ) from error
-    title, report = f"{TITLE}: {done.old.number} to {done.new.number}", str(REPORT)
-    listed = json.loads(gh(root, "pr", "list", "--head", BRANCH, "--state", "open", "--json", "number,url"))
-    if listed:
-        gh(root, "pr", "edit", str(listed[0]["number"]), "--title", title, "--body-file", report)
-        return str(listed[0]["url"])
-    created = ["--head", BRANCH, "--base", base, "--title", title, "--body-file", report]
+    said = {"title": f"{TITLE}: {done.old.number} to {done.new.number}", "body": done.report()}
+    head = f"{repository.partition('/')[0]}:{BRANCH}"
+    found = api(root, f"repos/{repository}/pulls?state=open&head={head}")
+    if found:
+        return str(api(root, f"repos/{repository}/pulls/{found[0]['number']}", "PATCH", **said)["html_url"])
     try:
-        return gh(root, "pr", "create", *created).strip()
+        return str(api(root, f"repos/{repository}/pulls", "POST", head=BRANCH, base=base, **said)["html_url"])
     except OpsError as error:
         error.next_step = (
             "In the repository's settings, under Actions, General: allow GitHub Actions to create pull requests."

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -239,3 +240,21 @@ def test_nothing_is_left_beside_the_code(account_ready: Settings, ops: Ops) -> N
         if "infra/config" not in line and "/app/" not in line and "dist" not in line and ".dockerignore" not in line
     ] == []
     assert (account_ready.path.parent / ".ops").stat().st_mode & 0o077 == 0
+
+
+def test_another_program_that_takes_terraform_s_commands(
+    account_ready: Settings, ops: Ops, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A stand-in that only renames Terraform: OpenTofu itself cannot be had here."""
+    from ops import processes
+
+    folder = tmp_path / "programs"
+    folder.mkdir()
+    (folder / "tofu").symlink_to(shutil.which("terraform") or "")
+    for program in ("git", "sh", "bash"):
+        (folder / program).symlink_to(shutil.which(program) or "")
+    monkeypatch.setenv("PATH", str(folder))
+    assert ops("plan", "--layer", "network", "--env", "dev").code != 0
+    monkeypatch.setattr(processes, "TERRAFORM", "tofu")
+    planned = ops("plan", "--layer", "network", "--env", "dev")
+    assert planned.code == 0, planned.text

@@ -6,6 +6,7 @@ import fnmatch
 import json
 import os
 import re
+import shlex
 import shutil
 import subprocess
 import sys
@@ -119,7 +120,7 @@ def test_the_contract_is_kept(environment: dict[str, str]) -> None:
         env={
             "PATH": os.environ["PATH"],
             **environment,
-            "START": f"{sys.executable} -m app",
+            "START": shlex.join([sys.executable, "-m", "app"]),
             "PORT": str(free_port()),
         },
         capture_output=True,
@@ -137,7 +138,7 @@ def test_a_program_that_breaks_the_contract_is_told(tmp_path: Path) -> None:
     checked = subprocess.run(
         [sys.executable, "-m", "ops.laptop.contract"],
         cwd=ROOT,
-        env={"PATH": os.environ["PATH"], "START": " ".join(server), "PORT": str(port)},
+        env={"PATH": os.environ["PATH"], "START": shlex.join(server), "PORT": str(port)},
         capture_output=True,
         text=True,
         check=False,

@@ -142,7 +142,8 @@ locals {
           Effect = "Allow"
           Action = [
             "appconfig:CreateConfigurationProfile", "appconfig:CreateEnvironment", "appconfig:CreateHostedConfigurationVersion", "appconfig:Delete*",
-            "appconfig:StartDeployment", "appconfig:StopDeployment", "appconfig:TagResource", "appconfig:UntagResource", "appconfig:Update*",
+            "appconfig:StartDeployment", "appconfig:StopDeployment", "appconfig:TagResource", "appconfig:UntagResource",
+            "appconfig:UpdateApplication", "appconfig:UpdateConfigurationProfile", "appconfig:UpdateDeploymentStrategy", "appconfig:UpdateEnvironment",
           ]
           Resource  = ["${local.arn.appconfig}:application/*", "${local.arn.appconfig}:deploymentstrategy/*"]
           Condition = local.own[key]

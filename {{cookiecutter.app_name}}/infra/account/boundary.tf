@@ -77,16 +77,13 @@ locals {
       ],
       [for statement in [
         {
-          Sid      = "LogsOfTheDatabase"
-          Effect   = "Allow"
-          Action   = ["logs:CreateLogGroup", "logs:CreateLogStream", "logs:DescribeLogStreams", "logs:GetLogEvents", "logs:PutLogEvents", "logs:PutRetentionPolicy"]
-          Resource = [for group in ["RDSOSMetrics", module.environment[bound.environment].names.role_manager_log_group] : "${local.arn.logs}:log-group:${group}:*"]
-        },
-        {
-          Sid      = "MetricsOfDatabases"
-          Effect   = "Allow"
-          Action   = ["logs:CreateLogGroup", "logs:PutRetentionPolicy"]
-          Resource = "${local.arn.logs}:log-group:RDSOSMetrics"
+          Sid    = "LogsOfTheDatabase"
+          Effect = "Allow"
+          Action = ["logs:CreateLogGroup", "logs:CreateLogStream", "logs:DescribeLogStreams", "logs:GetLogEvents", "logs:PutLogEvents", "logs:PutRetentionPolicy"]
+          Resource = flatten([
+            for group in ["RDSOSMetrics", module.environment[bound.environment].names.role_manager_log_group] :
+            [for form in ["", ":*"] : "${local.arn.logs}:log-group:${group}${form}"]
+          ])
         },
         {
           Sid      = "MasterPassword"

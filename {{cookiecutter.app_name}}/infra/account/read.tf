@@ -48,9 +48,12 @@ locals {
         ]
       },
       {
-        Sid      = "ProjectsRoles"
-        Effect   = "Allow"
-        Action   = ["iam:GetPolicy*", "iam:GetRole*", "iam:List*Polic*", "iam:ListInstanceProfilesForRole", "iam:ListRoleTags"]
+        Sid    = "ProjectsRoles"
+        Effect = "Allow"
+        Action = [
+          "iam:GetPolicy*", "iam:GetRole*", "iam:ListAttachedRolePolicies", "iam:ListInstanceProfilesForRole", "iam:ListPolicyTags",
+          "iam:ListPolicyVersions", "iam:ListRolePolicies", "iam:ListRoleTags",
+        ]
         Resource = ["${local.arn.iam}:policy/${local.app}/*", "${local.arn.iam}:role/${local.app}/*"]
       },
       {
@@ -64,7 +67,7 @@ locals {
         Effect = "Allow"
         Action = concat(
           local.read_bucket,
-          local.project.terraform_state_locks == "dynamodb" ? ["dynamodb:Describe*", "dynamodb:GetItem", "dynamodb:ListTagsOfResource"] : [],
+          local.project.terraform_state_locks == "dynamodb" ? ["dynamodb:DescribeContinuousBackups", "dynamodb:DescribeTable", "dynamodb:DescribeTimeToLive", "dynamodb:GetItem", "dynamodb:ListTagsOfResource"] : [],
         )
         Resource = concat(
           [local.state_bucket_arn, "${local.arn.s3}:${local.names.state_log_bucket}"],

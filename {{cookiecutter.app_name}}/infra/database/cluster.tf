@@ -115,15 +115,15 @@ resource "aws_rds_cluster_parameter_group" "this" {
       "rds.force_ssl" = "1"
 
       # Who connects and what changes the schema is logged. Statements that failed or were slow are not, because their
-      # text holds values of rows: Performance Insights shows them without the values.
-      "log_connections"                   = "1"
-      "log_disconnections"                = "1"
-      "log_statement"                     = "ddl"
-      "log_min_duration_statement"        = "-1"
-      "log_min_error_statement"           = "panic"
-      "log_error_verbosity"               = "terse" # without DETAIL, where a duplicate key is quoted
-      "log_parameter_max_length"          = "0"
-      "log_parameter_max_length_on_error" = "0"
+      # text holds values of rows: Performance Insights shows them without the values. What is PostgreSQL's default
+      # anyway (log_min_duration_statement, log_parameter_max_length_on_error) is not set: RDS answers with another
+      # apply_method for it, and each plan would change it again.
+      "log_connections"          = "1"
+      "log_disconnections"       = "1"
+      "log_statement"            = "ddl"
+      "log_min_error_statement"  = "panic"
+      "log_error_verbosity"      = "terse" # without DETAIL, where a duplicate key is quoted
+      "log_parameter_max_length" = "0"
     }
 
     content {
@@ -177,7 +177,7 @@ resource "aws_iam_role_policy" "monitoring" {
       Action = ["logs:CreateLogGroup", "logs:CreateLogStream", "logs:DescribeLogStreams", "logs:GetLogEvents", "logs:PutLogEvents", "logs:PutRetentionPolicy"]
       Resource = [
         "${local.arn}:logs:${local.region}:${local.account}:log-group:RDSOSMetrics",
-        "${local.arn}:logs:${local.region}:${local.account}:log-group:RDSOSMetrics:log-stream:*",
+        "${local.arn}:logs:${local.region}:${local.account}:log-group:RDSOSMetrics:*",
       ]
     }]
   })

@@ -2,7 +2,8 @@
 # it is here only when nothing else leads to the service:
 #   internet_egress none         every service that Fargate, ECS Exec and the chosen components call
 #   internet_egress nat-gateway  the NAT gateway carries those calls, encrypted as always
-#   a database, in both cases    Secrets Manager: the role manager's subnets have no other way, ever
+#   a database, in both cases    Secrets Manager: the role manager's subnets have no other way, ever. Its name then leads
+#                                here from everywhere in the VPC, so the service is admitted too
 
 locals {
   # Each with who uses it and what may be asked through it. A service that needs one more AWS service adds a row.
@@ -32,7 +33,7 @@ locals {
   ) : {}
 
   secrets_endpoint = local.project.database != "none" ? {
-    "secretsmanager" = { # the role manager: the database's master password
+    "secretsmanager" = { # the role manager: the database's master password; the service: its own secrets
       actions = ["secretsmanager:DescribeSecret", "secretsmanager:GetSecretValue"]
     }
   } : {}
@@ -76,7 +77,7 @@ resource "aws_security_group" "endpoints" {
   }
 }
 
-# Without rules: infra/database adds the one that admits the role manager, and nobody else.
+# Without rules: infra/database adds the one that admits the role manager, infra/service that of its tasks.
 resource "aws_security_group" "secrets_endpoint" {
   count = length(local.secrets_endpoint) > 0 ? 1 : 0
 

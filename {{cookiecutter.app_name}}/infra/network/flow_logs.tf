@@ -50,13 +50,14 @@ resource "aws_iam_role_policy" "flow_logs" {
         Sid      = "OwnLogGroup"
         Effect   = "Allow"
         Action   = ["logs:CreateLogStream", "logs:DescribeLogStreams", "logs:PutLogEvents"]
-        Resource = ["${aws_cloudwatch_log_group.flow_logs.arn}:*"]
+        Resource = [aws_cloudwatch_log_group.flow_logs.arn, "${aws_cloudwatch_log_group.flow_logs.arn}:*"]
       },
       {
+        # AWS documents no resource for it.
         Sid      = "FindLogGroup"
         Effect   = "Allow"
-        Action   = ["logs:DescribeLogGroups"]
-        Resource = ["${local.arn}:logs:${local.region}:${local.account}:log-group:*"]
+        Action   = "logs:DescribeLogGroups"
+        Resource = "*"
       },
     ]
   })

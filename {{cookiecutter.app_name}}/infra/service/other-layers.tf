@@ -30,6 +30,14 @@ data "aws_security_group" "endpoints" {
   vpc_id = data.aws_vpc.network.id
 }
 
+# With a database the network has an endpoint of Secrets Manager, to which that service's name leads everybody in the VPC.
+data "aws_security_group" "secrets_endpoint" {
+  count = local.database && !module.config.temporary ? 1 : 0
+
+  name   = local.names.secrets_endpoint_security_group
+  vpc_id = data.aws_vpc.network.id
+}
+
 data "aws_ec2_managed_prefix_list" "s3" {
   name = "com.amazonaws.${local.region}.s3"
 }

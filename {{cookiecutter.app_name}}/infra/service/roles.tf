@@ -60,7 +60,7 @@ resource "aws_iam_role_policy" "execution" {
         Sid      = "WriteTheLog"
         Effect   = "Allow"
         Action   = ["logs:CreateLogStream", "logs:PutLogEvents"]
-        Resource = "${local.arn.logs}:log-group:${local.names.service_log_group}:*"
+        Resource = [for form in ["", ":*"] : "${local.arn.logs}:log-group:${local.names.service_log_group}${form}"]
       },
     ]
   })
@@ -95,16 +95,17 @@ resource "aws_iam_role_policy" "task" {
           Resource = "*"
         },
         {
+          # AWS documents no resource for it.
           Sid      = "FindTheLogOfSessions"
           Effect   = "Allow"
           Action   = "logs:DescribeLogGroups"
-          Resource = "${local.arn.logs}:log-group:*"
+          Resource = "*"
         },
         {
           Sid      = "LogSessions"
           Effect   = "Allow"
           Action   = ["logs:CreateLogStream", "logs:DescribeLogStreams", "logs:PutLogEvents"]
-          Resource = "${local.arn.logs}:log-group:${local.names.sessions_log_group}:*"
+          Resource = [for form in ["", ":*"] : "${local.arn.logs}:log-group:${local.names.sessions_log_group}${form}"]
         },
         {
           Sid      = "EncryptSessions"

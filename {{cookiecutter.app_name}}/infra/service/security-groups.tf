@@ -97,6 +97,28 @@ resource "aws_vpc_security_group_ingress_rule" "endpoints_from_service" {
   to_port                      = 443
 }
 
+resource "aws_vpc_security_group_egress_rule" "service_to_secrets_endpoint" {
+  count = local.ways_out && local.database ? 1 : 0
+
+  security_group_id            = aws_security_group.service.id
+  description                  = "Secrets Manager"
+  referenced_security_group_id = data.aws_security_group.secrets_endpoint[0].id
+  ip_protocol                  = "tcp"
+  from_port                    = 443
+  to_port                      = 443
+}
+
+resource "aws_vpc_security_group_ingress_rule" "secrets_endpoint_from_service" {
+  count = local.ways_out && local.database ? 1 : 0
+
+  security_group_id            = data.aws_security_group.secrets_endpoint[0].id
+  description                  = "Tasks of ${local.names.service}"
+  referenced_security_group_id = aws_security_group.service.id
+  ip_protocol                  = "tcp"
+  from_port                    = 443
+  to_port                      = 443
+}
+
 resource "aws_vpc_security_group_egress_rule" "service_to_internet" {
   count = local.ways_out && local.internet_egress ? 1 : 0
 

@@ -58,8 +58,10 @@ resource "aws_ecs_service" "service" {
     aws_vpc_security_group_egress_rule.service_to_endpoints,
     aws_vpc_security_group_egress_rule.service_to_internet,
     aws_vpc_security_group_egress_rule.service_to_s3,
+    aws_vpc_security_group_egress_rule.service_to_secrets_endpoint,
     aws_vpc_security_group_ingress_rule.database_from_service,
     aws_vpc_security_group_ingress_rule.endpoints_from_service,
+    aws_vpc_security_group_ingress_rule.secrets_endpoint_from_service,
     aws_vpc_security_group_ingress_rule.service_from_load_balancer,
   ]
 }

@@ -66,6 +66,7 @@ locals {
   # https://github.com/aws/containers-roadmap/issues/1359
   volumes = {
     tmp                = "/tmp"
+    exec-agent         = "/managed-agents"
     exec-agent-state   = "/var/lib/amazon/ssm"
     exec-agent-journal = "/var/log/amazon/ssm"
   }

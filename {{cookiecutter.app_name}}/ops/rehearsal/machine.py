@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import contextlib
 import fcntl
+import importlib.util
 import json
 import os
 import re
@@ -42,17 +43,19 @@ class UnusableError(Exception):
 def check() -> None:
     """Raise UnusableError, with every problem at once."""
     problems = []
-    if shutil.which("terraform") is None:
+    if shutil.which(processes.TERRAFORM) is None:
         problems.append(
             "Terraform is not installed: version 1.11 or newer, https://developer.hashicorp.com/terraform/install"
         )
     else:
-        shown = processes.run(["terraform", "version", "-json"])
+        shown = processes.run([processes.TERRAFORM, "version", "-json"])
         version = json.loads(shown.out or "{}").get("terraform_version", "0.0.0")
         if tuple(map(int, re.findall(r"\d+", version)[:2])) < (1, 11):
             problems.append(f"Terraform is {version}: version 1.11 or newer is needed")
     if shutil.which("make") is None:
         problems.append("make is not installed")
+    if importlib.util.find_spec("moto") is None:
+        problems.append("the simulated AWS is not installed: `make rehearse` does that")
     free = shutil.disk_usage(tempfile.gettempdir()).free
     if free < NEEDED_BYTES:
         problems.append(

@@ -86,6 +86,23 @@ run "dev" {
     error_message = "without egress tasks reach endpoints and S3, not the internet"
   }
 
+  assert {
+    condition = (
+      one(aws_vpc_security_group_egress_rule.service_to_secrets_endpoint).referenced_security_group_id == one(data.aws_security_group.secrets_endpoint).id &&
+      one(aws_vpc_security_group_ingress_rule.secrets_endpoint_from_service).security_group_id == one(data.aws_security_group.secrets_endpoint).id &&
+      one(aws_vpc_security_group_ingress_rule.secrets_endpoint_from_service).referenced_security_group_id == "sg-service"
+    )
+    error_message = "Secrets Manager's name leads to its endpoint, which admits the tasks"
+  }
+  # https://github.com/aws-containers/amazon-ecs-exec-checker/issues/71
+  assert {
+    condition = length(setsubtract(
+      ["/tmp", "/managed-agents", "/var/lib/amazon/ssm", "/var/log/amazon/ssm"],
+      [for mount in jsondecode(aws_ecs_task_definition.service.container_definitions)[0].mountPoints : mount.containerPath if !mount.readOnly],
+    )) == 0
+    error_message = "ECS Exec can write where it must on a read-only root"
+  }
+
   # The way in.
   assert {
     condition = (

@@ -329,6 +329,11 @@ def _of_call(call: Call, action: str) -> dict[str, Value | None]:
         # https://docs.aws.amazon.com/Route53/latest/DeveloperGuide/specifying-conditions-route53.html: lower case, no final dot
         names = values(call.parameters, "ChangeBatch.Changes[].ResourceRecordSet.Name")
         found["route53:ChangeResourceRecordSetsNormalizedRecordNames"] = tuple(n.lower().rstrip(".") for n in names)
+    if call.service == "dynamodb":
+        # Values of the partition key. The one table is that of Terraform's locks, whose key is LockID.
+        # https://docs.aws.amazon.com/amazondynamodb/latest/developerguide/specifying-conditions.html
+        item = call.parameters.get("Key") or call.parameters.get("Item") or {}
+        found["dynamodb:LeadingKeys"] = tuple(item.get("LockID", {}).values()) or None
     context = call.parameters.get("EncryptionContext") or {}
     found |= encryption_context(context if isinstance(context, Mapping) else {})
     return found

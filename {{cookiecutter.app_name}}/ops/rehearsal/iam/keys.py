@@ -62,6 +62,7 @@ COMPUTED = frozenset(
         "application-autoscaling:service-namespace",
         "aws:RequestTag/${TagKey}",
         "aws:TagKeys",
+        "dynamodb:LeadingKeys",
         "ec2:CreateAction",
         "ec2:Region",
         "ec2:RouteTableID",
