@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import subprocess
 import tempfile
 import time
@@ -29,6 +30,8 @@ from tools import machinery
 
 OWNER_AND_NAME = "acme/my-app"
 REGION = "us-east-1"
+# ops/rehearsal/simulator/identities.py: the only keys that nobody has to hand out.
+ADMINISTRATORS_KEYS = {"AWS_ACCESS_KEY_ID": "AKIAIOSFODNN7EXAMPLE", "AWS_SECRET_ACCESS_KEY": "simulated"}
 PYTHON = machinery.RENDER / ".venv" / "bin" / "python"
 
 
@@ -54,6 +57,10 @@ class Aws:
     def call(self, service: str, operation: str, **arguments: Any) -> Any:
         """Call AWS as a bystander who may see everything."""
         return self.ask("call", service=service, operation=operation, arguments=arguments)
+
+    def sign(self, subject: str, audience: str, claims: dict[str, Any]) -> str:
+        """A token that this AWS takes for one of GitHub's."""
+        return str(self.ask("sign", prefix=subject, audience=audience, claims=claims))
 
     def fork(self) -> Aws:
         """Another AWS in the state of this one."""
@@ -91,7 +98,7 @@ class World:
         here = self.repository.tree
         self.repository.git("fetch", "--quiet", "origin", tree=True)
         self.repository.git("checkout", "--quiet", "-B", "main", "refs/remotes/origin/main", tree=True)
-        keys = {"AWS_ACCESS_KEY_ID": "testing", "AWS_SECRET_ACCESS_KEY": "testing", "AWS_REGION": REGION}
+        keys = {**ADMINISTRATORS_KEYS, "AWS_REGION": REGION}
         github = {"GITHUB_API_URL": self.github.url, "GH_TOKEN": f"person-{ADMINISTRATOR}"}
         kept = {
             name: value
@@ -126,7 +133,7 @@ def environment_of_jobs(tmp_path_factory: pytest.TempPathFactory, worker_id: str
         if not done.exists():
             machinery.render()
         done.touch()
-        subprocess.run(["make", "--silent", "setup"], cwd=machinery.RENDER, env=machinery.environment(), check=True)
+        machinery.set_up()
     # A folder of links, with stamps that are newer than every checkout.
     folder = Path(tempfile.mkdtemp(prefix="venv-"))
     tomorrow = time.time() + 24 * 3600
@@ -180,6 +187,8 @@ def empty_account(environment_of_jobs: dict[str, str]) -> Iterator[Aws]:
             yield Aws(json.loads(line))
 
 
+# What is made of the account layer. The rest is nothing to the workflows, and the provider waits long for some of it.
+MADE = re.compile(r"aws_iam_|aws_kms_|aws_dynamodb_|aws_s3_bucket(?!_lifecycle)")
 Account = Callable[..., Aws]
 Edit = Callable[[Path], None]
 
@@ -190,7 +199,7 @@ def unchanged(_project: Path) -> None:
 
 @pytest.fixture(scope="session")
 def bootstrapped(bake: Bake, empty_account: Aws, tmp_path_factory: pytest.TempPathFactory) -> Account:
-    """An account after `make bootstrap`: state, and the roles that the render's account layer plans."""
+    """An account after a bootstrap: the state's bucket and locks, and GitHub's roles, by the render's account layer."""
     known: dict[str, Aws] = {}
 
     def make(edit: Edit = unchanged, **options: str) -> Aws:
@@ -199,33 +208,19 @@ def bootstrapped(bake: Bake, empty_account: Aws, tmp_path_factory: pytest.TempPa
         edit(project)
         key = json.dumps([options, *[path.read_text() for path in sorted((project / "infra/account").glob("*.tf"))]])
         if key not in known:
+            account = known[key] = empty_account.fork()
             terraform = Terraform(work)
-            terraform.environment |= empty_account.variables() | {
-                "AWS_ACCESS_KEY_ID": "testing",
-                "AWS_SECRET_ACCESS_KEY": "testing",
-            }
+            terraform.environment |= account.variables() | ADMINISTRATORS_KEYS
             layer = project / "infra" / "account"
-            terraform.must(layer, "init", "-backend=false", "-input=false")
-            # Without its backend: what is planned is what a first bootstrap would make.
             (layer / "backend_override.tf").write_text('terraform {\n  backend "local" {}\n}\n')
             terraform.must(layer, "init", "-input=false")
             terraform.must(layer, "plan", "-out=plan", "-input=false")
-            planned = json.loads(terraform.must(layer, "show", "-json", "plan"))
-            resources = planned["planned_values"]["root_module"]["resources"]
-            names = planned["planned_values"]["outputs"]
-            del names
-            known[key] = empty_account.fork()
+            planned = json.loads(terraform.must(layer, "show", "-json", "plan"))["planned_values"]["root_module"]
+            targets = [f"-target={item['address']}" for item in planned["resources"] if MADE.match(item["type"])]
+            terraform.must(layer, "apply", "-auto-approve", "-input=false", *targets)
             settings = yaml.safe_load((project / "project.yaml").read_text())
-            app, account, region = settings["app_name"], settings["aws_account_id"], settings["aws_region"]
-            known[key].ask(
-                "account",
-                names={
-                    "state_bucket": f"{app}-tfstate-{account}-{region}",
-                    "locks_table": f"{app}-tfstate-locks",
-                    "state_key": f"alias/{app}-tfstate",
-                },
-                resources=[item for item in resources if item["type"].startswith("aws_iam_")],
-            )
+            app, number, region = settings["app_name"], settings["aws_account_id"], settings["aws_region"]
+            account.ask("bootstrapped", bucket=f"{app}-tfstate-{number}-{region}")
         return known[key].fork()
 
     return make
@@ -273,7 +268,7 @@ def place(
     variables = {**account.variables(), **environment}
     runner = Runner(folder / "runner", variables, [HERE / "bin"])
     repository = Repository(folder / "github", name, runner, **settings)
-    github = runner.github = stack.enter_context(GitHub(repository).serving())
+    github = runner.github = stack.enter_context(GitHub(repository, sign=account.sign).serving())
     return World(repository, github, folder, account, variables)
 
 
@@ -329,10 +324,14 @@ def small(tmp_path: Path) -> Iterator[Callable[..., GitHub]]:
     """Make a repository with workflows of a test's own (`ci.yml` -> text), and no AWS."""
     with ExitStack() as stack:
 
-        def make(workflows: dict[str, str], *, variables: dict[str, str] | None = None, **settings: Any) -> GitHub:
-            runner = Runner(tmp_path / "runner", {"PYTHON": str(PYTHON), **(variables or {})}, [HERE / "bin"])
+        def make(
+            workflows: dict[str, str], *, account: Aws | None = None, keys: bool = False, **settings: Any
+        ) -> GitHub:
+            variables = {"PYTHON": str(PYTHON), **(account.variables() if account else {})}
+            runner = Runner(tmp_path / "runner", variables | (ADMINISTRATORS_KEYS if keys else {}), [HERE / "bin"])
             repository = Repository(tmp_path / "github", OWNER_AND_NAME, runner, **settings)
-            runner.github = stack.enter_context(GitHub(repository).serving())
+            sign = account.sign if account else None
+            runner.github = stack.enter_context(GitHub(repository, sign=sign).serving())
             files = {f".github/workflows/{name}": text for name, text in workflows.items()}
             repository.commit("main", {"README.md": "Hello\n", **files})
             return runner.github

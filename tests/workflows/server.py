@@ -10,7 +10,6 @@ from __future__ import annotations
 import base64
 import contextlib
 import hashlib
-import hmac
 import io
 import json
 import re
@@ -64,6 +63,7 @@ class Caller:
 
 
 Route = Callable[..., Any]
+Sign = Callable[[str, str, dict[str, Any]], str]
 ROUTES: list[tuple[str, re.Pattern[str], tuple[str, ...], Route]] = []
 
 
@@ -81,9 +81,14 @@ def route(method: str, path: str, *needs: str) -> Callable[[Route], Route]:
 class GitHub:
     """The server of one repository."""
 
-    def __init__(self, repository: Repository, *, subject: str = "") -> None:
-        """`subject`: how OIDC subjects begin, as `repo:OWNER/NAME` or with ids as `repo:OWNER@ID/NAME@ID`."""
+    def __init__(self, repository: Repository, *, subject: str = "", sign: Sign | None = None) -> None:
+        """Serve nothing yet.
+
+        `subject`: how OIDC subjects begin, as `repo:OWNER/NAME` or with ids as `repo:OWNER@ID/NAME@ID`. `sign`: makes a
+        token of its beginning, an audience and claims that AWS takes for GitHub's.
+        """
         self.repository = repository
+        self.sign = sign or _unsigned
         self.subject = subject or f"repo:{repository.full_name}"
         self.tokens: dict[str, Caller] = {f"person-{ADMINISTRATOR}": Caller(ADMINISTRATOR)}
         self.vulnerable: list[dict[str, Any]] = []
@@ -123,7 +128,7 @@ class GitHub:
         return f"{self.subject}:ref:{job.run.ref}"
 
     def token_of(self, job: Job, audience: str) -> str:
-        """The token that says who a job is. Nobody here checks its signature; the claims are GitHub's."""
+        """The token that says who a job is."""
         context = self.repository.github_context(job.run)
         claims = {
             "iss": ISSUER,
@@ -157,13 +162,13 @@ class GitHub:
         }
         if job.environment:
             claims["environment"] = job.environment
-        parts = [json.dumps({"typ": "JWT", "alg": "HS256", "kid": "tests"}), json.dumps(claims)]
-        signed = ".".join(_url_safe(part.encode()) for part in parts)
-        return f"{signed}.{_url_safe(hmac.new(b'tests', signed.encode(), hashlib.sha256).digest())}"
+        return self.sign(self.subject, audience, claims)
 
 
-def _url_safe(data: bytes) -> str:
-    return base64.urlsafe_b64encode(data).rstrip(b"=").decode()
+def _unsigned(_subject: str, _audience: str, claims: dict[str, Any]) -> str:
+    """A token where nobody checks the signature."""
+    parts = [json.dumps({"alg": "none"}), json.dumps(claims)]
+    return ".".join([*(base64.urlsafe_b64encode(part.encode()).rstrip(b"=").decode() for part in parts), ""])
 
 
 class _Handler(BaseHTTPRequestHandler):

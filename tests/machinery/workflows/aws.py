@@ -7,12 +7,9 @@ another has paid for the beginning. Prints `{"aws": URL, "control": URL}` when i
 
 from __future__ import annotations
 
-import base64
-import fnmatch
 import json
 import logging
 import os
-import re
 import socket
 import subprocess
 import sys
@@ -29,15 +26,14 @@ from typing import Any
 
 from moto.awslambda.models import LambdaBackend
 from moto.ecs.models import EC2ContainerServiceBackend
-from moto.iam.models import iam_backends
 from moto.moto_server.werkzeug_app import DomainDispatcherApplication, MotoRequestHandler, create_backend_app
-from moto.sts.exceptions import STSClientError
-from moto.sts.models import sts_backends
-from moto.sts.responses import TokenResponse
 from ops.laptop.dev.database import variables
 from ops.laptop.postgres import LocalPostgres
+from ops.rehearsal.iam.web_identity import token
+from ops.rehearsal.simulator.identities import ADMINISTRATOR, KEY_FILE
 from ops.rehearsal.simulator.journal import Journal
 from ops.rehearsal.simulator.moto_additions import appconfig, s3
+from ops.rehearsal.simulator.world import World
 from werkzeug.serving import make_server
 
 from tests.machinery.ops import miniature
@@ -51,8 +47,9 @@ assert s3
 class Cloud:
     """One account with what runs in it."""
 
-    def __init__(self, directory: Path, render: Path) -> None:
+    def __init__(self, directory: Path, render: Path, region: str) -> None:
         self.directory = directory
+        self.region = region
         self.render = render
         self.images = directory / "images"
         self.images.mkdir(exist_ok=True)
@@ -75,60 +72,21 @@ class Cloud:
             json.dumps(answer, default=lambda value: value.read().decode() if hasattr(value, "read") else str(value))
         )
 
-    def account(self, names: dict[str, str], resources: list[dict[str, Any]]) -> None:
-        """What bootstrap makes: the state's bucket, key and table, and the roles as the account layer plans them."""
-        miniature.make("account", names, {})
-        state = {
-            "version": 4,
-            "terraform_version": "1.11.4",
-            "serial": 1,
-            "lineage": "tests",
-            "outputs": {},
-            "resources": [],
-        }
-        body = {
-            "mode": "managed",
-            "type": "terraform_data",
-            "name": "base",
-            "provider": 'provider["terraform.io/builtin/terraform"]',
-        }
-        state["resources"] = [{**body, "instances": []}]
-        miniature._client("s3").put_object(
-            Bucket=names["state_bucket"], Key="account.tfstate", Body=json.dumps(state).encode()
-        )
-        iam = miniature._client("iam")
-        for item in resources:
-            values = item["values"]
-            if item["type"] == "aws_iam_openid_connect_provider":
-                iam.create_open_id_connect_provider(
-                    Url=values["url"], ClientIDList=values["client_id_list"], ThumbprintList=["0" * 40]
-                )
-            if item["type"] == "aws_iam_role":
-                document = values["assume_role_policy"]
-                iam.create_role(
-                    RoleName=values["name"],
-                    Path=values["path"],
-                    AssumeRolePolicyDocument=document,
-                    MaxSessionDuration=values["max_session_duration"],
-                )
-        for item in resources:
-            values = item["values"]
-            if item["type"] == "aws_iam_role_policy":
-                iam.put_role_policy(RoleName=values["role"], PolicyName=values["name"], PolicyDocument=values["policy"])
-            if item["type"] == "aws_iam_role_policy_attachment":
-                # The ARN is not known before an apply; an attachment has the name and the key of its policy.
-                [policy] = [
-                    other["values"]
-                    for other in resources
-                    if other["type"] == "aws_iam_policy"
-                    and other["name"] == item["name"]
-                    and other.get("index") in (None, item.get("index"))
-                ]
-                iam.put_role_policy(RoleName=values["role"], PolicyName=policy["name"], PolicyDocument=policy["policy"])
+    def bootstrapped(self, bucket: str) -> None:
+        """Note that the account layer is applied: its state, as far as anybody reads it."""
+        provider = 'provider["terraform.io/builtin/terraform"]'
+        made = {"mode": "managed", "type": "terraform_data", "name": "base", "provider": provider, "instances": []}
+        head = {"version": 4, "terraform_version": "1.11.4", "serial": 1, "lineage": "tests", "outputs": {}}
+        state = json.dumps({**head, "resources": [made]}).encode()
+        miniature._client("s3").put_object(Bucket=bucket, Key="account.tfstate", Body=state)
 
     def check_role_manager(self, answer: dict[str, Any]) -> None:
         """What the role manager answers from now on."""
         self.role_manager = answer
+
+    def sign(self, prefix: str, audience: str, claims: dict[str, Any]) -> str:
+        """A token as GitHub signs it: with the key that this AWS knows as GitHub's."""
+        return token(self.directory / KEY_FILE, prefix=prefix, audience=audience, **claims)
 
     def tasks(self) -> list[dict[str, Any]]:
         """Tasks that were run, with their exit codes."""
@@ -247,7 +205,7 @@ class Internet(BaseHTTPRequestHandler):
 
 def install() -> None:
     """Have moto's tasks, functions and sign-in decided by the cloud that is served."""
-    run_task, web_identity = EC2ContainerServiceBackend.run_task, TokenResponse.assume_role_with_web_identity
+    run_task = EC2ContainerServiceBackend.run_task
 
     def run(backend: EC2ContainerServiceBackend, *args: Any, **kwargs: Any) -> Any:
         tasks = run_task(backend, *args, **kwargs)
@@ -274,77 +232,8 @@ def install() -> None:
     def invoke(_backend: LambdaBackend, _name: str, *_args: Any, **_kwargs: Any) -> bytes:
         return json.dumps(Control.cloud.role_manager).encode()
 
-    def with_token(response: TokenResponse) -> Any:
-        trusted(response._get_param("RoleArn"), response._get_param("WebIdentityToken"))
-        return web_identity(response)
-
     EC2ContainerServiceBackend.run_task = run  # type: ignore[method-assign, assignment]
     LambdaBackend.invoke = invoke  # type: ignore[method-assign, assignment]
-    TokenResponse.assume_role_with_web_identity = with_token  # type: ignore[method-assign, assignment]
-
-
-class Door:
-    """Refuses a call that no policy of the caller's role names.
-
-    Actions only, of services with the JSON protocol: whether the resources and conditions of a statement fit is decided
-    in the rehearsal. Keys that STS did not give out are an administrator's.
-    """
-
-    def __init__(self, application: Any) -> None:
-        self.application = application
-
-    def __call__(self, environ: dict[str, Any], start_response: Any) -> Any:
-        """Let a request in, or answer it."""
-        signed = re.search(r"Credential=(\w+)/\d+/[\w-]+/([\w-]+)/", environ.get("HTTP_AUTHORIZATION", ""))
-        target = environ.get("HTTP_X_AMZ_TARGET", "").rpartition(".")[2]
-        if signed and target:
-            role = role_of(signed[1])
-            action = f"{signed[2]}:{target}"
-            if role and not any(fnmatch.fnmatchcase(action.lower(), allowed.lower()) for allowed in actions_of(role)):
-                message = (
-                    f"User: {role} is not authorized to perform: {action} because no identity-based policy allows it"
-                )
-                body = json.dumps({"__type": "AccessDeniedException", "message": message}).encode()
-                start_response(
-                    "400 Bad Request",
-                    [("Content-Type", "application/x-amz-json-1.1"), ("Content-Length", str(len(body)))],
-                )
-                return [body]
-        return self.application(environ, start_response)
-
-
-def role_of(key: str) -> str:
-    """The name of the role whose key this is; empty for other keys."""
-    assumed = sts_backends[ACCOUNT]["aws"].get_assumed_role_from_access_key(key)
-    return str(assumed.role_arn.rsplit("/", 1)[-1]) if assumed else ""
-
-
-def actions_of(role: str) -> list[str]:
-    """The actions that a role's policies allow."""
-    backend = iam_backends[ACCOUNT]["aws"]
-    found = next(item for item in backend.roles.values() if item.name == role)
-    statements = [
-        item for text in found.policies.values() for item in json.loads(text)["Statement"] if item["Effect"] == "Allow"
-    ]
-    listed = [item.get("Action", []) for item in statements]
-    return [action for actions in listed for action in ([actions] if isinstance(actions, str) else actions)]
-
-
-def trusted(role_arn: str, token: str) -> None:
-    """Refuse a token that the role's trust policy does not name."""
-    claims = json.loads(base64.urlsafe_b64decode(token.split(".")[1] + "=="))
-    host = claims["iss"].removeprefix("https://")
-    for role in iam_backends[ACCOUNT]["aws"].roles.values():
-        if role.arn != role_arn:
-            continue
-        for statement in json.loads(role.assume_role_policy_document)["Statement"]:
-            wanted = statement.get("Condition", {}).get("StringEquals", {})
-            if all(
-                claims.get(key.removeprefix(f"{host}:")) in ([value] if isinstance(value, str) else value)
-                for key, value in wanted.items()
-            ):
-                return
-    raise STSClientError("AccessDenied", "Not authorized to perform sts:AssumeRoleWithWebIdentity")
 
 
 class Control(miniature.Handler):
@@ -384,7 +273,7 @@ def fork() -> dict[str, str]:
     old = Control.cloud
     directory = old.directory.with_name(f"{old.directory.name}-{os.getpid()}")
     subprocess.run(["cp", "-Rl", str(old.directory), str(directory)], check=True)
-    cloud = Cloud(directory, old.render)
+    cloud = Cloud(directory, old.render, old.region)
     serve(cloud, lambda answer: os.write(writing, (json.dumps(answer) + "\n").encode()))
     os._exit(0)
 
@@ -392,8 +281,9 @@ def fork() -> dict[str, str]:
 def serve(cloud: Cloud, ready: Callable[[dict[str, str]], Any]) -> None:
     """Serve AWS and the control until standard input closes."""
     Control.cloud = cloud
-    journal = Journal(DomainDispatcherApplication(create_backend_app), cloud.directory / "journal.jsonl")
-    server = make_server("127.0.0.1", 0, Door(journal), True, request_handler=MotoRequestHandler)
+    world = World(cloud.directory, ACCOUNT, cloud.region, cloud.render, endpoint="", receiver="")
+    journal = Journal(DomainDispatcherApplication(create_backend_app), cloud.directory / "journal.jsonl", world)
+    server = make_server("127.0.0.1", 0, journal, True, request_handler=MotoRequestHandler)
     control = ThreadingHTTPServer(("127.0.0.1", 0), Control)
     internet = ThreadingHTTPServer(("127.0.0.1", 0), Internet)
     endpoint = f"http://127.0.0.1:{server.server_port}"
@@ -414,8 +304,8 @@ def main() -> None:
     settings = json.loads(sys.argv[1])
     logging.getLogger("werkzeug").setLevel(logging.ERROR)
     os.environ |= {
-        "AWS_ACCESS_KEY_ID": "testing",
-        "AWS_SECRET_ACCESS_KEY": "testing",
+        "AWS_ACCESS_KEY_ID": ADMINISTRATOR[0],
+        "AWS_SECRET_ACCESS_KEY": ADMINISTRATOR[1],
         "AWS_REGION": settings["region"],
         "NO_PROXY": "*",
         "MOTO_ECS_SERVICE_RUNNING": "1",
@@ -423,7 +313,7 @@ def main() -> None:
     }
     install()
     serve(
-        Cloud(Path(settings["directory"]), Path(settings["render"])),
+        Cloud(Path(settings["directory"]), Path(settings["render"]), settings["region"]),
         lambda answer: print(json.dumps(answer), flush=True),
     )
 
