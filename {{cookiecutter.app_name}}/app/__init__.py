@@ -3,5 +3,5 @@
 - `routes/`: what it answers; each module there is found by being there
 - `models`, `migrations/`: the tables, and how they came about; `migrate` applies them
 - `database`, `appconfig` with `flags`: what routes work with; `parts` starts and stops it
-- `main`, `settings`, `middleware`, `problems`, `logs`: put together, and what happens around every request
+- `main` puts it together; `settings`, `middleware`, `problems`, `logs` are around every request
 """

@@ -1,7 +1,4 @@
-"""`python -m app`: run the service until SIGTERM.
-
-Exit codes: 0 after SIGTERM or SIGINT, 1 when the environment is not usable, 3 when the port is taken.
-"""
+"""`python -m app`: run until SIGTERM (exit code 0; 1: the environment is not usable; 3: the port is taken)."""
 
 import signal
 import sys
@@ -13,16 +10,11 @@ from uvicorn.protocols.http.zttp_impl import ZttpProtocol
 from app.main import create_app
 from app.settings import SettingsError
 
-# Longer than the 60 seconds after which the load balancer closes an idle connection: the side that sends requests
-# must be the one that closes.
-KEEP_ALIVE_SECONDS = 65
-
 
 def protocol(**arguments: Any) -> ZttpProtocol:
-    """Return uvicorn's protocol on the parser that ignores an offer of `Upgrade: h2c` (RFC 9110, 7.8).
+    """Return uvicorn's protocol that ignores an offer of `Upgrade: h2c`, and answers an address that is not ASCII.
 
-    The default, httptools, loses the body then: https://github.com/Kludex/uvicorn/issues/2722. This one hangs up when
-    an address is not ASCII, where a client deserves an answer.
+    Its default loses the body of a request with such an offer: https://github.com/Kludex/uvicorn/issues/2722.
     """
     connection = ZttpProtocol(**arguments)
     receive = connection.data_received
@@ -53,12 +45,12 @@ def main() -> int:
         loop="uvloop",
         http=protocol,  # type: ignore[arg-type] # it makes what the type says
         ws="none",
-        lifespan="on",
         log_config=None,
         access_log=False,
         server_header=False,
-        proxy_headers=False,
-        timeout_keep_alive=KEEP_ALIVE_SECONDS,
+        workers=1,  # Whatever WEB_CONCURRENCY says: ECS adds tasks.
+        # The load balancer closes an idle connection after 60 seconds, and must be the one that does: it sends.
+        timeout_keep_alive=65,
         timeout_graceful_shutdown=settings.stop_seconds,
     )
     return 0

@@ -1,7 +1,7 @@
 """Keeps the feature flags up to date, from AppConfig or from a file.
 
-A thread asks again and again, at the pace AppConfig sets. Whatever goes wrong there, requests never wait for it: the
-last good values stay, and before the first answer the defaults of flags.json hold.
+A thread asks again and again. Whatever goes wrong there, requests never wait for it: the last good values stay, and
+before the first answer the defaults of flags.json hold.
 """
 
 import contextlib
@@ -13,24 +13,20 @@ from collections.abc import AsyncIterator, Iterator
 from pathlib import Path
 from typing import Self
 
-from pydantic import Field, PrivateAttr, model_validator
+from pydantic import Field, FilePath, PrivateAttr, model_validator
 
 from app.flags import Flags
-from app.logs import Metrics
-from app.settings import FromEnvironment, Settings
+from app.settings import FromEnvironment
 
 log = logging.getLogger(__name__)
 
-# The least that AppConfig allows: what is switched off should be off soon. Its answer names the pace that holds.
-POLL_SECONDS = 15
-FILE_SECONDS = 0.5
-LONGEST_PAUSE_SECONDS = 60.0
+POLL_SECONDS = 15  # The least that AppConfig allows; its answer names the pace that holds.
 
 
 class FlagsSettings(FromEnvironment):
     """The flags with their defaults, and where their values are."""
 
-    flags_file: Path | None = Field(None, description="file of flags, instead of AppConfig")
+    flags_file: FilePath | None = Field(None, description="file of flags, instead of AppConfig")
     appconfig_application: str = ""
     appconfig_environment: str = ""
     appconfig_profile: str = ""
@@ -44,20 +40,14 @@ class FlagsSettings(FromEnvironment):
         missing = ", ".join(name.upper() for name in names if not getattr(self, name))
         if missing and not self.flags_file:
             raise ValueError(f"{missing} missing: where AppConfig has the feature flags (or set FLAGS_FILE)")
-        if self.flags_file and not self.flags_file.is_file():
-            raise ValueError(f"FLAGS_FILE is '{self.flags_file}': there is no such file")
         return self
 
 
-# Each new answer's values, None for the same as before, and the seconds until the next may be asked for.
-Answers = Iterator[tuple[object | None, float]]
+Answers = Iterator[tuple[object | None, float]]  # Values, None for the same as before, and seconds until the next.
 
 
 def from_appconfig(settings: FlagsSettings) -> Answers:
-    """Ask AppConfig in one session. Raises whatever goes wrong.
-
-    https://docs.aws.amazon.com/appconfig/2019-10-09/APIReference/API_Operations_AWS_AppConfig_Data.html
-    """
+    """Ask https://docs.aws.amazon.com/appconfig/2019-10-09/APIReference/ in one session. Raises whatever goes wrong."""
     # Imported here: in the thread, beside the start of the service.
     from botocore.config import Config
     from botocore.session import get_session
@@ -78,16 +68,13 @@ def from_appconfig(settings: FlagsSettings) -> Answers:
 
 
 def from_file(path: Path) -> Answers:
-    """Read a file in the format of flags.json whenever it has changed. Raises OSError, ValueError."""
+    """Read a file in the format of flags.json whenever it has changed. Raises whatever goes wrong."""
     seen = None
     while True:
         if (content := path.read_bytes()) != seen:
-            document = json.loads(content)
-            if not isinstance(document, dict) or "values" not in document:
-                raise ValueError("the file has no `values`")
-            yield document["values"], FILE_SECONDS
+            yield json.loads(content)["values"], 0.5
             seen = content
-        yield None, FILE_SECONDS
+        yield None, 0.5
 
 
 class FeatureFlags:
@@ -97,7 +84,7 @@ class FeatureFlags:
     settings = FlagsSettings
 
     @contextlib.asynccontextmanager
-    async def running(self, settings: FlagsSettings, service: Settings, metrics: Metrics) -> AsyncIterator[None]:
+    async def running(self, settings: FlagsSettings) -> AsyncIterator[None]:
         """Ask in a thread. A daemon: an answer that is on its way does not hold up the exit."""
         self.flags = settings._flags
         place = (settings.appconfig_application, settings.appconfig_environment, settings.appconfig_profile)
@@ -112,11 +99,11 @@ class FeatureFlags:
             stopped.set()
 
     async def ready(self) -> str:
-        """Say where the values come from. Never NotReady: the service works without AppConfig."""
+        """Say where the values come from. Never a 503: the service works without AppConfig."""
         if self._answered_at is None:
             return f"defaults of flags.json; {self._source}: {self._error}"
-        words = f"values of {self._source}, {time.monotonic() - self._answered_at:.0f} s old"
-        return f"{words}; {self._error}" if self._error else words
+        error = f"; {self._error}" if self._error else ""
+        return f"values of {self._source}, {time.monotonic() - self._answered_at:.0f} s old{error}"
 
     def _ask(self, settings: FlagsSettings, stopped: threading.Event) -> None:
         pause = 1.0
@@ -135,7 +122,7 @@ class FeatureFlags:
                     log.warning("flags stay as they are: %s: %s", self._source, message)
                 self._error = message
                 stopped.wait(pause)
-                pause = min(2 * pause, LONGEST_PAUSE_SECONDS)
+                pause = min(2 * pause, 60)
 
 
 feature_flags = FeatureFlags()

@@ -1,15 +1,13 @@
-"""PostgreSQL over TLS with IAM authentication: asyncpg's pool, bounded waits, no connection while idle.
+"""PostgreSQL over TLS with IAM authentication: asyncpg's pool, bounded waits, 503 while the database is away.
 
-The pool opens a connection when a request needs one and closes it when it is idle, so that a cluster that scales to
-zero can pause. A database that is away is answered with 503 at once, and is there again without a restart.
+A connection is opened when a request needs it and closed when it is idle, so a cluster that scales to zero can pause.
 """
 
 import asyncio
 import contextlib
 import logging
 import ssl
-import time
-import urllib.parse
+import threading
 from collections.abc import AsyncIterator, Callable, Coroutine
 from pathlib import Path
 from typing import Annotated, Any
@@ -18,29 +16,19 @@ import asyncpg  # type: ignore[import-untyped]
 from fastapi import HTTPException
 from pydantic import BeforeValidator, Field
 
-from app.logs import Metrics
-from app.parts import NotReady
-from app.settings import FromEnvironment, Settings
+from app import logs
+from app.settings import FromEnvironment
 
 log = logging.getLogger(__name__)
 
-CLOSE_SECONDS = 2  # What a connection may take to finish its work when it is given back or closed.
 # In the image and in the repository alike: where the role manager keeps it.
 CA_BUNDLE = Path(__file__).parents[1] / "role_manager" / "rds-ca-bundle.pem"
-
 # The database, or the way to it, failed; the statement did not: classes 08, 28, 53, 57 and 58 of
 # https://www.postgresql.org/docs/current/errcodes-appendix.html, and a writer that is a reader now.
-CONNECTION_ERRORS = (
-    OSError,  # includes ssl.SSLError and TimeoutError
-    asyncpg.PostgresConnectionError,
-    asyncpg.InsufficientResourcesError,
-    asyncpg.OperatorInterventionError,
-    asyncpg.InvalidAuthorizationSpecificationError,
-    asyncpg.InvalidCatalogNameError,
-    asyncpg.PostgresSystemError,
-    asyncpg.ReadOnlySQLTransactionError,
-    asyncpg.InternalClientError,
-)
+REFUSALS = (asyncpg.InvalidAuthorizationSpecificationError, asyncpg.InvalidCatalogNameError)
+LOSSES = (OSError, asyncpg.PostgresConnectionError, asyncpg.InternalClientError)  # OSError includes time-outs and TLS
+FAILURES = (asyncpg.InsufficientResourcesError, asyncpg.OperatorInterventionError, asyncpg.PostgresSystemError)
+CONNECTION_ERRORS = (*REFUSALS, *LOSSES, *FAILURES, asyncpg.ReadOnlySQLTransactionError)
 
 
 def _trusting(bundle: object) -> ssl.SSLContext:
@@ -65,14 +53,15 @@ class DatabaseSettings(FromEnvironment):
         CA_BUNDLE, validate_default=True, description="file with the certificates that the server's must be signed by"
     )
     aws_region: str = Field(description="region that tokens are signed for")
+    release: str = Field("unknown", description="what is running: how the server's list of sessions calls it")
     db_pool_size: int = Field(10, ge=1, le=500, description="most connections of one process")
     db_wait_seconds: float = Field(5, ge=0.1, le=60, description="longest wait of a request for a connection")
     db_statement_seconds: float = Field(10, ge=0.1, le=3600, description="longest time of one statement")
     db_idle_seconds: float = Field(60, ge=1, le=3600, description="time until an idle connection is closed")
 
-    def connect_arguments(self, application: str) -> dict[str, Any]:
+    def connect_arguments(self) -> dict[str, Any]:
         """Return the arguments of `asyncpg.connect`."""
-        schema = self.db_schema.replace('"', '""')
+        quoted = '"' + self.db_schema.replace('"', '""') + '"'
         return {
             "host": self.db_host,
             "port": self.db_port,
@@ -81,40 +70,27 @@ class DatabaseSettings(FromEnvironment):
             "password": token_maker(self),  # One for each connection.
             "ssl": self.db_ca_bundle,
             "target_session_attrs": "read-write",  # After a failover the address may for a while be a reader's.
-            "server_settings": {"application_name": application[:63], "search_path": f'"{schema}"'},
+            "server_settings": {"application_name": self.release[:63], "search_path": quoted},
         }
 
 
 def token_maker(settings: DatabaseSettings) -> Callable[[], Coroutine[Any, Any, str]]:
-    """Return what makes passwords: presigned requests that prove who this task is, good for 15 minutes.
-
-    https://docs.aws.amazon.com/AmazonRDS/latest/UserGuide/UsingWithRDS.IAMDBAuth.html. (botocore's client of RDS makes
-    the same, and costs 11 MiB.) Raises OSError.
-    """
-    query = urllib.parse.urlencode({"Action": "connect", "DBUser": settings.db_user})
-    url = f"https://{settings.db_host}:{settings.db_port}/?{query}"
-    request: dict[str, Any] = {"method": "GET", "url": url, "body": {}, "headers": {}, "context": {}}
-    signers: list[Any] = []
+    """Return what makes passwords: requests, signed for 15 minutes, that prove who this task is. Raises OSError."""
+    # https://docs.aws.amazon.com/AmazonRDS/latest/UserGuide/UsingWithRDS.IAMDBAuth.html
+    clients: list[Any] = []
+    lock = threading.Lock()
 
     def sign() -> str:
-        # In a thread, and imported there: credentials may have to be fetched.
-        import botocore.exceptions
-        import botocore.session
-        from botocore.model import ServiceId
-        from botocore.signers import RequestSigner
+        # In a thread, and imported there: it takes its time, and credentials may have to be fetched.
+        from botocore import exceptions, session
 
         try:
-            if not signers:
-                session = botocore.session.get_session()
-                if (credentials := session.get_credentials()) is None:
-                    raise OSError("no AWS credentials: the task has no role")
-                events = session.get_component("event_emitter")
-                service = (ServiceId("RDS"), settings.aws_region, "rds-db", "v4")
-                signers.append(RequestSigner(*service, credentials, events))
-            token: str = signers[0].generate_presigned_url(request, operation_name="connect", expires_in=900)
-        except botocore.exceptions.BotoCoreError as error:
+            with lock:
+                if not clients:
+                    clients.append(session.get_session().create_client("rds", region_name=settings.aws_region))
+            return str(clients[0].generate_db_auth_token(settings.db_host, settings.db_port, settings.db_user))
+        except exceptions.BotoCoreError as error:
             raise OSError(f"no token for the database: {error}") from error
-        return token.removeprefix("https://")
 
     return lambda: asyncio.to_thread(sign)
 
@@ -124,6 +100,7 @@ class Unavailable(HTTPException):
 
     def __init__(self, why: str) -> None:
         log.warning(why)
+        logs.metric("DatabaseErrors", 1, "Count")
         super().__init__(503, "The database is not available. Try again in a moment.", {"Retry-After": "5"})
 
 
@@ -132,27 +109,27 @@ class Lost(Unavailable):
 
 
 async def _leave_as_it_is(_connection: asyncpg.Connection) -> None:
-    """Undo nothing in the session, which costs a round trip. A transaction left open is rolled back by asyncpg."""
+    """Undo nothing in the session: it costs a round trip. A transaction left open is rolled back by asyncpg."""
 
 
 class Database:
-    """The pool. `read` and `write` do for one statement, `connection` for several.
-
-    Metric: DatabaseWait, milliseconds until a request had its connection.
-    """
+    """The pool. `read` and `write` do for one statement, `connection` for several."""
 
     name = "database"
     settings = DatabaseSettings
 
     @contextlib.asynccontextmanager
-    async def running(self, settings: DatabaseSettings, service: Settings, metrics: Metrics) -> AsyncIterator[None]:
+    async def running(self, settings: DatabaseSettings) -> AsyncIterator[None]:
         """Keep a pool, without a connection until one is needed."""
         self._wait_seconds = settings.db_wait_seconds
-        self._metrics = metrics
         # The pool lets newcomers overtake those that wait; this does not.
         self._turns = asyncio.Semaphore(settings.db_pool_size)
+        arguments = settings.connect_arguments()
+        # The first token costs half a second; no request needs to wait for it.
+        first = asyncio.create_task(arguments["password"]())
+        first.add_done_callback(lambda task: task.cancelled() or task.exception())
         self._pool = await asyncpg.create_pool(
-            **settings.connect_arguments(f"{service.app_name} {service.release}"),
+            **arguments,
             min_size=0,
             max_size=settings.db_pool_size,
             max_inactive_connection_lifetime=settings.db_idle_seconds,
@@ -164,14 +141,11 @@ class Database:
             yield
         finally:
             with contextlib.suppress(*CONNECTION_ERRORS):
-                await asyncio.wait_for(self._pool.close(), CLOSE_SECONDS)
+                await asyncio.wait_for(self._pool.close(), 2)
 
     async def ready(self) -> str:
-        """Ask the database who and where this is. Raises NotReady."""
-        try:
-            ((role, name),) = await self.read("SELECT current_user, current_database()")
-        except Unavailable as error:
-            raise NotReady(error.detail) from None
+        """Ask the database who and where this is. Raises Unavailable."""
+        ((role, name),) = await self.read("SELECT current_user, current_database()")
         return f"connected to {name} as {role}"
 
     async def read(self, statement: str, *arguments: Any) -> list[asyncpg.Record]:
@@ -190,7 +164,6 @@ class Database:
     @contextlib.asynccontextmanager
     async def connection(self) -> AsyncIterator[asyncpg.Connection]:
         """Lend a connection, first come, first served. Raises Unavailable, also when it breaks in the block."""
-        started = time.perf_counter()
         try:
             async with asyncio.timeout(self._wait_seconds):
                 await self._turns.acquire()
@@ -201,17 +174,15 @@ class Database:
                 connection = await self._pool.acquire()
             except CONNECTION_ERRORS as error:
                 raise Lost(f"no connection to the database: {error!r}") from error
-            self._metrics.observe("DatabaseWait", (time.perf_counter() - started) * 1000, "Milliseconds")
             try:
                 yield connection
             except CONNECTION_ERRORS as error:
                 # What broke this connection may have broken the others: none is used again.
                 await self._pool.expire_connections()
-                kind = Unavailable if isinstance(error, TimeoutError) else Lost
-                raise kind(f"a statement failed: {error!r}") from error
+                raise (Unavailable if isinstance(error, TimeoutError) else Lost)(f"it failed: {error!r}") from error
             finally:
                 with contextlib.suppress(*CONNECTION_ERRORS):
-                    await self._pool.release(connection, timeout=CLOSE_SECONDS)
+                    await self._pool.release(connection, timeout=2)
         finally:
             self._turns.release()
 

@@ -1,16 +1,14 @@
 """What a feature flag means: its declaration, its value of the moment, who has the feature.
 
-`app/flags.json` is AppConfig's feature-flag format, version 1
-(https://docs.aws.amazon.com/appconfig/latest/userguide/appconfig-type-reference-feature-flags.html): `flags` declares
-each flag and its attributes, `values` holds the defaults. These attributes decide; all but `enabled` may be left out:
-
+`app/flags.json` is AppConfig's format, version 1: `flags` declares each flag and its attributes, `values` has defaults.
+https://docs.aws.amazon.com/appconfig/latest/userguide/appconfig-type-reference-feature-flags.html
+These attributes decide; all but `enabled` may be left out, and any other is a value for the code:
 - `enabled`    false: nobody has the feature, whatever else is said. AppConfig then sends no other attribute
-- `users_off`  list of strings: users who do not have it
-- `users_on`   list of strings: users who do; `users_off` wins
+- `users_off`  list of users who do not have it
+- `users_on`   list of users who do; `users_off` wins
 - `percent`    number from 0 to 100: the share of all other users who have it. 100 when left out
 
-A user is in the share when bucket < percent * 100: who has a feature keeps it when the percentage grows, and different
-flags choose different users. Any other attribute is a value for the code.
+A user is in the share when bucket < percent * 100: who has a feature keeps it when the percentage grows.
 """
 
 import hashlib
@@ -47,15 +45,12 @@ def _type(constraints: Mapping[str, Any]) -> Any:
             low, high = constraints.get("minimum"), constraints.get("maximum")
             return Annotated[float, Field(ge=low, le=high, allow_inf_nan=False)]
         case "array":
-            return list[_type(constraints["elements"])] if constraints.get("elements") else list[Any]  # type: ignore[misc]
+            return list[_type(constraints["elements"]) if constraints.get("elements") else Any]  # type: ignore[misc]
     raise ValueError(f"the unknown type {constraints['type']!r}")
 
 
 class Flags:
-    """The declared flags with the values of the moment.
-
-    Safe to read while another thread calls `update`: values are replaced as a whole.
-    """
+    """The declared flags with the values of the moment. They are replaced as a whole: another thread may `update`."""
 
     def __init__(self, declarations: Path = DECLARATIONS) -> None:
         """Read the declarations. Raises FlagsError."""
@@ -73,17 +68,12 @@ class Flags:
         except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
             raise FlagsError(f"{declarations} is no document of feature flags: {error!r}") from error
         self._defaults = self._values
-
-    @property
-    def names(self) -> list[str]:
-        """The declared flags."""
-        return list(self._attributes)
+        self.names = list(self._attributes)
 
     def update(self, values: object) -> None:
-        """Take new values, all or none. Raises FlagsError.
+        """Take new values in the form of flags.json's `values`, all or none. Raises FlagsError.
 
-        `values` maps flags to objects with `enabled` and attributes, as AppConfig serves them and as the key `values`
-        of flags.json has them. A flag left out has its default; what is not declared is for another release.
+        A flag left out has its default; what is not declared is for another release.
         """
         if not isinstance(values, dict):
             raise FlagsError("the values are no JSON object")

@@ -1,10 +1,9 @@
 """JSON logs and metrics on standard output: one line is one JSON object.
 
-Metrics are in CloudWatch's embedded format, which CloudWatch Logs turns into metrics without an agent or API calls:
+Metrics are in the embedded format, which CloudWatch Logs makes metrics of without an agent or API calls:
 https://docs.aws.amazon.com/AmazonCloudWatch/latest/monitoring/CloudWatch_Embedded_Metric_Format_Specification.html
 """
 
-import asyncio
 import contextlib
 import json
 import logging
@@ -18,20 +17,22 @@ from app.settings import Settings
 
 # Of the request that is being answered; in every line that is written meanwhile.
 request_id: ContextVar[str] = ContextVar("request_id", default="")
-
-FLUSH_SECONDS = 10
-VALUES_IN_A_LINE = 100  # The format's limit.
+_settings: Settings | None = None
 
 
-def write_line(record: dict[str, Any]) -> None:
+def write_line(line: dict[str, Any]) -> None:
     """Write one JSON object. A reader that went away is no reason to fail a request: the line is dropped."""
     with contextlib.suppress(OSError):
-        os.write(1, json.dumps(record, separators=(",", ":"), default=str).encode() + b"\n")
+        os.write(1, json.dumps(line, separators=(",", ":"), default=str).encode() + b"\n")
 
 
-def timestamp(seconds: float) -> str:
-    """Return a time since the epoch as the logs have it: UTC, to the millisecond."""
-    return datetime.fromtimestamp(seconds, UTC).isoformat(timespec="milliseconds").replace("+00:00", "Z")
+def write_log(level: str, logger: str, message: str, **more: object) -> None:
+    """Write one line of the log, now."""
+    moment = datetime.now(UTC).isoformat(timespec="milliseconds").replace("+00:00", "Z")
+    line = {"time": moment, "level": level, "logger": logger, "message": message}
+    if identity := request_id.get():
+        line["request_id"] = identity
+    write_line(line | more)
 
 
 class JsonHandler(logging.Handler):
@@ -40,49 +41,29 @@ class JsonHandler(logging.Handler):
     def emit(self, record: logging.LogRecord) -> None:
         """Write one record."""
         try:
-            line = {"time": timestamp(record.created), "level": record.levelname.lower(), "logger": record.name}
-            line |= {"message": record.getMessage(), "request_id": request_id.get()}
-            if record.exc_info:
-                line["exception"] = logging.Formatter().formatException(record.exc_info)
-            write_line({key: value for key, value in line.items() if value})
+            more = {"exception": logging.Formatter().formatException(record.exc_info)} if record.exc_info else {}
+            write_log(record.levelname.lower(), record.name, record.getMessage(), **more)
         except Exception:  # noqa: BLE001 - logging's own convention: never raise
             self.handleError(record)
 
 
 def configure(settings: Settings) -> None:
     """Send every log record of the process, of libraries too, to standard output."""
+    global _settings
+    _settings = settings
     logging.basicConfig(handlers=[JsonHandler()], level=settings.log_level.upper(), force=True)
     # uvicorn warns of what clients send; the others tell at length what they do.
     for name, least in (("uvicorn", logging.ERROR), ("asyncio", logging.WARNING), ("botocore", logging.WARNING)):
         logging.getLogger(name).setLevel(max(logging.root.level, least))
 
 
-class Metrics:
-    """Collects values and writes them ten seconds after the first, or when a line is full: percentiles are exact.
+def metric(name: str, value: float, unit: str) -> None:
+    """Write one value, in the application's namespace with its environment as dimension; `unit` is CloudWatch's.
 
-    The namespace is the application's name; the one dimension is the environment.
+    A line for each: for what is rare. What every request has is in the access log.
     """
-
-    def __init__(self, settings: Settings) -> None:
-        self._settings = settings
-        self._values: dict[tuple[str, str], list[float]] = {}
-
-    def observe(self, name: str, value: float, unit: str) -> None:
-        """Record one value, in the event loop. `unit` is CloudWatch's, such as Milliseconds or Count."""
-        if not self._values:
-            asyncio.get_running_loop().call_later(FLUSH_SECONDS, self.flush)
-        values = self._values.setdefault((name, unit), [])
-        values.append(round(value, 3))
-        if len(values) == VALUES_IN_A_LINE:
-            self.flush()
-
-    def flush(self) -> None:
-        """Write what was collected."""
-        collected, self._values = self._values, {}
-        if not collected or not self._settings.metrics:
-            return
-        metrics = [{"Name": name, "Unit": unit} for name, unit in collected]
-        directive = {"Namespace": self._settings.app_name, "Dimensions": [["Environment"]], "Metrics": metrics}
+    if _settings and _settings.metrics:
+        metrics = {"Dimensions": [["Environment"]], "Metrics": [{"Name": name, "Unit": unit}]}
+        directive = {"Namespace": _settings.app_name, **metrics}
         line = {"_aws": {"Timestamp": int(time.time() * 1000), "CloudWatchMetrics": [directive]}}
-        values = {name: values for (name, _unit), values in collected.items()}
-        write_line({**line, "Environment": self._settings.environment, **values})
+        write_line({**line, "Environment": _settings.environment, name: value})

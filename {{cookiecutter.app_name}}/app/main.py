@@ -25,7 +25,6 @@ def create_app() -> tuple[FastAPI, Settings]:
         async with running():
             log.info("started %s %s", settings.environment, settings.release)
             yield
-            log.info("stopping")
 
     # FastAPI whose /docs has its files from here: a private subnet reaches no CDN.
     app = FastAPIOffline(

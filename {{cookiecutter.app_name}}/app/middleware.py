@@ -10,22 +10,19 @@ from starlette.exceptions import HTTPException
 from starlette.requests import ClientDisconnect
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from app.logs import request_id, timestamp, write_line
+from app.logs import request_id, write_log
 from app.problems import problem
 
 log = logging.getLogger(__name__)
 
-# A caller may name its request; anything else would let it write into the logs.
-ACCEPTED_REQUEST_ID = re.compile(rb"[A-Za-z0-9._:=-]{1,128}")
-CLIENT_CLOSED_REQUEST = 499  # Not a standard status: what access logs call a client that left.
+ACCEPTED_REQUEST_ID = re.compile(rb"[A-Za-z0-9._:=-]{1,128}")  # What else a caller says does not get into the logs.
 LOGGED = (("forwarded_for", b"x-forwarded-for"), ("trace_id", b"x-amzn-trace-id"), ("user_agent", b"user-agent"))
 
 
 class Requests:
-    """Plain ASGI middleware: Starlette's BaseHTTPMiddleware costs as much as a small handler.
+    """Takes or makes the `X-Request-Id`; answers HEAD as GET; refuses a body of more than `limit` bytes; logs.
 
-    It accepts or makes the `X-Request-Id` and returns it; answers HEAD where GET is answered; refuses a body of more
-    than `limit` bytes with 413; turns an unexpected error into a 500 whose cause is in the log alone; writes one line.
+    Plain ASGI: Starlette's BaseHTTPMiddleware costs as much as a small handler.
     """
 
     def __init__(self, app: ASGIApp, limit: int) -> None:
@@ -66,14 +63,14 @@ class Requests:
             inner = {**scope, "method": "GET"} if scope["method"] == "HEAD" else scope
             await self._app(inner, limited, marked)
         except ClientDisconnect:
-            status = status or CLIENT_CLOSED_REQUEST
+            status = status or 499  # No standard status: what access logs say of a client that left.
         except Exception:  # The one place where any error ends.
             log.exception("unexpected error")
-            if status:
-                raise  # The head is sent already: an incomplete answer is what tells the client.
+            if status:  # The head is sent already: an incomplete answer is what tells the client.
+                raise
             await problem(500, "Something went wrong here; the request id finds it.")(scope, receive, marked)
         finally:
-            line: dict[str, Any] = {"time": timestamp(time.time()), "level": "info", "logger": "access"}
-            line |= {"message": "request", "request_id": identity, "method": scope["method"], "path": scope["path"]}
-            line |= {"status": status or 500, "duration_ms": round((time.perf_counter() - started) * 1000, 3)}
-            write_line(line | {key: headers[name][:512].decode("latin-1") for key, name in LOGGED if name in headers})
+            line: dict[str, Any] = {"method": scope["method"], "path": scope["path"], "status": status or 500}
+            line["duration_ms"] = round((time.perf_counter() - started) * 1000, 3)
+            line |= {key: headers[name][:512].decode("latin-1") for key, name in LOGGED if name in headers}
+            write_log("info", "access", "request", **line)

@@ -1,7 +1,7 @@
 """What a client is told when a request fails: problem+json (RFC 9457), with no secret and no internal name."""
 
 from collections.abc import Mapping
-from http import HTTPStatus
+from http.client import responses
 from typing import Any
 
 from fastapi import Request, Response
@@ -26,14 +26,13 @@ class Problem(BaseModel):
 
 def problem(status: int, detail: str, headers: Mapping[str, str] | None = None) -> Response:
     """Return an error answer."""
-    title = HTTPStatus(status).phrase
-    body = Problem(status=status, title=title, detail=detail, request_id=request_id.get())
+    body = Problem(status=status, title=responses.get(status, ""), detail=detail, request_id=request_id.get())
     return Response(body.model_dump_json(), status, headers, MEDIA_TYPE)
 
 
 async def _on_http_exception(_request: Request, error: HTTPException) -> Response:
-    own = {"Not Found": "Nothing is here: check the path."}  # Starlette's word, when no route has raised it.
-    return problem(error.status_code, own.get(error.detail, error.detail), error.headers)
+    detail = "Nothing is here: check the path." if error.detail == "Not Found" else str(error.detail)
+    return problem(error.status_code, detail, error.headers)
 
 
 async def _on_validation_error(request: Request, error: RequestValidationError) -> Response:
@@ -48,6 +47,5 @@ async def _on_validation_error(request: Request, error: RequestValidationError) 
 
 # What FastAPI is given: who answers errors, and how the answers are described in /openapi.json.
 HANDLERS: dict[Any, Any] = {HTTPException: _on_http_exception, RequestValidationError: _on_validation_error}
-RESPONSES: dict[int | str, dict[str, Any]] = {
-    "default": {"description": "What went wrong", "content": {MEDIA_TYPE: {"schema": Problem.model_json_schema()}}}
-}
+CONTENT = {MEDIA_TYPE: {"schema": Problem.model_json_schema()}}
+RESPONSES: dict[int | str, dict[str, Any]] = {"default": {"description": "What went wrong", "content": CONTENT}}

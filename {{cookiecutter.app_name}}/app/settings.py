@@ -5,9 +5,11 @@ from typing import Annotated, Literal, TypeVar
 from pydantic import BeforeValidator, Field, SecretStr, ValidationError
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
+LogLevel = Annotated[Literal["debug", "info", "warning", "error"], BeforeValidator(str.lower)]
+
 
 class SettingsError(Exception):
-    """The environment is not usable; the message has one line for each problem."""
+    """The environment is not usable; the message has a line for each problem."""
 
 
 class FromEnvironment(BaseSettings):
@@ -25,16 +27,14 @@ class Settings(FromEnvironment):
     app_name: str = Field(description="name of the application, such as my-app")
     environment: str = Field(description="name of the environment, such as dev")
     release: str = Field("unknown", description="what is running, such as an image digest")
-    # All of them: the container's network namespace is its own.
-    listen_on: str = Field("0.0.0.0", description="address to listen on")  # noqa: S104
+    listen_on: str = Field("0.0.0.0", description="address to listen on")  # noqa: S104 - the namespace is its own
     port: int = Field(8000, ge=1, le=65535, description="TCP port to listen on")
-    log_level: Annotated[Literal["debug", "info", "warning", "error"], BeforeValidator(str.lower)] = Field(
-        "info", description="least important log line"
-    )
+    log_level: LogLevel = Field("info", description="least important log line")
     metrics: bool = Field(True, description="whether metrics are written, on or off")
     request_bytes: int = Field(1_000_000, ge=0, le=10**9, description="largest request body, in bytes")
-    # Below the 30 seconds after which ECS kills the container.
-    stop_seconds: int = Field(25, ge=1, le=110, description="longest time to finish requests after SIGTERM")
+    stop_seconds: int = Field(
+        25, ge=1, le=110, description="longest time to finish requests after SIGTERM; ECS waits 30"
+    )
 
 
 def read(*kinds: type[Kind]) -> list[Kind]:
@@ -62,8 +62,7 @@ def _lines(kind: type[FromEnvironment], error: ValidationError) -> list[str]:
             name = str(problem["loc"][0])
             field = kind.model_fields[name.lower()]
             value = "not usable" if field.annotation is SecretStr else repr(problem["input"])
-            missing = problem["type"] == "missing"
-            said = f"missing: {field.description}" if missing else f"{value}: {field.description}; {message}"
-            message = f"{name.upper()} is {said}"
+            words = f"{value}: {field.description}; {message}"
+            message = f"{name.upper()} is {words if problem['type'] != 'missing' else f'missing: {field.description}'}"
         lines.append(message)
     return lines

@@ -316,12 +316,15 @@ def migrate_command(environment: str | None, workspace: str, image: str | None) 
 @cli.command("roles")
 @env_option
 @click.argument("action", type=click.Choice(roles.ACTIONS))
-def roles_command(environment: str | None, workspace: str, action: str) -> None:
+@click.option("--json", "as_json", is_flag=True, help="For machines.")
+def roles_command(environment: str | None, workspace: str, action: str, as_json: bool) -> None:
     """Plan, apply or check the database's roles."""
     project = _project(environment, workspace)
     step = Step("roles")
-    roles.run(aws.connect(project), layers.shared(project, terraform.DATABASE), action, step)
-    step.done()
+    shared = layers.shared(project, terraform.DATABASE)
+    roles.run(aws.connect(project), shared, action, step, as_json=as_json)
+    if not as_json:
+        step.done()
 
 
 @cli.command("flag")

@@ -11,14 +11,16 @@ from botocore.exceptions import ClientError
 
 from ops.aws import Aws, code
 from ops.errors import AccountError, OpsError, WrongUse
-from ops.output import Step
+from ops.output import Step, say
 from ops.project import Project
 
 ACTIONS = ("plan", "apply", "check")
 
 
-def run(aws: Aws, project: Project, action: str, step: Step, *, brief: bool = False) -> dict[str, Any]:
-    """Invoke the role manager and show its answer (not when it is well and `brief`).
+def run(
+    aws: Aws, project: Project, action: str, step: Step, *, brief: bool = False, as_json: bool = False
+) -> dict[str, Any]:
+    """Invoke the role manager and show its answer, as a diff or as JSON (not when it is well and `brief`).
 
     Raises OpsError with its report, or with the end of its log.
     """
@@ -36,17 +38,17 @@ def run(aws: Aws, project: Project, action: str, step: Step, *, brief: bool = Fa
         raise
     payload = _parsed(answer["Payload"].read().decode())
     if not answer.get("FunctionError"):
-        for line in [] if brief else describe(payload):
-            step.say(line)
+        if not brief:
+            _show(payload, step, as_json=as_json)
         return payload
     # What the role manager itself finds wrong is its report, as the error's message.
     report = _parsed(str(payload.get("errorMessage", payload)))
     if "summary" in report:
-        for line in describe(report):
-            step.say(line)
+        _show(report, step, as_json=as_json)
         raise OpsError(
             f"The role manager's {action}: {report.get('result', 'failed')}. {report['summary']}",
-            next_step=f"{project.make('roles', ACTION='plan')} shows what it would do; {project.make('roles', ACTION='apply')} does it.",
+            next_step=f"{project.make('roles', ACTION='plan')} lists it: what has a ~ {project.make('roles', ACTION='apply')} "
+            "does, what has a ! is a person's, in the words beside it.",
         )
     log = base64.b64decode(answer.get("LogResult", "")).decode(errors="replace").strip()
     message = report.get("answer", report)
@@ -65,24 +67,11 @@ def _parsed(text: str) -> dict[str, Any]:
     return found if isinstance(found, dict) else {"answer": found}
 
 
-def describe(payload: Any, indent: int = 0) -> list[str]:
-    """An answer as indented lines, without what is empty."""
-    prefix = " " * indent
-    lines: list[str] = []
-    items = payload.items() if isinstance(payload, dict) else ((None, item) for item in payload)
-    for key, value in items:
-        if value in ([], {}, "", None):
-            continue
-        head = f"{prefix}{key}:" if key is not None else f"{prefix}-"
-        if isinstance(value, dict | list) and value:
-            if isinstance(value, dict) and key is None:
-                lines.append(f"{prefix}- " + ", ".join(f"{name}: {_scalar(item)}" for name, item in value.items()))
-            else:
-                lines += [head, *describe(value, indent + 2)]
-        else:
-            lines.append(f"{head} {_scalar(value)}")
-    return lines
+def _show(report: dict[str, Any], step: Step, *, as_json: bool) -> None:
+    if as_json:
+        say(json.dumps(report, indent=2, ensure_ascii=False))
+        return
+    from role_manager.report import as_lines  # late: a project without a database does not have it
 
-
-def _scalar(value: Any) -> str:
-    return value if isinstance(value, str) else json.dumps(value, ensure_ascii=False)
+    for line in as_lines(report):
+        step.say(line)

@@ -104,6 +104,8 @@ class Manager:
             "lock_timeout": f"{int(self.timeouts.lock * 1000)}ms",
             "idle_in_transaction_session_timeout": f"{int(self.timeouts.statement * 1000)}ms",
             "jit": "off",
+            # After large migrations the catalogs have no statistics yet, and nested loops would take seconds.
+            "enable_nestloop": "off",
         }
         with connect(
             self.server, user, lambda: password, settings=settings, timeouts=self.timeouts, meter=self.meter
@@ -245,7 +247,7 @@ def _apply_once(manager: Manager, progress: _Progress) -> list[Blocked] | None:
                 raise _lock_of_apply_held(session, progress) from None
             raise
         found = _plan(session, manager.desired, rows, "SAVEPOINT try", "ROLLBACK TO SAVEPOINT try")
-        limit = max(int(_server(rows)["locks"]) // 3, 1)
+        limit = max(int(_server(rows)["locks"]) * 3 // 5, 1)
         changes, complete = _portion(_without(found.changes, progress), limit)
         step = _Steps(manager, session, progress)
         step.run(changes, last=False)

@@ -217,7 +217,7 @@ UNION ALL
 SELECT 'schema', jsonb_build_object('name', nspname) FROM schemas WHERE managed
 UNION ALL
 SELECT 'owned', jsonb_build_object('type', type, 'name', identity, 'schema', schema, 'owner', owner_name, 'inside', inside, 'taken', taken,
-    'bulk', classid = 'pg_class'::regclass, 'runs', array_remove(ARRAY[
+    'bulk', classid = 'pg_class'::regclass, 'runs', CASE WHEN taken THEN '{}' ELSE array_remove(ARRAY[
       CASE WHEN classid = 'pg_proc'::regclass THEN CASE WHEN (SELECT prosecdef FROM pg_proc p WHERE p.oid = o.oid)
         THEN 'its body, for whoever calls it (SECURITY DEFINER)' ELSE 'its body' END END,
       CASE WHEN type LIKE '%view' THEN 'its query' END,
@@ -227,7 +227,8 @@ SELECT 'owned', jsonb_build_object('type', type, 'name', identity, 'schema', sch
       CASE WHEN EXISTS (SELECT FROM pg_index x WHERE x.indrelid = o.oid AND (x.indexprs IS NOT NULL OR x.indpred IS NOT NULL))
         THEN 'the expressions of its indexes' END,
       CASE WHEN EXISTS (SELECT FROM pg_policy y WHERE y.polrelid = o.oid) THEN 'its policies' END,
-      CASE WHEN EXISTS (SELECT FROM pg_constraint k WHERE k.contype = 'c' AND o.oid IN (k.conrelid, k.contypid)) THEN 'its checks' END], NULL))
+      CASE WHEN EXISTS (SELECT FROM pg_constraint k WHERE k.contype = 'c' AND k.conrelid = o.oid)
+        OR EXISTS (SELECT FROM pg_constraint k WHERE k.contypid = o.oid) THEN 'its checks' END], NULL) END)
 FROM owned o
 UNION ALL
 -- The server's own list of what is anybody's, for other databases; and what keeps a retired role.

@@ -83,7 +83,7 @@ def as_lines(report: Mapping[str, Any]) -> list[str]:
             lines.append(f"… and {left} more {key}")
 
     for change in report.get("changes", ()):
-        lines += [f"~ {change['object']}", f"  - {change['now']}", f"  + {change['wanted']}"]
+        lines += [f"~ {change.get('object', '')}", f"  - {change.get('now', '')}", f"  + {change.get('wanted', '')}"]
         lines += [f"      {line}" for line in f"{change['sql']};".splitlines()]
     more("changes")
     for item in report.get("blocked", ()):

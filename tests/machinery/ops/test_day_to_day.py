@@ -179,7 +179,8 @@ def _answers(monkeypatch: pytest.MonkeyPatch, operation: str, answer: dict[str, 
 
 
 def test_roles(deployed: Settings, ops: Ops, role_manager: RoleManager) -> None:
-    change = {"sql": 'GRANT USAGE ON SCHEMA "app" TO "app"', "why": "missing"}
+    sql = 'GRANT USAGE ON SCHEMA "app" TO "app"'
+    change = {"object": "schema app", "now": "app: not USAGE", "wanted": "app: USAGE", "sql": sql}
     role_manager.answer = {
         "action": "plan",
         "result": "changes",
@@ -189,8 +190,11 @@ def test_roles(deployed: Settings, ops: Ops, role_manager: RoleManager) -> None:
     }
     result = ops("roles", *ENV, "plan")
     assert result.code == 0, result.text
-    assert 'GRANT USAGE ON SCHEMA "app"' in result.out
+    shown = [line.partition("]")[2].strip() for line in result.out.splitlines()]
+    assert shown[:4] == ["~ schema app", "- app: not USAGE", "+ app: USAGE", f"{sql};"]
     assert "blocked" not in result.out
+    assert json.loads(ops("roles", *ENV, "plan", "--json").out)["changes"] == [change]
+    del role_manager.calls[1:]
     assert role_manager.calls == [(f"{APP}-dev-role-manager", {"action": "plan"})]
 
 

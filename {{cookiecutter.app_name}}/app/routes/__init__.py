@@ -1,7 +1,6 @@
 """What the service answers.
 
-Each module here has a `router`, and `parts` when it needs some. It is part of the service by being here: remove the
-module and its paths are gone, add one and they are there.
+Each module here has a `router`, and `parts` when it needs some. It is part of the service by being here.
 """
 
 import importlib

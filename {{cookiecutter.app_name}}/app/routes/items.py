@@ -1,7 +1,4 @@
-"""The example resource: items with a name and a description. Replace it with what you make.
-
-A field more is an edit here, one in `models`, and a migration: docs/runbooks/migrate.md.
-"""
+"""The example resource: items with a name and a description. Replace it with what you make."""
 
 from datetime import datetime
 from typing import Annotated
@@ -45,14 +42,11 @@ class Items(BaseModel):
     next: int | None
 
 
-COLUMNS = ", ".join(Item.model_fields)
-INSERTED = ", ".join(NewItem.model_fields)
+COLUMNS, GIVEN = ", ".join(Item.model_fields), ", ".join(NewItem.model_fields)
 PLACES = ", ".join(f"${number}" for number, _ in enumerate(NewItem.model_fields, 1))
-
 LIST = f"SELECT {COLUMNS} FROM items WHERE id > $1 ORDER BY id LIMIT $2"  # noqa: S608 - names of fields
 GET = f"SELECT {COLUMNS} FROM items WHERE id = $1"  # noqa: S608
-CREATE = f"INSERT INTO items ({INSERTED}) VALUES ({PLACES}) RETURNING {COLUMNS}"  # noqa: S608
-DELETE = "DELETE FROM items WHERE id = $1 RETURNING id"
+CREATE = f"INSERT INTO items ({GIVEN}) VALUES ({PLACES}) RETURNING {COLUMNS}"  # noqa: S608
 
 
 @router.get("")
@@ -83,5 +77,5 @@ async def get_item(item_id: ItemId) -> Item:
 @router.delete("/{item_id}", status_code=204)
 async def delete_item(item_id: ItemId) -> None:
     """Delete an item."""
-    if not await database.write(DELETE, item_id):
+    if not await database.write("DELETE FROM items WHERE id = $1 RETURNING id", item_id):
         raise HTTPException(404, f"There is no item {item_id}.")

@@ -40,10 +40,10 @@ locals {
         metrics = [["AWS/RDS", "DatabaseConnections", "DBClusterIdentifier", local.names.database_cluster]]
       },
       {
-        # Written by app/database.py. What waits here has no connection: db_pool_size, or a slow statement.
-        title   = "Milliseconds until a request had its database connection, slowest 1 %"
-        stat    = "p99"
-        metrics = [[local.project.app_name, "DatabaseWait", "Environment", var.environment]]
+        # Written by app/database.py; its log says why.
+        title   = "Times the service could not ask its database"
+        stat    = "Sum"
+        metrics = [[local.project.app_name, "DatabaseErrors", "Environment", var.environment]]
       },
     ] : [],
   )

@@ -144,25 +144,29 @@ def _whom(verb: str, grantees: Sequence[str]) -> str:
 
 
 def defaults(a: Authority) -> Iterator[Change | Blocked]:
-    """Privileges of what does not exist yet."""
+    """Privileges of what does not exist yet; equal ones of many schemas in one statement."""
+    found: dict[tuple[str, str, str, bool, tuple[str, ...], tuple[str, ...]], list[str]] = defaultdict(list)
     for item in a.catalog.other.get("default privileges", ()):
-        role, schema = item["role"], item["schema"]
-        keyword = DEFAULT_KINDS[item["letter"]][1]
-        what = f"default privileges of {role} on {keyword.lower()}" + (f" in schema {schema}" if schema else "")
-        where = f" IN SCHEMA {identifier(schema)}" if schema else ""
         for verb, pairs in (("REVOKE", item["excess"]), ("GRANT", item["missing"])):
-            found: dict[str, set[str]] = defaultdict(set)
+            lists: dict[str, set[str]] = defaultdict(set)
             for grantee, privilege in pairs or ():
-                found[grantee].add(privilege)
-            for privileges, grantees in _alike(found.items()):
-                now, wanted = _words(verb, privileges, grantees)
-                sql = (
-                    f"ALTER DEFAULT PRIVILEGES FOR ROLE {identifier(role)}{where} {verb} {', '.join(privileges)} "
-                    f"ON {keyword} {_whom(verb, grantees)}"
-                )
-                if a.can_use(role):
-                    yield Change(what, now, wanted, sql, a.need(role))
-                else:
-                    yield Blocked(
-                        what, f"{now}; wanted: {wanted}, and only {role} can change it", f"{role} runs: {sql}"
-                    )
+                lists[grantee].add(privilege)
+            for privileges, grantees in _alike(lists.items()):
+                inside = item["schema"] != ""
+                key = (verb, item["role"], DEFAULT_KINDS[item["letter"]][1], inside, privileges, grantees)
+                found[key].append(item["schema"])
+    for (verb, role, keyword, inside, privileges, grantees), schemas in sorted(
+        found.items(), key=lambda i: i[0][0] == "GRANT"
+    ):
+        more = f" and {len(schemas) - 1} more" if len(schemas) > 1 else ""
+        what = f"default privileges of {role} on {keyword.lower()}" + (
+            f" in schema {schemas[0]}{more}" if inside else ""
+        )
+        where = f" IN SCHEMA {', '.join(map(identifier, schemas))}" if inside else ""
+        now, wanted = _words(verb, privileges, grantees)
+        listed = f"{', '.join(privileges)} ON {keyword} {_whom(verb, grantees)}"
+        sql = f"ALTER DEFAULT PRIVILEGES FOR ROLE {identifier(role)}{where} {verb} {listed}"
+        if a.can_use(role):
+            yield Change(what, now, wanted, sql, a.need(role))
+        else:
+            yield Blocked(what, f"{now}; wanted: {wanted}, and only {role} can change it", f"{role} runs: {sql}")

@@ -21,7 +21,7 @@ _KEYWORDS = {
     "foreign-data wrapper": "FOREIGN DATA WRAPPER",
     "statistics object": "STATISTICS",
 }
-_LOCKS_FOR_A_TABLE = 4  # itself, its sequence, what is out of line, an index
+_LOCKS_FOR_A_TABLE = 5  # itself, its sequence, an index, what is out of line and the index of that
 
 
 def database(a: Authority) -> _Found:

@@ -15,7 +15,7 @@ from role_manager.actions import ActionError, Manager, Report, apply, check, pla
 from role_manager.connection import AuthenticationFailedError, Server, Timeouts, connect
 from role_manager.desired import parse
 
-VERSIONS = tuple(map(int, os.environ.get("POSTGRES_VERSIONS", "15 16 18").split()))
+VERSIONS = tuple(map(int, os.environ.get("POSTGRES_VERSIONS", "15 16 17 18").split()))
 
 # Each example of the properties takes about a second on a server.
 settings.register_profile("quick", max_examples=6)
@@ -149,7 +149,8 @@ def running(version: int) -> Iterator[LocalPostgres]:
     try:
         server = LocalPostgres(version)
     except ServerNotFoundError as error:
-        if os.environ.get("REQUIRE_POSTGRES"):
+        # PostgreSQL 17 comes with no package that `make setup` installs: it is used where the machine has it.
+        if os.environ.get("REQUIRE_POSTGRES") and version != 17:
             raise
         pytest.skip(str(error))
     with server:

@@ -66,8 +66,8 @@ _THINGS = (
     "CREATE RULE r AS ON UPDATE TO {s}.lure DO ALSO SELECT {s}.note()",
     "ALTER TABLE {s}.lure ENABLE ROW LEVEL SECURITY",
     "CREATE POLICY p ON {s}.lure USING ({s}.note() > 0)",
-    "CREATE VIEW {s}.window AS SELECT {s}.note() AS n",
-    "CREATE RULE w AS ON INSERT TO {s}.window DO INSTEAD SELECT {s}.note()",
+    "CREATE VIEW {s}.pane AS SELECT {s}.note() AS n",
+    "CREATE RULE w AS ON INSERT TO {s}.pane DO INSTEAD SELECT {s}.note()",
     "CREATE MATERIALIZED VIEW {s}.kept AS SELECT {s}.note() AS n",
     # Names and comments that would be statements where they are not quoted
     "CREATE TABLE {s}.\"x'; SELECT nextval('trap.master'); --\" (id int)",
@@ -189,7 +189,7 @@ def test_nothing_of_an_attacker_runs_as_another(trapped: Database, role: str) ->
     assert _gained(database, role) == []
     named = str(database.plan().plan.blocked)
     for thing in (
-        ("function app.run(text)", "view app.window", "table app.lure") if role != "holder" else ("app.run(text)",)
+        ("function app.run(text)", "view app.pane", "table app.lure") if role != "holder" else ("app.run(text)",)
     ):
         assert thing in named
 

@@ -200,6 +200,29 @@ def test_a_retired_role_with_objects_in_another_database_is_refused(database: Da
             connection.run("DROP TABLE public.far")
 
 
+def test_what_would_keep_a_retired_role_is_said_by_the_plan(database: Database) -> None:
+    """Not only when DROP ROLE fails: default privileges in another database, temporary tables of open sessions."""
+    ready(database)
+    database.superuser("CREATE ROLE old", "GRANT old TO master WITH ADMIN OPTION")
+    assert database.plan(RETIRED).result == "changes"
+    with database.server.superuser("postgres") as connection:
+        connection.run("ALTER DEFAULT PRIVILEGES FOR ROLE old GRANT SELECT ON TABLES TO PUBLIC")
+        blocked = database.plan(RETIRED).plan.blocked
+        assert "database postgres" in str(blocked)
+        connection.run("DROP OWNED BY old")
+    with database.server.superuser() as connection:
+        connection.run("GRANT TEMPORARY ON DATABASE app TO old")
+        connection.run("SET ROLE old")
+        connection.run("CREATE TEMPORARY TABLE mine (id int)")
+        blocked = database.plan(RETIRED).plan.blocked
+        assert "mine" in str(blocked)
+        with pytest.raises(ActionError) as caught:
+            database.apply(RETIRED)
+        assert caught.value.report.result == "blocked"
+    assert database.apply(RETIRED).result == "applied"
+    assert database.superuser("SELECT FROM pg_roles WHERE rolname = 'old'") == []
+
+
 # --- Whose grant it is --------------------------------------------------------------------------
 
 

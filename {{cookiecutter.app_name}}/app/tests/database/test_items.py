@@ -10,7 +10,7 @@ import pytest
 
 from app.models import metadata
 from app.routes.items import Item, NewItem
-from app.tests.service import Service, running
+from app.tests.service import Service
 
 
 def test_create_read_delete(service: Service) -> None:
@@ -126,28 +126,3 @@ def test_the_client_gets_every_column() -> None:
     """What is an item is told in two places, to the client and to Alembic: they say the same."""
     assert list(Item.model_fields) == [column.name for column in metadata.tables["items"].columns]
     assert NewItem.model_fields.keys() < Item.model_fields.keys()
-
-
-def test_metrics_are_embedded(environment: dict[str, str]) -> None:
-    with running(environment) as service:
-        for _ in range(250):
-            assert service.ask("GET", "/items").status == 200
-        assert service.stop() == 0
-        documents = [line for line in service.lines() if "_aws" in line]
-    waits: list[float] = []
-    for document in documents:
-        (directive,) = document["_aws"]["CloudWatchMetrics"]
-        assert directive["Namespace"] == environment["APP_NAME"]
-        assert directive["Dimensions"] == [["Environment"]]
-        assert directive["Metrics"] == [{"Name": "DatabaseWait", "Unit": "Milliseconds"}]
-        assert document["Environment"] == environment["ENVIRONMENT"]
-        assert 1 <= len(document["DatabaseWait"]) <= 100, "CloudWatch takes at most 100 values in a document"
-        waits += document["DatabaseWait"]
-    assert len(waits) == 250
-
-
-def test_metrics_can_be_turned_off(environment: dict[str, str]) -> None:
-    with running({**environment, "METRICS": "off"}) as service:
-        assert service.ask("GET", "/items").status == 200
-        assert service.stop() == 0
-        assert not [line for line in service.lines() if "_aws" in line]

@@ -177,13 +177,13 @@ def test_no_connection_without_requests(own_environment: dict[str, str], server:
         with server.superuser(server.database) as connection:
             return int(connection.run("SELECT count(*) FROM pg_stat_activity WHERE usename = :user", user=user())[0][0])
 
-    with running({**own_environment, "DB_IDLE_SECONDS": "1"}) as service:
+    with running({**own_environment, "DB_IDLE_SECONDS": "4"}) as service:
         for _ in range(3):
             assert service.ask("GET", "/health").status == 200
         assert connections() == 0
         assert service.ask("GET", "/items").status == 200
         assert connections() == 1
-        wait_until(lambda: connections() == 0, 10)
+        wait_until(lambda: connections() == 0, 20)
         assert service.ask("GET", "/items").status == 200
 
 
@@ -210,3 +210,21 @@ def test_sigterm_answers_what_it_has(own_environment: dict[str, str], server: Lo
             time.sleep(1)
             assert service.stop() == 0
             assert [answer.result().status for answer in answers] == [200] * 8
+
+
+def test_what_is_away_is_counted(own_environment: dict[str, str]) -> None:
+    """In CloudWatch's embedded format; METRICS=off writes none."""
+    away = {**own_environment, "DB_PORT": str(free_port())}
+    for more in ({}, {"METRICS": "off"}):
+        with running({**away, **more}) as service:
+            assert_unavailable(write(service))
+            assert service.stop() == 0
+            documents = [line for line in service.lines() if "_aws" in line]
+        assert len(documents) == (0 if more else 1)
+        for document in documents:
+            (directive,) = document["_aws"]["CloudWatchMetrics"]
+            assert directive["Namespace"] == own_environment["APP_NAME"]
+            assert directive["Dimensions"] == [["Environment"]]
+            assert directive["Metrics"] == [{"Name": "DatabaseErrors", "Unit": "Count"}]
+            assert document["Environment"] == own_environment["ENVIRONMENT"]
+            assert document["DatabaseErrors"] == 1

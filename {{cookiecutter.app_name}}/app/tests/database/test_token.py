@@ -82,7 +82,7 @@ def test_no_credentials(own_environment: dict[str, str]) -> None:
     with running({**without, "AWS_EC2_METADATA_DISABLED": "true"}) as service:
         answer = service.ask("GET", "/items")
         assert answer.status == 503
-        assert "no AWS credentials" in str(service.lines())
+        assert "Unable to locate credentials" in str(service.lines())
         assert b"credentials" not in answer.body
 
 

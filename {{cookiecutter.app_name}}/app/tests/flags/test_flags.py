@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from app.flags import DECLARATIONS, Flags, FlagsError, bucket
@@ -64,6 +64,7 @@ def test_the_hash_is_the_documented_one() -> None:
     assert bucket("launch", "user-1") == 135
 
 
+@settings(deadline=None)
 @given(user=USERS, first=PERCENT, second=PERCENT)
 def test_who_has_it_keeps_it_when_the_share_grows(declarations: Path, user: str, first: float, second: float) -> None:
     low, high = sorted((first, second))
@@ -71,12 +72,14 @@ def test_who_has_it_keeps_it_when_the_share_grows(declarations: Path, user: str,
         assert launch(declarations, percent=high).enabled("launch", user)
 
 
+@settings(deadline=None)
 @given(user=USERS, percent=PERCENT)
 def test_the_same_user_gets_the_same_answer(declarations: Path, user: str, percent: float) -> None:
     answers = {launch(declarations, percent=percent).enabled("launch", user) for _ in range(3)}
     assert len(answers) == 1
 
 
+@settings(deadline=None)
 @given(user=USERS)
 def test_nobody_and_everybody(declarations: Path, user: str) -> None:
     assert not launch(declarations, percent=0).enabled("launch", user)
@@ -100,6 +103,7 @@ def test_flags_choose_different_users(declarations: Path) -> None:
     assert 4_700 < same < 5_300
 
 
+@settings(deadline=None)
 @given(user=USERS, percent=PERCENT)
 def test_users_on_and_off(declarations: Path, user: str, percent: float) -> None:
     assert launch(declarations, percent=percent, users_on=[user]).enabled("launch", user)

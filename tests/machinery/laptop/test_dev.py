@@ -1,0 +1,131 @@
+"""`make dev`: in a folder with any name, whatever this person's environment says, and again after each edit."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import os
+import shutil
+import signal
+import socket
+import subprocess
+import sys
+import time
+import urllib.request
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+from ops.laptop.dev import ROOT
+
+SECONDS = 90  # Of a machine that does much else.
+# What people have exported, and what has nothing to do with this laptop's stand-ins.
+PERSON = {
+    "AWS_PROFILE": "of-another-company",
+    "AWS_DEFAULT_REGION": "mars-north-1",
+    "AWS_CONFIG_FILE": "/nowhere",
+    "AWS_ENDPOINT_URL": "http://127.0.0.1:1",
+    "PGSERVICE": "of-another-company",
+    "PGSSLMODE": "disable",
+    "WEB_CONCURRENCY": "4",
+    "ENVIRONMENT": "production",
+}
+
+
+@pytest.fixture
+def free_port() -> str:
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+        return str(listener.getsockname()[1])
+
+
+@pytest.fixture
+def copy(tmp_path: Path) -> Path:
+    """The parts of a render that it needs."""
+    folder = tmp_path / "50% of it, %(here)s ü"
+    for name in ("app", "ops", "role_manager"):
+        shutil.copytree(ROOT / name, folder / name, ignore=shutil.ignore_patterns("__pycache__", "data", "tests"))
+    shutil.copyfile(ROOT / "project.yaml", folder / "project.yaml")
+    return folder
+
+
+@contextlib.contextmanager
+def dev(folder: Path, port: str) -> Iterator[subprocess.Popen[bytes]]:
+    environment = {**os.environ, **PERSON, "PORT": port, "PYTHONPATH": str(folder)}
+    process = subprocess.Popen([sys.executable, "-m", "ops.laptop.dev"], cwd=folder, env=environment)
+    try:
+        yield process
+    finally:
+        if process.poll() is None:
+            process.send_signal(signal.SIGTERM)
+            process.wait(timeout=SECONDS)
+
+
+def answer(port: str, path: str, process: subprocess.Popen[bytes], wanted: str) -> None:
+    """Return as soon as the answer has what is wanted."""
+    deadline = time.monotonic() + SECONDS
+    seen = ""
+    while wanted not in seen:
+        assert process.poll() is None, f"it ended with {process.returncode}"
+        assert time.monotonic() < deadline, f"{path} still answers {seen!r}"
+        with contextlib.suppress(OSError), urllib.request.urlopen(f"http://127.0.0.1:{port}{path}", timeout=5) as found:
+            seen = found.read().decode()
+        time.sleep(0.02)
+
+
+def test_it_runs_and_runs_again_after_an_edit(copy: Path, free_port: str) -> None:
+    with dev(copy, free_port) as process:
+        answer(free_port, "/ready", process, "connected to app as app")
+        health = copy / "app" / "routes" / "health.py"
+        good = health.read_text(encoding="utf-8")
+        health.write_text(good.replace('"ok"', '"edited"'), encoding="utf-8")
+        answer(free_port, "/health", process, "edited")
+        health.write_text("half an edit(", encoding="utf-8")
+        time.sleep(1)
+        health.write_text(good, encoding="utf-8")
+        answer(free_port, "/health", process, '"ok"')
+        process.send_signal(signal.SIGTERM)
+        assert process.wait(timeout=SECONDS) == 0
+
+
+@pytest.mark.parametrize("port", ["x", "0", "-1", "65536", "80 00", "tcp://10.0.0.1:8000", "８０００"])
+def test_a_wrong_port_is_told_in_a_sentence(port: str) -> None:
+    done = subprocess.run(
+        [sys.executable, "-m", "ops.laptop.dev"],
+        cwd=ROOT,
+        env={**os.environ, "PORT": port},
+        capture_output=True,
+        encoding="utf-8",
+        check=False,
+    )
+    assert done.returncode == 1
+    assert done.stderr == f"PORT is {port!r}: a number from 1 to 65535 is needed. Say it: make dev PORT=8000\n"
+
+
+def test_a_field_more_is_an_edit_in_three_files(copy: Path, free_port: str) -> None:
+    """The table, the route and the migration, which Alembic writes: as docs/runbooks/migrate.md tells."""
+    before = {path: path.read_bytes() for path in copy.rglob("*.py")}
+    edits = {
+        "models.py": ('    Column("created_at"', '    Column("colour", Text, nullable=False, server_default="red"),\n'),
+        "routes/items.py": ("    description: str = ", '    colour: str = "red"\n'),
+    }
+    for name, (place, line) in edits.items():
+        file = copy / "app" / name
+        text = file.read_text(encoding="utf-8")
+        assert place in text
+        text = text.replace(place, line + place, 1)
+        if name == "routes/items.py":
+            text = text.replace("    created_at: datetime", "    colour: str\n    created_at: datetime", 1)
+        file.write_text(text, encoding="utf-8")
+    environment = {**os.environ, "PYTHONPATH": str(copy)}
+    write = [sys.executable, "-m", "app.migrate", "revision", "--autogenerate", "-m", "Add a colour!"]
+    subprocess.run([sys.executable, "-m", "ops.laptop.dev", *write], cwd=copy, env=environment, check=True)
+    changed = {str(path.relative_to(copy)) for path in copy.rglob("*.py") if before.get(path) != path.read_bytes()}
+    assert changed == {f"app/{name}" for name in edits} | {"app/migrations/versions/0002_add_a_colour.py"}
+    with dev(copy, free_port) as process:
+        answer(free_port, "/ready", process, "connected to app as app")
+        headers = {"Content-Type": "application/json"}
+        body = b'{"name": "x", "colour": "blue"}'
+        request = urllib.request.Request(f"http://127.0.0.1:{free_port}/items", body, headers)
+        with urllib.request.urlopen(request, timeout=SECONDS) as made:
+            assert json.load(made)["colour"] == "blue"
+        answer(free_port, "/items", process, '"colour":"blue"')
