@@ -43,6 +43,7 @@ CONNECTIONS = 50
 # How many times the peer's the service must do, in requests a second and in requests for a second of processor time.
 GOALS = {"Flask": {"/health": 1.5, "read": 1.2, "write": 1.2}, "SQLModel": {"read": 2.5, "write": 2.5}}
 START_SECONDS = 1.2
+QUIET = 1.5
 MEMORY_MIB = 80
 PEER_REQUIREMENTS = [
     *("Flask==3.1.3", "gunicorn==27.0.1", "psycopg[binary,pool]==3.3.9"),
@@ -413,6 +414,7 @@ def main() -> int:
     if not shutil.which("wrk"):
         sys.stderr.write("wrk is not installed. Debian: apt-get install wrk\n")
         return 2
+    load_before = os.getloadavg()[0]
     with tempfile.TemporaryDirectory() as temporary:
         applications, database = measure(Path(temporary), options.python, options.rounds, options.seconds)
 
@@ -421,6 +423,8 @@ def main() -> int:
 
     service, *peers = applications
     print(f"{CONNECTIONS} connections, 1 worker process, {options.rounds} x {options.seconds} s; {database}\n")
+    if load_before > QUIET:
+        print(f"The load average was {load_before:.1f} before this began: only below {QUIET} are the figures good.\n")
     print(f"{'':10} {'request':8} {'per second':>10} {'p50 ms':>8} {'p99 ms':>8} {'CPU us':>8}")
     for application in applications:
         for what, rates in application.rates.items():

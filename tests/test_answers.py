@@ -15,6 +15,7 @@ from hypothesis import strategies as st
 from hooks import pre_gen_project as rules
 from tests.options import Options, every_option_set
 from tools import template
+from tools.names import NAMES
 
 RIGHT: dict[str, object] = {
     name: default[0] if isinstance(default, list) else default.replace("{{ cookiecutter.app_name }}", "my-app")
@@ -234,7 +235,7 @@ def test_an_accepted_name_fits_every_limit_in_every_environment_and_region(name:
         "account": "1" * 12,
         "region": max(rules.REGIONS, key=len),
     }
-    for row in rules.NAMES.values():
+    for row in NAMES.values():
         assert len(row.pattern.format(app=name, app_underscored=name.replace("-", "_"), **longest)) <= row.limit
     assert re.fullmatch(r"[a-z](?!.*--)[a-z0-9-]*[a-z0-9]", name)  # S3, RDS and ECR agree on this form
 
@@ -246,9 +247,7 @@ def test_one_character_more_would_not_fit_the_tightest_name() -> None:
         "region": max(rules.REGIONS, key=len),
     }
     name = "a" * rules.APP_NAME_LONGEST
-    room = min(
-        row.limit - len(row.pattern.format(app=name, app_underscored=name, **longest)) for row in rules.NAMES.values()
-    )
+    room = min(row.limit - len(row.pattern.format(app=name, app_underscored=name, **longest)) for row in NAMES.values())
     assert room in (0, 1)
 
 

@@ -119,6 +119,18 @@ def test_every_path_that_is_named_exists(bake: Bake, options: Options) -> None:
     assert missing == []
 
 
+@main_option_sets
+def test_the_page_for_assistants_is_one_page_and_names_what_is_there(bake: Bake, options: Options) -> None:
+    project = bake(**options)
+    page = Document(project.path, "AGENTS.md")
+    assert len(page.text.splitlines()) <= 60
+    rows = [row for row in page.text.splitlines() if row.startswith("| `")]
+    named = [name for row in rows for name in re.findall(r"`([^`]+)`", row.split("|")[1])]
+    assert [name for name in named if not list(project.path.glob(name)) and "*" not in name] == []
+    folders = {path.name for path in project.path.iterdir() if path.is_dir()}
+    assert folders <= set(named), "a folder without a row"
+
+
 # --- Commands
 
 

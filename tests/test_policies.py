@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import re
+
 import pytest
 
 from tests.bakes import Bake
-from tests.policies import Account, Role, account
+from tests.policies import Account, Role, account, evaluator
 from tests.terraform import Terraform
+from tools import template
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(900)]
 
@@ -107,6 +110,7 @@ NEEDED = [
     ("appconfig:DeleteHostedConfigurationVersion", FLAGS_VERSION, NONE),
     ("route53:ChangeResourceRecordSets", ZONE, {RECORD: "dev.shop.example.com"}),
     ("ssm:GetParameterHistory", "parameter/shop/dev/image", DEV),
+    ("ssm:GetParametersByPath", "parameter/shop/dev", NONE),
     ("s3:PutObject", STATE + "network/dev.tfstate", NONE),
     ("s3:PutObject", STATE + "build-repository.tfstate.tflock", NONE),
     ("s3:GetObject", STATE + "account.tfstate", NONE),
@@ -302,9 +306,28 @@ def test_the_plan_role_reads_no_secret_and_nobody_elses_code(shop: Account) -> N
     for action, resource in {
         "secretsmanager:GetSecretValue": arn("secretsmanager", "secret:rds!cluster-1"),
         "kms:Decrypt": arn("kms", "key/1"),
+        "ssm:GetParameter": arn("ssm", "parameter/shop/dev/secrets/password"),
         "s3:PutObject": STATE + "service/dev.tfstate",
         "ec2:DescribeInstanceAttribute": "*",
-        "ecr:GetDownloadUrlForLayer": arn("ecr", "repository/shop"),
+        "ecr:PutImage": arn("ecr", "repository/shop"),
         "ec2:GetPasswordData": arn("ec2", "instance/i-1"),
     }.items():
         assert not plan.may(action, resource, DEV)
+
+
+def test_the_decision_on_one_account_tells_what_is_not_kept_apart(shop: Account) -> None:
+    """The table of what AWS has no words for is exactly what dev's role may do to anything of the account."""
+    text = (template.RENDERED_ROOT / "docs" / "decisions" / "one-account.md").read_text(encoding="utf-8")
+    rows = [line.split("|")[1] for line in text.splitlines() if line.startswith("| `")]
+    told = {action for row in rows for action in re.findall(r"`([\w-]+:\w+)`", row)}
+    reference = evaluator("reference")
+    found = {
+        action
+        for document in shop.roles["apply-dev"].documents
+        for statement in document["Statement"]
+        if statement["Effect"] == "Allow" and statement["Resource"] == "*" and statement.get("Sid") != "Describe"
+        for action in statement["Action"]
+        if not {"aws:RequestTag/application"} & set(statement["Condition"].get("StringEquals", {}))
+        and not reference.action(action).kinds
+    }
+    assert told == found

@@ -68,10 +68,16 @@ def test_everything_works_and_nothing_is_left(bake: Bake, tmp_path: Path, option
     assert result.returncode == 0, result.stdout[-20_000:]
     assert "It works" in result.stdout
     page = (project.path / "ops/rehearsal/report/index.html").read_text(encoding="utf-8")
-    assert not re.search(r"(src|href)=|url\(", page), "the report needs another file"
+    assert not re.search(r"""(src|href)=["']?[^#"']|url\([^#]""", page), "the report needs another file"
     found = report(project)
     assert found["worked"] is True
     assert found["reachability"]
+    attempts = found["attempts"]
+    assert isinstance(attempts, list)
+    assert len(attempts) >= 30
+    assert all(attempt["refused"] and attempt["because"] for attempt in attempts)
+    assert found["privileges"]
+    assert float(str(found["deciding_seconds"])) < 0.05 * float(str(found["seconds"]))
     assert int(str(found["peak_memory_bytes"])) < 4_000_000_000
     assert not list((tmp_path / "tmp").glob("rehearsal-*")), "the run's directory is left"
 

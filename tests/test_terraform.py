@@ -19,6 +19,7 @@ from tests.bakes import Bake, Project, digest
 from tests.options import EVERY, MAIN, Options, every_option_set, label, minimal
 from tests.terraform import Terraform, copy_infra, layers, mocked_provider
 from tools import template
+from tools.names import NAMES
 
 slow = [pytest.mark.slow, pytest.mark.timeout(900)]
 
@@ -105,7 +106,7 @@ def test_every_kind_of_answers_plans(
     assert f"{len(blocks) - 1} passed" in printed
 
 
-NAMES = """
+ASKED = """
 module "config" {
   source      = "./infra/config"
   for_each    = toset(keys(yamldecode(file("${path.module}/project.yaml")).environments))
@@ -123,7 +124,7 @@ def config(bake: Bake, terraform: Terraform, tmp_path_factory: pytest.TempPathFa
     """A root that asks infra/config for every environment, initialised."""
     folder = tmp_path_factory.mktemp("config")
     copy_infra(bake().path, folder)
-    (folder / "main.tf").write_text(NAMES)
+    (folder / "main.tf").write_text(ASKED)
     terraform.must(folder, "init")
     return folder
 
@@ -159,8 +160,8 @@ def test_names_are_those_of_the_table_and_fit(bake: Bake, terraform: Terraform, 
             "account": settings["aws_account_id"],
             "region": settings["aws_region"],
         }
-        assert values["names"] == {key: name.pattern.format(**answers) for key, name in rules.NAMES.items()}
-        assert [key for key, value in values["names"].items() if len(value) > rules.NAMES[key].limit] == []
+        assert values["names"] == {key: name.pattern.format(**answers) for key, name in NAMES.items()}
+        assert [key for key, value in values["names"].items() if len(value) > NAMES[key].limit] == []
         assert len(values["host"]) <= 64
 
 
@@ -200,4 +201,15 @@ def test_every_name_of_the_configuration_has_a_row_in_the_table() -> None:
     text = (template.RENDERED_ROOT / "infra" / "config" / "names.tf").read_text(encoding="utf-8")
     names = re.search(r"^  names = \{\n(.*?)^  \}", text, re.MULTILINE | re.DOTALL)
     assert names
-    assert re.findall(r"^    (\w+) +=", names.group(1), re.MULTILINE) == list(rules.NAMES)
+    assert re.findall(r"^    (\w+) +=", names.group(1), re.MULTILINE) == list(NAMES)
+
+
+def test_no_environment_may_be_called_as_a_part_of_a_fixed_name() -> None:
+    """Its role would own what begins so: an environment github all of GitHub's roles."""
+    text = (template.RENDERED_ROOT / "infra" / "config" / "names.tf").read_text(encoding="utf-8")
+    listed = re.search(r"reserved_environments = (\[.*\])", text)
+    assert listed
+    assert set(json.loads(listed[1])) == rules.RESERVED_ENVIRONMENTS
+    parts = [re.match(r"(?:alias/|/)?\{app\}[-/]([a-z]+)", name.pattern) for name in NAMES.values()]
+    # What stands behind a hyphen or slash is an environment; a path of more words is none.
+    assert {found[1] for found in parts if found} <= rules.RESERVED_ENVIRONMENTS

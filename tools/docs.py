@@ -1,4 +1,4 @@
-"""Writes docs/inputs.md and docs/names.md from cookiecutter.json and the hook; `--check` only compares."""
+"""Writes docs/inputs.md (from cookiecutter.json and the hook) and docs/names.md; `--check` only compares."""
 
 from __future__ import annotations
 
@@ -8,8 +8,9 @@ from pathlib import Path
 
 from hooks import pre_gen_project as rules
 from tools import template
+from tools.names import NAMES
 
-INPUTS = """\
+INPUTS_PAGE = """\
 <!-- Written by `make docs` from cookiecutter.json and hooks/pre_gen_project.py: edit those. -->
 # The questions
 
@@ -30,6 +31,8 @@ What is not asked here is a setting in the rendered `project.yaml`.
 
 `app_name` may not begin with {reserved}: AWS keeps these for itself, or refuses a name made
 from them. Nor may it be a reserved word of PostgreSQL such as `user` or `order`, because the database is called so.
+No part of it behind the first may be `dev`, `staging` or `prod`: the application `shop` with an environment `dev` owns
+what begins with `shop-dev-`, and so would what an application `shop-dev` has.
 How long it may be is computed in [names.md](names.md).
 
 ## Giving answers
@@ -48,8 +51,8 @@ Nothing is rendered over what a folder has already, also with Cookiecutter's `-f
 state and a team's own Terraform. `cruft update` brings a newer template to a project.
 """
 
-NAMES = """\
-<!-- Written by `make docs` from hooks/pre_gen_project.py: edit that. -->
+NAMES_PAGE = """\
+<!-- Written by `make docs` from tools/names.py: edit that. -->
 # The names that AWS sees, and how long they may be
 
 Every name is made from `app_name` (at most {app} characters), the environment (at most {environment}, for those
@@ -89,7 +92,7 @@ def inputs() -> str:
         for name, answers in rules.RETIRED.items()
         for old, rule in answers.items()
     ]
-    return INPUTS.format(
+    return INPUTS_PAGE.format(
         questions=table(["question", "meaning", "may be", "default"], questions),
         choices=table(["question", "choice", "meaning"], choices),
         retired=table(["answer", "why", "use"], retired),
@@ -106,7 +109,7 @@ def names() -> str:
         "account": "0" * 12,
         "region": max(rules.REGIONS, key=len),
     }
-    room = {key: name.limit - len(name.pattern.format(**longest)) for key, name in rules.NAMES.items()}
+    room = {key: name.limit - len(name.pattern.format(**longest)) for key, name in NAMES.items()}
     rows = [
         [
             key,
@@ -116,15 +119,15 @@ def names() -> str:
             str(name.limit),
             str(room[key]),
         ]
-        for key, name in sorted(rules.NAMES.items(), key=lambda item: room[item[0]])
+        for key, name in sorted(NAMES.items(), key=lambda item: room[item[0]])
     ]
-    return NAMES.format(
+    return NAMES_PAGE.format(
         app=rules.APP_NAME_LONGEST,
         environment=rules.ENVIRONMENT_LONGEST,
         region=len(longest["region"]),
         tightest=rows[0][0],
         room=rows[0][-1],
-        service=rules.NAMES["service"].limit,
+        service=NAMES["service"].limit,
         domain=rules.DOMAIN_LONGEST,
         names=table(["name", "of", "form", "longest", "allowed", "to spare"], rows),
     )

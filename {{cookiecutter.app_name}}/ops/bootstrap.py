@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import contextlib
 import json
+import re
 import shutil
 import uuid
 from collections.abc import Callable, Iterator
@@ -31,6 +32,7 @@ _PROBE = "ops-lock-check"  # operation in the lock that is planted to see that i
 
 def run(project: Project, aws: Aws, *, yes: bool, dry_run: bool = False) -> None:
     """Bring the account layer to what the code says, from whatever state it is in."""
+    _refuse_neighbours(project, aws)
     remote = Terraform(project, ACCOUNT, step=Step("account"))
     local_state = state_file(project)
     if layers.exists(aws, remote):
@@ -55,6 +57,22 @@ def run(project: Project, aws: Aws, *, yes: bool, dry_run: bool = False) -> None
         _move(remote, local_state)
     _verify_lock(remote, aws)
     say(f"Account {project.account} is ready. Next: make up ENV={project.environments[0]}")
+
+
+def _refuse_neighbours(project: Project, aws: Aws) -> None:
+    """Raises AccountError where another application of the account has a name that begins like this one's names.
+
+    shop with an environment dev owns what begins with shop-dev-, and so would what an application shop-dev has.
+    """
+    for bucket in aws.client("s3").list_buckets()["Buckets"]:
+        found = re.fullmatch(rf"(.+)-tfstate-{project.account}-[a-z0-9-]+", bucket["Name"])
+        other = found[1] if found else project.app
+        shorter, longer = sorted((other, project.app), key=len)
+        if longer.startswith(f"{shorter}-"):
+            raise AccountError(
+                f"The account has an application {other}: its names and those of {project.app} would overlap.",
+                next_step="Choose an app_name of which neither is the beginning of the other, or another account.",
+            )
 
 
 # ---------------------------------------------------------------------- local state

@@ -126,11 +126,36 @@ def down(project: Project, aws: Aws) -> None:
     step = Step("records")
     _deregister(project, aws)
     releases.delete(aws, project)
-    step.done("task definitions and the record of deployments are removed")
+    left = _delete_log_groups(project, aws)
+    step.done(f"task definitions and the record of deployments are removed{f', and {left}' if left else ''}")
     if project.temporary:
         terraform = Terraform(project, SERVICE, step=Step(SERVICE.name))
         terraform.init()
         terraform.delete_workspace()
+
+
+def _delete_log_groups(project: Project, aws: Aws) -> str:
+    """Delete log groups that a service made again after Terraform had deleted them; their names.
+
+    Container Insights and RDS write their last lines when what they tell about is gone already, and Terraform would
+    find the group there when it makes the next environment of this name.
+    """
+    client = aws.client("logs")
+    own = [name for key, name in project.names.items() if key.endswith("_log_group")]
+    if not project.temporary:
+        own.append(f"{project.names['database_log_groups']}/")
+    else:
+        own = [name for name in own if name not in load(project.environment).names.values()]
+    found = [
+        group["logGroupName"]
+        for name in own
+        for page in client.get_paginator("describe_log_groups").paginate(logGroupNamePrefix=name)
+        for group in page["logGroups"]
+        if group["logGroupName"] == name or name.endswith("/")
+    ]
+    for name in found:
+        client.delete_log_group(logGroupName=name)
+    return ", ".join(found)
 
 
 def _destroy_layers(project: Project, aws: Aws, doomed: list[Layer]) -> None:

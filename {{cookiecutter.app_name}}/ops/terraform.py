@@ -89,6 +89,8 @@ class Plan:
     adopt: int = 0
     outputs_change: bool = False
     changes: list[tuple[str, str]] = field(default_factory=list)  # (action, address)
+    variables: Mapping[str, str] = field(default_factory=dict)
+    destroy: bool = False
 
     @property
     def empty(self) -> bool:
@@ -239,7 +241,7 @@ class Terraform:
         else:
             finished = self._run("plan", *([] if lock else ["-lock=false"]), *arguments)
         path.chmod(0o600)
-        plan = Plan(path)
+        plan = Plan(path, variables=dict(variables or {}), destroy=destroy)
         for event in finished.events:
             if event["type"] == "change_summary":
                 counts = event["changes"]
@@ -268,7 +270,35 @@ class Terraform:
         return dict(json.loads(self._text("show", "-json", str(plan))))
 
     def apply(self, plan: Plan | Path) -> None:
-        """Apply a saved plan, and forget it."""
+        """Apply a saved plan, and forget it.
+
+        Where AWS refused what it takes a moment later, the rest is planned and applied again, twice at most.
+        """
+        for pause in _PAUSES:
+            try:
+                self._apply(plan)
+            except NotYet:
+                rest = self._rest(plan, pause)
+                if rest is None:
+                    raise
+                plan = rest
+            else:
+                return
+        self._apply(plan)
+
+    def _rest(self, plan: Plan | Path, pause: float) -> Plan | None:
+        """Plan, after a pause in seconds, what an apply left undone; None where that is no part of its plan."""
+        if not isinstance(plan, Plan):
+            return None
+        (self.step or Step(self.label)).say(f"AWS has not heard yet of what was made: again in {duration(pause)}")
+        time.sleep(pause)
+        rest = self.plan(plan.variables, destroy=plan.destroy, lock=True)
+        if {address for _, address in rest.changes} <= {address for _, address in plan.changes}:
+            return rest
+        rest.path.unlink(missing_ok=True)
+        return None
+
+    def _apply(self, plan: Plan | Path) -> None:
         path = plan.path if isinstance(plan, Plan) else plan.resolve()
         total = plan.add + plan.change + plan.remove if isinstance(plan, Plan) else 0
         try:
@@ -425,6 +455,8 @@ class Terraform:
             return AccountError(where, next_step="Sign in again (such as `aws sso login`), then repeat the command.")
         if "Saved plan is stale" in text:
             return OpsError(where, next_step="The state changed after that plan was made: plan again.")
+        if command == "apply" and errors and all(_PASSING.search(str(error)) for error in errors):
+            return NotYet(where, next_step="AWS had not heard yet of what it made before: repeat the command.")
         if "AccessDenied" in text or "UnauthorizedOperation" in text:
             return OpsError(where, next_step="Use a role that may do this, then repeat the command.")
         if "NoSuchBucket" in text or "S3 bucket does not exist" in text:
@@ -456,6 +488,24 @@ class Terraform:
         if self.project.workspace != DEFAULT_WORKSPACE:
             words.append(f"WORKSPACE={self.project.workspace}")
         return " ".join([*words, *(f"{name}={value}" for name, value in variables.items())])
+
+
+# What AWS answers while one of its parts has not heard yet of what another has made.
+_PASSING = re.compile(
+    # A load balancer after its bucket's policy: https://github.com/hashicorp/terraform-provider-aws/issues/12010
+    r"Access Denied for bucket"
+    # AppConfig after its role: https://github.com/hashicorp/terraform-provider-aws/issues/38206
+    r"|AppConfig[\s\S]*(?:Access ?Denied|assume)"
+    # Other services after their role: https://github.com/hashicorp/terraform/issues/4375
+    r"|Unable to assume role|cannot be assumed by"
+    # A key after its tags: https://docs.aws.amazon.com/kms/latest/developerguide/abac.html
+    r"|not authorized to perform: kms:|KMSKeyNotAccessible",
+)
+_PAUSES = (20.0, 60.0)  # seconds before an apply is tried again
+
+
+class NotYet(OpsError):  # noqa: N818
+    """AWS refused what it takes when it is asked again: a tag, a role or a policy had not arrived everywhere."""
 
 
 class _NoState(OpsError):  # noqa: N818

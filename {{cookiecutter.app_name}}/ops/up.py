@@ -276,6 +276,10 @@ class Up:
 
     def up(self) -> None:
         """Everything, from the network to a healthy service."""
+        if self.project.database and not self.project.temporary:
+            # Before anything is made: it fails where nobody could trust the database.
+            step = Step("package")
+            step.done(layers.package(self.project))
         first = ecs.service(self.aws, self.project) is None
         tasks: list[Task] = []
         if not self.project.temporary:
@@ -284,8 +288,7 @@ class Up:
                 Task("build-repository", self.layer(BUILD_REPOSITORY)),
             ]
             if self.project.database:
-                tasks.append(Task("package", lambda _step: layers.package(self.project)))
-                tasks.append(Task("database", self.layer(DATABASE), ["network", "package"]))
+                tasks.append(Task("database", self.layer(DATABASE), ["network"]))
                 tasks.append(Task("roles", self.check_roles, ["database"]))
         tasks.append(Task("image", self.find_or_build_image, ["build-repository"]))
         before = [task.name for task in tasks]

@@ -210,9 +210,11 @@ FROM pg_auth_members a JOIN roles r ON r.oid = a.roleid JOIN roles m ON m.oid = 
 WHERE r.subject OR m.subject OR g.retired OR r.name = 'rds_iam' OR m.name = current_user
 UNION ALL
 SELECT 'setting', jsonb_build_object('role', coalesce(r.name, ''), 'database', coalesce(d.datname, ''), 'name', split_part(c, '=', 1),
-    'value', substr(c, strpos(c, '=') + 1))
-FROM pg_db_role_setting s LEFT JOIN roles r ON r.oid = s.setrole LEFT JOIN here d ON d.oid = s.setdatabase, unnest(setconfig) c, input
-WHERE (s.setdatabase = 0 OR d.oid IS NOT NULL) AND (r.managed OR s.setrole = 0 AND input.d->'session_settings' ? split_part(c, '=', 1))
+    'value', substr(c, strpos(c, '=') + 1), 'mine', me.rolsuper OR has_parameter_privilege(split_part(c, '=', 1), 'SET')
+      OR EXISTS (SELECT FROM pg_settings p WHERE p.name = split_part(c, '=', 1) AND p.context = 'user'))
+FROM pg_db_role_setting s LEFT JOIN roles r ON r.oid = s.setrole LEFT JOIN here d ON d.oid = s.setdatabase, unnest(setconfig) c, input, me
+-- Those with a dot are of extensions, or nobody's.
+WHERE (s.setdatabase = 0 OR d.oid IS NOT NULL) AND (r.managed AND split_part(c, '=', 1) NOT LIKE '%.%' OR s.setrole = 0 AND input.d->'session_settings' ? split_part(c, '=', 1))
 UNION ALL
 SELECT 'schema', jsonb_build_object('name', nspname) FROM schemas WHERE managed
 UNION ALL

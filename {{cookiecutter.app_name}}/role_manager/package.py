@@ -194,13 +194,15 @@ def main(arguments: Sequence[str] | None = None) -> int:
     given = parser.parse_args(arguments)
     try:
         settings = yaml.safe_load(given.config.read_text(encoding="utf-8"))
-        line = build(given.output, settings["cpu_architecture"])
+        problem = missing_authority(settings["aws_region"], _HERE / "rds-ca-bundle.pem")
+        line = "" if problem else build(given.output, settings["cpu_architecture"])
     except (PackageError, OSError, KeyError, yaml.YAMLError) as error:
         print(f"package: {error}", file=sys.stderr)
         return 1
+    if problem:
+        print(f"package: {problem}", file=sys.stderr)
+        return 1
     print(line)
-    if problem := missing_authority(settings["aws_region"], _HERE / "rds-ca-bundle.pem"):
-        print(f"WARNING: {problem}", file=sys.stderr)
     return 0
 
 

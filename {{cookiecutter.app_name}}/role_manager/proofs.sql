@@ -21,7 +21,8 @@ relations AS MATERIALIZED (
 found (lacks, privilege, what, name) AS (
   SELECT NOT has, p, 'tables', name FROM relations, self, input,
     unnest('{SELECT,INSERT,UPDATE,DELETE,TRUNCATE,REFERENCES,TRIGGER}'::text[] || CASE WHEN version >= 170000 THEN '{MAINTAIN}'::text[] ELSE '{}' END) p,
-    LATERAL (SELECT CASE WHEN has_table_privilege(relations.oid, p) THEN true
+    -- NULL: it was dropped meanwhile.
+    LATERAL (SELECT has_table_privilege(relations.oid, p) OR CASE
       WHEN p IN ('INSERT', 'UPDATE', 'REFERENCES') AND NOT self.owner AND (NOT managed OR p NOT IN (SELECT privilege FROM wanted WHERE kind = 'table'))
         THEN has_any_column_privilege(relations.oid, p) ELSE false END AS has) x
   WHERE NOT sequence AND has <> CASE WHEN managed THEN self.owner OR p IN (SELECT privilege FROM wanted WHERE kind = 'table') ELSE p = 'SELECT' AND has END

@@ -44,13 +44,13 @@ from ops.rehearsal.simulator.world import World
 from werkzeug.serving import make_server
 
 from tests.machinery import ROOT
+from tests.machinery.ops import docker as stand_in
 from tests.machinery.ops import miniature
 
 REGION = "us-east-1"
 APP = "shop"
 ACCOUNT = "123456789012"  # the one that moto simulates
 BUCKET = f"{APP}-tfstate-{ACCOUNT}-{REGION}"
-MEDIA_TYPE = "application/vnd.docker.distribution.manifest.v2+json"
 DIGEST = {name: f"sha256:{number * 64}" for name, number in (("old", "1"), ("new", "2"))}
 assert appconfig
 assert s3
@@ -284,18 +284,18 @@ def fargate(monkeypatch: pytest.MonkeyPatch) -> Fargate:
 
 
 @pytest.fixture
-def push(client: Callable[[str], Any]) -> Callable[[str, str], None]:
-    """Put an image of a digest into the build repository, as `docker push` does."""
+def push(client: Callable[[str], Any]) -> Callable[..., None]:
+    """Put an image of a digest into the build repository (or another), as `docker push` does."""
 
-    def put(tag: str, digest: str) -> None:
+    def put(tag: str, digest: str, repository: str = APP) -> None:
         ecr = client("ecr")
         manifest = f'{{"schemaVersion": 2, "layers": [], "config": {{"digest": "{digest}"}}, "of": "{tag}"}}'
         ecr.put_image(
-            repositoryName=APP,
+            repositoryName=repository,
             imageTag=tag,
             imageManifest=manifest,
             imageDigest=digest,
-            imageManifestMediaType=MEDIA_TYPE,
+            imageManifestMediaType=stand_in.MEDIA_TYPE,
         )
 
     return put
@@ -303,41 +303,15 @@ def push(client: Callable[[str], Any]) -> Callable[[str, str], None]:
 
 @pytest.fixture
 def docker(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """A `docker` on the PATH that pushes into the simulated build repository; the file of its calls.
-
-    Its build refuses what docker refuses: no Dockerfile where it is said to be, a COPY that finds nothing in the context.
-    """
+    """The stand-in for `docker` on the PATH, which pushes into the simulated build repository; the file of its calls."""
     folder = tmp_path / "bin"
     folder.mkdir()
-    calls = tmp_path / "docker-calls"
-    calls.touch()
+    (folder / "calls").touch()
     program = folder / "docker"
-    program.write_text(
-        f"""#!{sys.executable}
-import sys, boto3
-with open({str(calls)!r}, "a") as file:
-    file.write(" ".join(sys.argv[1:]) + "\\n")
-if sys.argv[1] == "build":
-    import pathlib, re
-    options = dict(zip(sys.argv[2:-1:2], sys.argv[3:-1:2]))
-    context = pathlib.Path(sys.argv[-1])
-    dockerfile = pathlib.Path(options.get("--file", context / "Dockerfile"))
-    if not dockerfile.is_file():
-        sys.exit("ERROR: failed to read dockerfile: open Dockerfile: no such file or directory")
-    for source in re.findall(r"(?m)^COPY (?!--from)(\\S+) ", dockerfile.read_text()):
-        if source != "." and not list(context.glob(source)):
-            sys.exit('ERROR: failed to calculate checksum of ref: /' + source + ': not found')
-if sys.argv[1] == "login":
-    assert sys.stdin.read().strip()
-if sys.argv[1] == "push":
-    name, tag = sys.argv[2].rsplit("/", 1)[-1].split(":")
-    ecr = boto3.client("ecr", region_name={REGION!r})
-    ecr.put_image(repositoryName=name, imageTag=tag, imageManifest='{{"schemaVersion": 2, "of": "%s"}}' % tag, imageManifestMediaType={MEDIA_TYPE!r})
-"""
-    )
+    program.write_text(f'#!/bin/sh\nexec "{sys.executable}" "{stand_in.__file__}" "{folder}" "$@"\n', encoding="utf-8")
     program.chmod(0o755)
     monkeypatch.setenv("PATH", f"{folder}:{os.environ['PATH']}")
-    return calls
+    return folder / "calls"
 
 
 @pytest.fixture

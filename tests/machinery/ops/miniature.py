@@ -78,7 +78,8 @@ def make(layer: str, names: dict[str, str], values: dict[str, str]) -> None:
             BillingMode="PAY_PER_REQUEST",
         )
     if layer == "build-repository":
-        _client("ecr").create_repository(repositoryName=names["build_repository"])
+        for key in ("build_repository", "preview_repository"):
+            _client("ecr").create_repository(repositoryName=names[key])
     if layer == "database":
         _client("rds").create_db_cluster(
             DBClusterIdentifier=names["database_cluster"],
@@ -144,6 +145,7 @@ def remove(layer: str, names: dict[str, str]) -> None:
     if layer == "build-repository":
         # As AWS does, moto refuses while images are in it.
         _client("ecr").delete_repository(repositoryName=names["build_repository"])
+        _client("ecr").delete_repository(repositoryName=names["preview_repository"], force=True)
     if layer == "database":
         _client("rds").delete_db_cluster(DBClusterIdentifier=names["database_cluster"], SkipFinalSnapshot=True)
     if layer == "service":

@@ -230,3 +230,14 @@ def test_a_provider_of_another_project_is_not_taken(real: Settings, ops: Ops, cl
     assert result.code == 3
     assert "account_settings: existing" in result.err
     assert client("s3").list_buckets()["Buckets"] == []
+
+
+@pytest.mark.parametrize("other", [f"{APP}-x", APP.rpartition("-")[0] or f"{APP}-y"])
+def test_an_application_whose_names_would_overlap_is_refused(
+    project: Settings, ops: Ops, client: Client, other: str
+) -> None:
+    client("s3").create_bucket(Bucket=BUCKET.replace(f"{APP}-tfstate", f"{other}-tfstate"))
+    refused = ops("bootstrap", "--yes")
+    assert refused.code != 0
+    assert f"an application {other}" in refused.err
+    assert len(client("s3").list_buckets()["Buckets"]) == 1

@@ -507,7 +507,22 @@ def test_down_goes_on_after_a_failure(deployed: Settings, ops: Ops, client: Clie
     assert done.code == 0, done.text
 
 
-def test_destroy_everything(deployed: Settings, ops: Ops, client: Client) -> None:
+def test_down_deletes_log_groups_that_a_service_made_again(deployed: Settings, ops: Ops, client: Client) -> None:
+    logs = client("logs")
+    again = [f"/aws/ecs/containerinsights/{APP}-dev/performance", f"/aws/rds/cluster/{APP}-dev/postgresql"]
+    others = [f"/aws/rds/cluster/{APP}-develop/postgresql", f"/aws/ecs/containerinsights/{APP}-dev-pr-1/performance"]
+    for name in again + others:
+        logs.create_log_group(logGroupName=name)
+    done = ops("down", *ENV, "--confirm", "dev")
+    assert done.code == 0, done.text
+    left = [group["logGroupName"] for group in logs.describe_log_groups()["logGroups"]]
+    assert not set(again) & set(left)
+    assert set(others) <= set(left)
+    assert again[0] in done.text
+
+
+def test_destroy_everything(deployed: Settings, ops: Ops, client: Client, push: Callable[..., None]) -> None:
+    push("release-2", DIGEST["new"], f"{APP}/previews")
     assert ops("incident-url", *ENV, given=URL).code == 0
     assert ops("up", *ENV, "--workspace", "pr-1", "--image", "release-2").code == 0
     asked = ops("destroy")

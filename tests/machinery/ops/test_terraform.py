@@ -258,3 +258,44 @@ def test_another_program_that_takes_terraform_s_commands(
     monkeypatch.setattr(processes, "TERRAFORM", "tofu")
     planned = ops("plan", "--layer", "network", "--env", "dev")
     assert planned.code == 0, planned.text
+
+
+LATE = """
+resource "terraform_data" "late" {
+  provisioner "local-exec" {
+    command = "test -e '%(path)s' || { touch '%(path)s'; echo '%(error)s' >&2; exit 1; }"
+  }
+}
+"""
+
+
+@pytest.mark.parametrize(
+    ("error", "waits"),
+    [
+        ("ValidationError: Access Denied for bucket: shop-dev-logs", True),
+        ("creating AppConfig Environment: BadRequestException: trying to assume role", True),
+        ("AccessDeniedException: not authorized to perform: kms:CreateGrant", True),
+        ("AccessDenied: not authorized to perform: iam:CreateRole", False),
+    ],
+)
+def test_what_aws_has_not_heard_of_yet_is_applied_again(
+    account_ready: Settings, ops: Ops, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, error: str, waits: bool
+) -> None:
+    monkeypatch.setattr("ops.terraform._PAUSES", (0.0, 0.0))
+    text = LATE % {"path": tmp_path / "once", "error": error}
+    (account_ready.path.parent / "infra/network/late.tf").write_text(text)
+    result = ops("apply", "--layer", "network", "--env", "dev", "--yes")
+    assert result.code == (0 if waits else 1), result.text
+    assert ("AWS has not heard yet" in result.text) == waits
+
+
+def test_what_aws_goes_on_refusing_is_told(
+    account_ready: Settings, ops: Ops, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    monkeypatch.setattr("ops.terraform._PAUSES", (0.0, 0.0))
+    text = LATE % {"path": tmp_path / "not/there", "error": "Access Denied for bucket: x"}
+    (account_ready.path.parent / "infra/network/late.tf").write_text(text)
+    result = ops("apply", "--layer", "network", "--env", "dev", "--yes")
+    assert result.code == 1
+    assert "Access Denied for bucket" in result.err
+    assert "repeat the command" in result.err

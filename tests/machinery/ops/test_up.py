@@ -123,7 +123,12 @@ def test_up_with_an_image_that_is_not_there(account_ready: Settings, ops: Ops) -
     assert "Not begun" in result.out
 
 
-def test_up_of_a_temporary_environment(deployed: Settings, ops: Ops, client: Callable[[str], Any]) -> None:
+def test_up_of_a_temporary_environment(
+    deployed: Settings, ops: Ops, client: Callable[[str], Any], push: Callable[..., None]
+) -> None:
+    release = ops("up", "--env", "dev", "--workspace", "pr-7", "--image", "release-2")
+    assert release.code == 2  # what is a release, or could be taken for one, is elsewhere
+    push("release-2", DIGEST["new"], f"{APP}/previews")
     result = ops("up", "--env", "dev", "--workspace", "pr-7", "--image", "release-2")
     assert result.code == 0, result.text
     assert "[network]" not in result.out

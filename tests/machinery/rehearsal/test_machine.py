@@ -55,6 +55,25 @@ def test_what_a_killed_run_left_is_removed_with_its_processes(tmp_path: Path) ->
         pytest.fail("the child lives")
 
 
+def test_a_run_ends_what_its_commands_left_behind() -> None:
+    run = machine.RunDirectory()
+    command = subprocess.Popen(
+        ["/bin/sh", "-c", "sleep 600 & echo $!"], start_new_session=True, stdout=subprocess.PIPE, text=True
+    )
+    run.record(command.pid)
+    assert command.stdout is not None
+    left = command.stdout.readline().strip()
+    command.wait()
+    assert machine._started(int(left))
+    run.remove()
+    command.stdout.close()
+    for _ in range(50):
+        if machine._started(int(left)) == "" or "Z" in machine._ps("-o", "stat=", "-p", left):
+            return
+        time.sleep(0.1)
+    pytest.fail("what the command left behind lives")
+
+
 def test_a_full_disk_and_missing_tools_are_all_named(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("PATH", "/nowhere")
     monkeypatch.setattr(machine, "NEEDED_BYTES", 10**18)

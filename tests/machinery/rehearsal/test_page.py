@@ -11,16 +11,23 @@ import pytest
 import yaml
 from ops.diagram import draw
 from ops.rehearsal import page, picture
+from ops.rehearsal.attempts import Attempted
 from ops.rehearsal.claims.claim import Result
 from ops.rehearsal.claims.subjects import SUBJECTS
 from ops.rehearsal.claims.ways import Row
-from ops.rehearsal.driver import Attempted, Findings, Privileges
+from ops.rehearsal.driver import Findings
+from ops.rehearsal.iam.usage import Granted, Usage
 from ops.rehearsal.progress import Progress
 from ops.rehearsal.reachability import Verdict
 
 from tests.machinery import ROOT
 
 DIAGRAM = draw.load(yaml.safe_load((ROOT / "project.yaml").read_text(encoding="utf-8")))
+
+
+ROLE = "arn:aws:iam::123456789012:role/my-app/dev/my-app-dev-task"
+USED = Granted(ROLE, "task", "Own", "s3:GetObject")
+UNUSED = Granted(ROLE, "task", "Own", "s3:PutObject")
 
 
 def results(broken: str = "") -> list[Result]:
@@ -40,9 +47,7 @@ def report(tmp_path: Path, found: list[Result], *, worked: bool = True) -> str:
         attempts=[
             Attempted("dev's apply role", "read prod's secret", "secretsmanager GetSecretValue", True, "no rule")
         ],
-        privileges=[
-            Privileges("my-app-dev-task", frozenset({"s3:GetObject", "s3:PutObject"}), frozenset({"s3:GetObject"}))
-        ],
+        usage=Usage(declared={USED, UNUSED}, used={USED: 3}),
         error="broken",
     )
     progress = Progress(out=(tmp_path / "out").open("w"))
@@ -97,6 +102,7 @@ def test_words_of_others_are_escaped_and_every_part_is_there(tmp_path: Path) -> 
     for name in ("Claims", "Who can reach what", "Refused attempts", "What roles use", "Timeline", "AWS calls"):
         assert f">{name}</h2>" in text
     assert "1 of 2" in text
+    assert "Own: s3:PutObject" in text
     assert "prefers-color-scheme: dark" in text
 
 

@@ -24,7 +24,7 @@ MANIFEST = json.dumps({"schemaVersion": 2, "mediaType": "application/vnd.oci.ima
 class Simulator:
     """A running simulator and what arrives from it."""
 
-    def __init__(self, directory: Path) -> None:
+    def __init__(self, directory: Path, tag_lag_seconds: float = 0) -> None:
         self.directory = directory
         self.mailbox = Mailbox(directory / "messages.jsonl")
         self.receiver = Receiver(self.mailbox)
@@ -39,6 +39,7 @@ class Simulator:
                     "image": MANIFEST,
                     "port": 0,
                     "receiver": self.receiver.url,
+                    "tag_lag_seconds": tag_lag_seconds,
                 }
             ),
             encoding="utf-8",

@@ -148,6 +148,30 @@ def test_a_program_that_breaks_the_contract_is_told(tmp_path: Path) -> None:
     assert "BROKEN  SIGTERM" in checked.stdout
 
 
+@pytest.mark.parametrize(
+    ("variables", "words"),
+    [
+        ({"URL": "http://localhost:many"}, "URL is 'http://localhost:many': http://HOST:PORT is needed"),
+        ({"URL": "https://localhost"}, "http://HOST:PORT is needed"),
+        ({"URL": "http://[::1"}, "http://HOST:PORT is needed"),
+        ({"START": "no-such-program --x"}, "START is 'no-such-program --x', which cannot be started"),
+        ({"START": 'sh -c "half'}, "which cannot be started"),
+    ],
+)
+def test_what_cannot_be_asked_is_told_in_a_sentence(variables: dict[str, str], words: str) -> None:
+    checked = subprocess.run(
+        [sys.executable, "-m", "ops.laptop.contract"],
+        cwd=ROOT,
+        env={"PATH": os.environ["PATH"], **variables},
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert checked.returncode == 1
+    assert words in checked.stderr
+    assert len(checked.stderr.splitlines()) == 1
+
+
 def test_hadolint_finds_nothing() -> None:
     found = subprocess.run(
         [Path(sys.executable).with_name("hadolint"), ROOT / "app" / "Dockerfile"],

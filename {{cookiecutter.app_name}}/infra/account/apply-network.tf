@@ -41,6 +41,14 @@ locals {
         Condition = local.untagged
       },
       {
+        # Terraform labels it before it closes it.
+        Sid       = "CloseOwnGroups"
+        Effect    = "Allow"
+        Action    = "ec2:RevokeSecurityGroup*"
+        Resource  = "${local.arn.ec2}:security-group/*"
+        Condition = local.own[key]
+      },
+      {
         Sid      = "LabelDefaultGroup"
         Effect   = "Allow"
         Action   = "ec2:CreateTags"

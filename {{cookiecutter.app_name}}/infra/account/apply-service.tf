@@ -54,10 +54,13 @@ locals {
         # https://docs.aws.amazon.com/waf/latest/developerguide/logging-cw-logs.html
         Sid    = "ActionsWithoutResources"
         Effect = "Allow"
-        Action = [
+        Action = concat([
           "ecs:DeregisterTaskDefinition", "elasticloadbalancing:SetWebAcl", "logs:CreateLogDelivery", "logs:DeleteLogDelivery",
           "logs:DescribeResourcePolicies", "logs:GetLogDelivery", "logs:ListLogDeliveries", "logs:PutResourcePolicy", "logs:UpdateLogDelivery",
-        ]
+          ],
+          # The incident management's subscription, changed and deleted by Terraform.
+          owner.temporary == null && local.project.incident_management != "none" ? ["sns:SetSubscriptionAttributes", "sns:Unsubscribe"] : [],
+        )
         Resource  = "*"
         Condition = { StringEquals = { "aws:RequestedRegion" = local.region } }
       },
@@ -125,7 +128,7 @@ locals {
         {
           Sid      = "OwnTopic"
           Effect   = "Allow"
-          Action   = ["sns:CreateTopic", "sns:DeleteTopic", "sns:SetSubscriptionAttributes", "sns:SetTopicAttributes", "sns:Subscribe", "sns:Unsubscribe", "sns:TagResource", "sns:UntagResource"]
+          Action   = ["sns:CreateTopic", "sns:DeleteTopic", "sns:SetTopicAttributes", "sns:Subscribe", "sns:TagResource", "sns:UntagResource"]
           Resource = [for name in owner.names : "${local.arn.sns}:${name}"]
         },
       ],

@@ -141,12 +141,24 @@ locals {
           Resource = [for state in local.locks[reader] : "${local.state_bucket_arn}/${state}.tflock"]
         },
       ],
-      [{
-        Sid      = "OwnParameters"
-        Effect   = "Allow"
-        Action   = ["ssm:GetParameter", "ssm:GetParameterHistory", "ssm:GetParametersByPath", "ssm:ListTagsForResource"]
-        Resource = distinct([for key in owned : "${local.arn.ssm}:parameter/${local.owners[key].path}/*"])
-      }],
+      [
+        {
+          # Of the whole path: AWS decides on the path itself, which has no / at its end.
+          Sid    = "ParametersByPath"
+          Effect = "Allow"
+          Action = "ssm:GetParametersByPath"
+          Resource = distinct(flatten([
+            for key in owned : [for form in ["", "/*"] : "${local.arn.ssm}:parameter/${local.owners[key].path}${form}"]
+          ]))
+        },
+        {
+          # Who plans reads one: what Terraform subscribes, and so has in its state.
+          Sid      = "OwnParameters"
+          Effect   = "Allow"
+          Action   = ["ssm:GetParameter", "ssm:GetParameterHistory", "ssm:ListTagsForResource"]
+          Resource = distinct([for key in owned : "${local.arn.ssm}:parameter/${local.owners[key].path}/${reader == "plan" ? "incident-url" : "*"}"])
+        },
+      ],
       local.project.terraform_state_locks != "dynamodb" ? [] : [{
         # An item is a state's lock, or with -md5 behind it the sum of its newest version.
         Sid      = "LockItems"
@@ -177,7 +189,21 @@ resource "aws_iam_role_policy_attachment" "read" {
 }
 
 resource "aws_iam_role_policy" "plan" {
-  name   = "plan"
-  role   = aws_iam_role.plan.name
-  policy = jsonencode({ Version = "2012-10-17", Statement = local.read_own["plan"] })
+  name = "plan"
+  role = aws_iam_role.plan.name
+  policy = jsonencode({ Version = "2012-10-17", Statement = concat(local.read_own["plan"], [
+    {
+      # .github/workflows/security.yml scans the image that runs.
+      Sid      = "ImagesToScan"
+      Effect   = "Allow"
+      Action   = ["ecr:BatchCheckLayerAvailability", "ecr:BatchGetImage", "ecr:GetDownloadUrlForLayer"]
+      Resource = "${local.arn.ecr}:repository/${local.names.build_repository}"
+    },
+    {
+      Sid      = "LogInToTheRegistry"
+      Effect   = "Allow"
+      Action   = "ecr:GetAuthorizationToken"
+      Resource = "*"
+    },
+  ]) })
 }

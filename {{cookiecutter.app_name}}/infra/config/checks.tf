@@ -114,6 +114,15 @@ locals {
       if !can(regex("^[a-z][a-z0-9]{1,9}$", name))
     ],
     [
+      for name in keys(local.environments) : "environments.${name}: what the project itself calls so would belong to it: none of ${join(", ", local.reserved_environments)}"
+      if contains(local.reserved_environments, name)
+    ],
+    [
+      for part in distinct(concat(["dev", "staging", "prod"], keys(local.environments))) :
+      "app_name: ${local.app}: an application ${split("-${part}", local.app)[0]} with an environment ${part} would own what begins so: leave ${part} away"
+      if contains(slice(concat(split("-", local.app), [""]), 1, length(split("-", local.app))), part)
+    ],
+    [
       for name, environment in local.environments : "environments.${name}.network.cidr: ${environment.network.cidr} — not a private IPv4 range that begins at its first address"
       if can(regex(local.rules["environments.*.network.cidr"].pattern, environment.network.cidr)) && !try(
         cidrhost(environment.network.cidr, 0) == split("/", environment.network.cidr)[0] &&
@@ -166,6 +175,9 @@ locals {
     ] : [],
     local.temporary && length(local.names.service) > 32 ? [
       "workspace ${var.workspace}: ${local.names.service} has ${length(local.names.service)} characters; a load balancer's name has at most 32"
+    ] : [],
+    local.temporary && contains(local.reserved_workspaces, var.workspace) ? [
+      "workspace ${var.workspace}: ${local.service} is the name of something of ${local.base}"
     ] : [],
     local.temporary && contains(keys(local.environments), var.workspace) ? [
       "workspace ${var.workspace}: is an environment of project.yaml"

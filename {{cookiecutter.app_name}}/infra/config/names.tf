@@ -9,6 +9,15 @@ locals {
   service     = local.temporary ? "${local.base}-${var.workspace}" : local.base
   path        = "/${local.app}/${local.environment}${local.temporary ? "/${var.workspace}" : ""}"
 
+  # Second parts of names that belong to the whole project, and of GitHub's environment for previews: an environment
+  # that is called so would own them. The hook of the template has the same list.
+  reserved_environments = ["build", "default", "github", "preview", "previews", "shared", "tfstate"]
+  # What names have behind the environment's: a temporary environment that is called so would have them.
+  reserved_workspaces = concat(["immediate"], [
+    for name in values(local.names) : trimprefix(name, "${startswith(name, "${local.service}-") ? local.service : local.base}-")
+    if startswith(name, "${local.base}-") && name != local.service
+  ])
+
   names = {
     # Paths of IAM roles: apart for each environment, and for what only an administrator changes. The hyphen keeps
     # GitHub's from being an environment's.

@@ -40,11 +40,15 @@ class Program:
     """The program under test, by its address."""
 
     def __init__(self, url: str) -> None:
-        parts = urllib.parse.urlsplit(url)
-        if parts.scheme != "http" or not parts.hostname:
+        try:
+            parts = urllib.parse.urlsplit(url)
+            host, port = parts.hostname, parts.port or 80
+        except ValueError:  # A port that is no number, or half an IPv6 address.
+            host = None
+        if not host or parts.scheme != "http":
             raise BrokenRuleError(f"URL is {url!r}: http://HOST:PORT is needed")
-        self.host = parts.hostname
-        self.port = parts.port or 80
+        self.host = host
+        self.port = port
 
     def connect(self) -> http.client.HTTPConnection:
         """Return a connection that is not open yet."""
@@ -161,9 +165,12 @@ RULES: tuple[Callable[[Program], str], ...] = (
 def started(command: str, program: Program, output: Path) -> Iterator[subprocess.Popen[bytes]]:
     """Run a command until the end of the block; begins when /health answers."""
     with output.open("wb") as stdout:
-        process = subprocess.Popen(  # noqa: S603 - the command is the caller's own
-            shlex.split(command), stdout=stdout, env={**os.environ, "PORT": str(program.port)}
-        )
+        try:
+            process = subprocess.Popen(  # noqa: S603 - the command is the caller's own
+                shlex.split(command), stdout=stdout, env={**os.environ, "PORT": str(program.port)}
+            )
+        except (OSError, ValueError, IndexError) as error:
+            raise BrokenRuleError(f"START is {command!r}, which cannot be started: {error}") from None
     try:
         deadline = time.monotonic() + START_SECONDS
         while True:
@@ -188,7 +195,7 @@ def stops(program: Program, process: subprocess.Popen[bytes]) -> str:
         connection.putrequest("GET", "/health")
         connection.putheader("Content-Length", "2")
         connection.endheaders(b"a")
-        time.sleep(0.2)
+        time.sleep(1)  # Until it has the request, on a machine that does much else too.
         begun = time.monotonic()
         process.send_signal(signal.SIGTERM)
         time.sleep(0.3)

@@ -15,6 +15,8 @@ import traceback
 from pathlib import Path
 from types import FrameType
 
+from botocore.exceptions import ClientError
+
 from ops.rehearsal import kept, machine, report, steps
 from ops.rehearsal.driver import FailedError, Rehearsal
 from ops.rehearsal.progress import Progress
@@ -64,7 +66,8 @@ def _rehearse(rehearsal: Rehearsal, progress: Progress, *, only: str | None, kee
             else:
                 steps.up_to(rehearsal, only)
             worked = True
-        except FailedError as error:
+        except (FailedError, ClientError) as error:
+            # What boto3 says names the call, and for a refusal by IAM who asked and which statement came nearest.
             rehearsal.findings.error = str(error)
             rehearsal.keep_logs()
         except KeyboardInterrupt:
@@ -76,6 +79,7 @@ def _rehearse(rehearsal: Rehearsal, progress: Progress, *, only: str | None, kee
         finally:
             if not (worked and keep):
                 progress.close()
+            steps.compare_privileges(rehearsal)
             report.write(rehearsal, progress, worked=worked)
         if worked and keep:
             with contextlib.suppress(KeyboardInterrupt):

@@ -7,10 +7,13 @@ from dataclasses import dataclass
 from typing import Any
 
 import boto3
+from botocore import UNSIGNED
+from botocore.config import Config
 
 from ops.project import Project
 from ops.rehearsal.iam.roles import Role
 from ops.rehearsal.reachability import Place, Vpc
+from ops.rehearsal.sign_in import ADMINISTRATOR, Keys
 
 
 @dataclass(frozen=True, eq=False)
@@ -148,12 +151,14 @@ class Platform:
 
 
 @functools.cache
-def client(service: str, region: str, endpoint: str) -> Any:
-    """Return a boto3 client of the simulator at an endpoint."""
-    return boto3.client(
+def client(service: str, region: str, endpoint: str, keys: Keys | None = ADMINISTRATOR) -> Any:
+    """Return a boto3 client of the simulator at an endpoint; without keys one that does not sign."""
+    return boto3.Session().client(
         service,
         region_name=region,
         endpoint_url=endpoint,
-        aws_access_key_id="AKIAIOSFODNN7EXAMPLE",
-        aws_secret_access_key="simulated",  # noqa: S106 - nobody checks it
+        aws_access_key_id=keys.access if keys else None,
+        aws_secret_access_key=keys.secret if keys else None,
+        aws_session_token=(keys.token or None) if keys else None,
+        config=None if keys else Config(signature_version=UNSIGNED),
     )

@@ -22,41 +22,24 @@ from concurrent.futures import ThreadPoolExecutor, as_completed
 from pathlib import Path
 from typing import Any
 
+from botocore.exceptions import ClientError
+
 from ops import layers, project
 from ops.errors import OpsError
 from ops.project import Project
-from ops.rehearsal import machine
+from ops.rehearsal import edits, image, machine, sign_in
+from ops.rehearsal.attempts import Attempted
 from ops.rehearsal.claims.claim import Result
 from ops.rehearsal.claims.ways import Row
 from ops.rehearsal.deployed import Platform, client
+from ops.rehearsal.iam.usage import Usage
 from ops.rehearsal.progress import Bar, Progress
 from ops.rehearsal.receiver import Mailbox, Receiver
+from ops.rehearsal.sign_in import ADMINISTRATOR, Job, Keys
 from ops.terraform import Layer
 
-
-@dataclasses.dataclass(frozen=True)
-class Attempted:
-    """What a role tried that is none of its business, and the statement that refused it."""
-
-    who: str
-    what: str
-    call: str
-    refused: bool
-    because: str
-
-
-@dataclasses.dataclass(frozen=True)
-class Privileges:
-    """The actions that a role's policies give to it, and those that were used; both as `service:Action`."""
-
-    name: str
-    granted: frozenset[str]
-    used: frozenset[str]
-
-    @property
-    def unused(self) -> list[str]:
-        """What nothing used here."""
-        return sorted(self.granted - self.used)
+# The layer of the images here.
+LAYER = b"nothing"
 
 
 class FailedError(Exception):
@@ -70,10 +53,9 @@ class Findings:
     results: list[Result] = dataclasses.field(default_factory=list)
     rows: list[Row] = dataclasses.field(default_factory=list)
     attempts: list[Attempted] = dataclasses.field(default_factory=list)
-    privileges: list[Privileges] = dataclasses.field(default_factory=list)
+    usage: Usage = dataclasses.field(default_factory=Usage)
     notes: list[str] = dataclasses.field(default_factory=list)
     limits: list[str] = dataclasses.field(default_factory=list)
-    deciding_seconds: float | None = None
     peak_memory: int = 0
     proved_after: float = 0
     error: str | None = None
@@ -106,6 +88,8 @@ class Rehearsal:
         self._journal_read = 0
         self._journal_lock = threading.Lock()
         self._evaluated: tuple[str, Project] | None = None
+        self._keys: dict[Job, Keys] = {}
+        self._signing = threading.Lock()
 
     # The run's own machinery.
 
@@ -126,7 +110,9 @@ class Rehearsal:
 
     def _prepare(self) -> None:
         machine.copy_render(self.render, self.copy)
+        edits.trust_region(self.copy, self.project.region)
         provider = machine.provider_settings(self.directory.path)
+        built = self._build()
         self.receiver = Receiver(self.mailbox)
         settings = self.directory.path / "settings.json"
         settings.write_text(
@@ -137,6 +123,7 @@ class Rehearsal:
                     "region": self.project.region,
                     "render": str(self.copy),
                     "image": self.images[0],
+                    "image_files": str(built) if built else None,
                     "port": 0,
                     "receiver": self.receiver.url,
                 }
@@ -161,6 +148,24 @@ class Rehearsal:
         self.endpoint = f"http://127.0.0.1:{ready.split()[1]}"
         self.variables = _environment(self.endpoint, self.project.region) | provider
         threading.Thread(target=self._watch, daemon=True).start()
+
+    def _build(self) -> Path | None:
+        """Build the image where that can be done here; returns the files of the service in it."""
+        target = self.directory.path / "image"
+        try:
+            program = image.build(self.copy, target)
+        except image.NotBuiltError as why:
+            self.findings.limits.append(
+                f"The image was not built: {why}. Tasks run the files that .dockerignore admits, on this machine's Python."
+            )
+            return None
+        except image.BrokenError as error:
+            raise FailedError(f"The image does not build. {error}") from error
+        self.findings.notes.append(f"The image was built with {program}.")
+        self.findings.limits.append(
+            "Tasks run the files that are in the image on this machine's Python, processor and packages."
+        )
+        return target
 
     def _watch(self, attached: bool = False) -> None:
         """Count calls, measure memory, and stop everything at once when the simulator lacks a call."""
@@ -232,15 +237,22 @@ class Rehearsal:
             for file in self.directory.path.glob(pattern):
                 shutil.copy(file, target)
 
-    def make(self, bar: Bar, *words: str, given: str = "") -> str:
-        """Run `make …` in the copy and show its lines; returns its output.
+    def make(
+        self,
+        bar: Bar,
+        *words: str,
+        keys: Keys = ADMINISTRATOR,
+        given: str = "",
+        variables: Mapping[str, str] | None = None,
+    ) -> str:
+        """Run `make …` in the copy with somebody's keys and show its lines; returns its output.
 
         Raises FailedError with what the command said, or with the call that the simulator lacks.
         """
         command = subprocess.Popen(  # noqa: S603 - the targets of this repository
             [shutil.which("make") or "make", "--no-print-directory", *words],
             cwd=self.copy,
-            env=self.variables,
+            env=self.variables | keys.variables | dict(variables or {}),
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             stderr=subprocess.STDOUT,
@@ -251,7 +263,7 @@ class Rehearsal:
         self.directory.record(command.pid)
         lines: list[str] = []
         with (self.directory.path / "commands.log").open("a", encoding="utf-8") as log:
-            log.write(f"$ make {' '.join(words)}\n")
+            log.write(f"$ make {' '.join(words)}  # as {keys.name}\n")
             if command.stdin is not None:
                 command.stdin.write(given)
                 command.stdin.close()
@@ -266,8 +278,32 @@ class Rehearsal:
         if self.findings.error:
             raise FailedError(self.findings.error)
         if status != 0:
-            raise FailedError(f"make {' '.join(words)} failed:\n{_said(output)}")
+            raise FailedError(f"make {' '.join(words)} failed, run as {keys.name}:\n{_said(output)}")
         return output
+
+    # Who does it.
+
+    def sign_in(self, bar: Bar, job: Job) -> Keys:
+        """Return the keys that a job of GitHub gets; the same for as long as they last."""
+        with self._signing:
+            if job not in self._keys:
+                outputs = self.directory.path / f"github-output-{len(self._keys)}"
+                asked = {"ENV": job.environment, "ROLE": job.role, "GITHUB_OUTPUT": str(outputs)}
+                self.make(bar, "github-settings", variables=asked)
+                lines = outputs.read_text(encoding="utf-8").splitlines()
+                settings = dict(line.partition("=")[::2] for line in lines)
+                try:
+                    self._keys[job] = sign_in.assume(
+                        job,
+                        settings,
+                        self.directory.path,
+                        prefix=str(self.project.settings["github_oidc_subject_prefix"]),
+                        endpoint=self.endpoint,
+                        seconds=sign_in.session_seconds(self.copy, job.role),
+                    )
+                except (ClientError, ValueError) as error:
+                    raise FailedError(f"A job that asks for {job.name} gets no keys: {error}") from error
+            return self._keys[job]
 
     # What steps use.
 
@@ -276,9 +312,9 @@ class Rehearsal:
         """project.yaml of the copy."""
         return self.copy / "project.yaml"
 
-    def client(self, service: str) -> Any:
+    def client(self, service: str, keys: Keys = ADMINISTRATOR) -> Any:
         """Return a boto3 client of the simulator."""
-        return client(service, self.project.region, self.endpoint)
+        return client(service, self.project.region, self.endpoint, keys)
 
     def layers(self) -> list[Layer]:
         """The layers that this repository has."""
@@ -327,8 +363,7 @@ def _environment(endpoint: str, region: str) -> dict[str, str]:
     }
     return kept | {
         "AWS_ENDPOINT_URL": endpoint,
-        "AWS_ACCESS_KEY_ID": "AKIAIOSFODNN7EXAMPLE",
-        "AWS_SECRET_ACCESS_KEY": "simulated",
+        **ADMINISTRATOR.variables,
         "AWS_REGION": region,
         "AWS_DEFAULT_REGION": region,
         # S3 Control puts the account before the host's name: such a call finds the simulator as a proxy.
@@ -349,25 +384,23 @@ def _temporary(directory: Path) -> dict[str, str]:
 
 
 def manifest(number: int) -> str:
-    """Return the manifest of an image that has no layers: its files are the repository's."""
-    config = hashlib.sha256(f"rehearsal {number}".encode()).hexdigest()
+    """Return the manifest of an image with one layer that holds nothing: its files are the repository's."""
+    config = f"rehearsal {number}".encode()
+    kind = "application/vnd.oci.image"
     return json.dumps(
         {
             "schemaVersion": 2,
-            "mediaType": "application/vnd.oci.image.manifest.v1+json",
-            "config": {
-                "mediaType": "application/vnd.oci.image.config.v1+json",
-                "digest": f"sha256:{config}",
-                "size": 1,
-            },
-            "layers": [],
+            "mediaType": f"{kind}.manifest.v1+json",
+            "config": {"mediaType": f"{kind}.config.v1+json", "digest": digest(config), "size": len(config)},
+            "layers": [{"mediaType": f"{kind}.layer.v1.tar+gzip", "digest": digest(LAYER), "size": len(LAYER)}],
         }
     )
 
 
-def digest(manifest: str) -> str:
-    """Return the digest of an image by its manifest."""
-    return f"sha256:{hashlib.sha256(manifest.encode()).hexdigest()}"
+def digest(content: str | bytes) -> str:
+    """Return the digest of a layer, or of an image by its manifest."""
+    data = content.encode() if isinstance(content, str) else content
+    return f"sha256:{hashlib.sha256(data).hexdigest()}"
 
 
 def _lack(record: Mapping[str, Any]) -> str:

@@ -3,7 +3,12 @@
 from __future__ import annotations
 
 import re
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
+
+from cryptography import x509
+from cryptography.hazmat.primitives import hashes, serialization
+from cryptography.hazmat.primitives.asymmetric import ec
 
 
 def change(file: Path, environment: str, zones: int) -> list[str]:
@@ -25,6 +30,31 @@ def change(file: Path, environment: str, zones: int) -> list[str]:
             changed.append(f"{setting} {match[2]} → {value}")
     file.write_text(text, encoding="utf-8")
     return changed
+
+
+def trust_region(render: Path, region: str) -> None:
+    """Add an authority of RDS in the region where the bundle has none, as `make up` asks a person to do.
+
+    AWS's own is not to be had here: this one has its name, and signs nothing.
+    """
+    bundle = render / "role_manager" / "rds-ca-bundle.pem"
+    if not bundle.is_file():
+        return
+    text = bundle.read_bytes()
+    subjects = [certificate.subject.rfc4514_string() for certificate in x509.load_pem_x509_certificates(text)]
+    if any(f"CN=Amazon RDS {region} Root CA " in subject for subject in subjects):
+        return
+    key = ec.generate_private_key(ec.SECP256R1())
+    name = x509.Name([x509.NameAttribute(x509.NameOID.COMMON_NAME, f"Amazon RDS {region} Root CA rehearsed")])
+    now = datetime.now(UTC)
+    certificate = (
+        x509.CertificateBuilder(name, name, key.public_key(), x509.random_serial_number())
+        .not_valid_before(now - timedelta(days=1))
+        .not_valid_after(now + timedelta(days=1))
+        .add_extension(x509.BasicConstraints(ca=True, path_length=None), critical=True)
+        .sign(key, hashes.SHA256())
+    )
+    bundle.write_bytes(text.rstrip() + b"\n" + certificate.public_bytes(serialization.Encoding.PEM))
 
 
 def unprotect(file: Path, environment: str) -> None:

@@ -10,6 +10,8 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+from botocore.exceptions import ClientError
+
 from ops.rehearsal import machine, report, steps, use
 from ops.rehearsal.driver import FailedError, Rehearsal
 from ops.rehearsal.progress import Progress
@@ -83,10 +85,11 @@ def repeat(note: Mapping[str, Any], render: Path, only: str, progress: Progress)
             machine.copy_render(render, rehearsal.copy)
         steps.again(rehearsal, only)
         worked = True
-    except FailedError as error:
+    except (FailedError, ClientError) as error:
         rehearsal.findings.error = str(error)
     finally:
         progress.close()
         rehearsal.detach()
+        steps.compare_privileges(rehearsal)
         report.write(rehearsal, progress, worked=worked)
     return 0 if worked else 1

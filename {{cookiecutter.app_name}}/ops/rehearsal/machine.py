@@ -119,7 +119,8 @@ class RunDirectory(Directory):
         self._lock.flush()
 
     def remove(self) -> None:
-        """Remove everything, and give up the lock."""
+        """End what still runs, remove everything, and give up the lock."""
+        _end_groups(self.path / "groups")
         shutil.rmtree(self.path, ignore_errors=True)
         self._lock.close()
 
@@ -136,15 +137,20 @@ def remove_leftovers() -> list[Path]:
                 fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
             except OSError:
                 continue  # that run lives
-            groups = directory / "groups"
-            for line in groups.read_text(encoding="ascii").splitlines() if groups.exists() else []:
-                group, _, started = line.partition(" ")
-                # A number that another process has by now is left alone.
-                if started and _started(int(group)) == started:
-                    stop_group(int(group), signal.SIGKILL)
+            _end_groups(directory / "groups")
             shutil.rmtree(directory, ignore_errors=True)
             removed.append(directory)
     return removed
+
+
+def _end_groups(file: Path) -> None:
+    """End what is left of the process groups that a run recorded."""
+    for line in file.read_text(encoding="ascii").splitlines() if file.exists() else []:
+        group, _, started = line.partition(" ")
+        # A number that another process has by now is left alone. Without its first process a group can live on, as a
+        # Terraform provider does whose Terraform was killed; its number is nobody else's for so long.
+        if started and _started(int(group)) in ("", started):
+            stop_group(int(group), signal.SIGKILL)
 
 
 def stop_group(group: int, number: signal.Signals) -> None:

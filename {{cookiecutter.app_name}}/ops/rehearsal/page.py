@@ -48,7 +48,7 @@ def page(run: Rehearsal, progress: Progress, *, worked: bool) -> str:
         f"{clock(progress.elapsed)} minutes",
         f"{progress.calls} AWS calls",
         f"{found.peak_memory / 1e9:.1f} GB of memory at most",
-        *([f"{found.deciding_seconds:.1f} s spent deciding calls"] if found.deciding_seconds is not None else []),
+        f"{found.usage.seconds:.1f} s spent deciding them",
     ]
     sections = [
         ("Claims", _claims(run)),
@@ -137,11 +137,13 @@ def _attempts(run: Rehearsal) -> str:
 
 def _roles(run: Rehearsal) -> str:
     parts = []
-    for role in run.findings.privileges:
-        unused = ", ".join(role.unused) or "none"
+    usage = run.findings.usage
+    for role in usage.roles():
+        used, granted = usage.of(role)
+        unused = [f"{one.sid}: {one.action}" for one in usage.unused(role) if one.policy not in usage.boundaries]
         parts.append(
-            f'<tr><td>{_text(role.name)}<td class="number">{len(role.used)} of {len(role.granted)}'
-            f"<td><details><summary>{len(role.unused)} not used</summary>{_text(unused)}</details>"
+            f'<tr><td>{_text(role.rpartition("/")[2])}<td class="number">{used} of {granted}'
+            f"<td><details><summary>{len(unused)} not used</summary>{_text(', '.join(unused))}</details>"
         )
     if not parts:
         return ""

@@ -48,10 +48,14 @@ def _data(rehearsal: Rehearsal, progress: Progress, *, worked: bool) -> dict[str
             for a in found.attempts
         ],
         "privileges": {
-            role.name: {"granted": len(role.granted), "used": len(role.used), "unused": list(role.unused)}
-            for role in found.privileges
+            role: {
+                "used": found.usage.of(role)[0],
+                "granted": found.usage.of(role)[1],
+                "unused": [f"{one.policy} {one.sid}: {one.action}" for one in found.usage.unused(role)],
+            }
+            for role in found.usage.roles()
         },
-        "deciding_seconds": found.deciding_seconds,
+        "deciding_seconds": round(found.usage.seconds, 2),
         "limits": found.limits,
         "reachability": [[row.source, row.target, row.verdict.reach] for row in found.rows],
     }
@@ -80,16 +84,17 @@ def _summary(rehearsal: Rehearsal, progress: Progress, *, worked: bool) -> str:
     if found.attempts:
         refused = sum(attempt.refused for attempt in found.attempts)
         lines += [f"Attempts of roles at what is not theirs: {refused} of {len(found.attempts)} refused", ""]
-    if found.privileges:
-        width = max(len(role.name) for role in found.privileges)
+    if roles := found.usage.roles():
+        names = {role: role.rpartition("/")[2] for role in roles}
+        width = max(map(len, names.values()))
         lines.append("Actions used of those that are granted")
-        lines += [f"  {role.name:{width}}  {len(role.used)} of {len(role.granted)}" for role in found.privileges]
+        lines += [f"  {names[role]:{width}}  {' of '.join(map(str, found.usage.of(role)))}" for role in roles]
         lines.append("")
     if worked:
         proved = f", applied and proved after {clock(found.proved_after)}" if found.proved_after else ""
         lines.append(
             f"It works: {clock(progress.elapsed)}{proved}, {progress.calls} AWS calls, "
-            f"{found.peak_memory / 1e9:.1f} GB of memory at most."
+            f"{found.usage.seconds:.1f} s spent deciding them, {found.peak_memory / 1e9:.1f} GB of memory at most."
         )
     else:
         lines.append(f"It does not work:\n{found.error}")

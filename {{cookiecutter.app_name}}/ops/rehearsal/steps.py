@@ -1,22 +1,31 @@
-"""What a rehearsal does, step by step: the commands that are typed, and what is proved between them."""
+"""What a rehearsal does, step by step: the commands that are typed, and what is proved between them.
+
+An administrator makes what an account has once: the account layer, the build repository, the incident service's URL. All else is
+done as GitHub's jobs do it: images are pushed as the build role, plans made as the plan role, everything of the
+environment is changed as its apply role.
+"""
 
 from __future__ import annotations
 
 import contextlib
+import json
 import re
 import sys
 from collections.abc import Iterable, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
 
 from ops import waiting
-from ops.rehearsal import edits, use
+from ops.rehearsal import attackers, edits, use
 from ops.rehearsal.claims.claim import Context
 from ops.rehearsal.claims.subjects import SUBJECTS, Subject, prove
 from ops.rehearsal.claims.ways import reachable
-from ops.rehearsal.driver import FailedError, Rehearsal, digest
+from ops.rehearsal.driver import LAYER, FailedError, Rehearsal, digest
+from ops.rehearsal.iam import usage
 from ops.rehearsal.leftovers import left_over
-from ops.rehearsal.progress import clock
-from ops.terraform import ACCOUNT, DATABASE, NETWORK, SERVICE, Layer, layer_named
+from ops.rehearsal.progress import Bar, clock
+from ops.rehearsal.sign_in import ADMINISTRATOR, PULL_REQUEST, Job, Keys
+from ops.terraform import ACCOUNT, BUILD_REPOSITORY, DATABASE, NETWORK, SERVICE, Layer, layer_named
 
 # Where alarms go in the rehearsal: URLs of the form that each service hands out. Nobody there hears of it.
 INCIDENT_URLS = {
@@ -33,11 +42,15 @@ def everything(run: Rehearsal, *, keep: bool) -> None:
     bootstrap(run)
     zone(run)
     incident_url(run)
+    apply(run, BUILD_REPOSITORY)
+    push(run, run.images[0])
     up(run)
 
     def used() -> None:
-        use.launch(run)
+        use.launch(run, jobs(run).apply)
+        status(run)
         prove_all(run)
+        try_everything(run)
         use.use(run)
         run.findings.proved_after = run.progress.elapsed
         run.progress.say(f"{clock(run.progress.elapsed)}  ✓ applied and proved")
@@ -58,14 +71,16 @@ def up_to(run: Rehearsal, name: str) -> None:
         if layer is last is not ACCOUNT or (layer is NETWORK and last is DATABASE):
             apply(run, layer)
     prove_all(run, [subject for subject in SUBJECTS if name in subject.alone])
+    try_everything(run)
 
 
 def again(run: Rehearsal, part: str) -> None:
     """One layer in a rehearsal that was kept (or none, when `part` is `proofs`), and every proof."""
     if part != "proofs":
         apply(run, _present(run, part))
-    use.launch(run)
+    use.launch(run, jobs(run).apply)
     prove_all(run)
+    try_everything(run)
     use.use(run)
 
 
@@ -74,6 +89,37 @@ def _present(run: Rehearsal, name: str) -> Layer:
     if layer not in run.layers():
         raise FailedError(f"This repository has no layer {name}: {', '.join(x.name for x in run.layers())}")
     return layer
+
+
+# Who does what.
+
+
+@dataclass(frozen=True)
+class Jobs:
+    """The jobs of GitHub's that a rehearsal plays."""
+
+    plan: Job
+    build: Job
+    apply: Job
+    preview: Job
+
+
+def jobs(run: Rehearsal) -> Jobs:
+    """Return the jobs for the rehearsed environment: those of a push to main, and a pull request's preview."""
+    own_role = "preview_role" in run.project.names
+    return Jobs(
+        plan=Job("plan", event="schedule"),
+        build=Job("build"),
+        apply=Job("apply", run.environment, gate=run.environment),
+        preview=Job(
+            "preview" if own_role else "apply", "" if own_role else "dev", "preview", "pull_request", PULL_REQUEST
+        ),
+    )
+
+
+def _keys(run: Rehearsal, bar: Bar, layer: Layer) -> Keys:
+    """Who applies a layer: what all environments share is an administrator's."""
+    return run.sign_in(bar, jobs(run).apply) if layer.per_environment else ADMINISTRATOR
 
 
 # Making.
@@ -108,7 +154,32 @@ def incident_url(run: Rehearsal) -> None:
 def up(run: Rehearsal) -> None:
     """Bring the environment up with the first image."""
     with run.progress.step(f"make up ENV={run.environment}") as bar:
-        run.make(bar, "up", f"ENV={run.environment}", f"IMAGE={digest(run.images[0])}", "YES=1")
+        keys = run.sign_in(bar, jobs(run).apply)
+        run.make(bar, "up", f"ENV={run.environment}", f"IMAGE={digest(run.images[0])}", "YES=1", keys=keys)
+
+
+def push(run: Rehearsal, manifest: str) -> None:
+    """Push an image as the build role does: the calls of `make github-image` and those that docker's push becomes."""
+    with run.progress.step("push an image") as bar:
+        ecr = run.client("ecr", run.sign_in(bar, jobs(run).build))
+        repository = {"repositoryName": run.project.names["build_repository"]}
+        layer = json.loads(manifest)["layers"][0]["digest"]
+        ecr.describe_repositories(repositoryNames=[repository["repositoryName"]])
+        ecr.get_authorization_token()
+        ecr.batch_check_layer_availability(**repository, layerDigests=[layer])
+        upload = ecr.initiate_layer_upload(**repository)["uploadId"]
+        part = {"partFirstByte": 0, "partLastByte": len(LAYER) - 1, "layerPartBlob": LAYER}
+        ecr.upload_layer_part(**repository, uploadId=upload, **part)
+        ecr.complete_layer_upload(**repository, uploadId=upload, layerDigests=[layer])
+        ecr.put_image(**repository, imageManifest=manifest, imageTag=f"rehearsal-{digest(manifest)[7:19]}")
+        ecr.describe_images(**repository, imageIds=[{"imageDigest": digest(manifest)}])
+        bar.detail = digest(manifest)[:19]
+
+
+def status(run: Rehearsal) -> None:
+    """Ask what is deployed."""
+    with run.progress.step(f"make status ENV={run.environment}") as bar:
+        run.make(bar, "status", f"ENV={run.environment}", "DRIFT=0", keys=run.sign_in(bar, jobs(run).apply))
 
 
 def apply(run: Rehearsal, layer: Layer) -> None:
@@ -120,7 +191,8 @@ def apply(run: Rehearsal, layer: Layer) -> None:
             if layer is ACCOUNT:
                 run.make(bar, "bootstrap", "YES=1")
             else:
-                run.make(bar, "apply", f"LAYER={layer.name}", *_where(run, layer), "YES=1")
+                keys = _keys(run, bar, layer)
+                run.make(bar, "apply", f"LAYER={layer.name}", *_where(run, layer), "YES=1", keys=keys)
     if layer is SERVICE:
         _settle(run)
 
@@ -151,16 +223,12 @@ def change(run: Rehearsal) -> None:
     changed = edits.change(run.file, run.environment, int(settings["network"]["zones"]))
     run.findings.notes.append("Changed and applied: " + ", ".join([*changed, "another image"]))
     image = digest(run.images[1])
-    run.client("ecr").put_image(
-        repositoryName=run.project.names["build_repository"],
-        imageManifest=run.images[1],
-        imageTag="rehearsal-2",
-        imageDigest=image,
-    )
+    push(run, run.images[1])
 
     def deploy() -> None:
         with run.progress.step(f"make deploy ENV={run.environment}") as bar:
-            run.make(bar, "deploy", f"ENV={run.environment}", f"IMAGE={image}", "YES=1")
+            keys = run.sign_in(bar, jobs(run).apply)
+            run.make(bar, "deploy", f"ENV={run.environment}", f"IMAGE={image}", "YES=1", keys=keys)
         # The provider waits half a minute for the database: time for the plans of what all environments share.
         plan_again(run, [layer for layer in run.layers() if not layer.per_environment])
 
@@ -212,10 +280,11 @@ def differences(run: Rehearsal) -> list[str]:
 def plan_again(run: Rehearsal, layers: Sequence[Layer]) -> None:
     """Plan layers: nothing may be left to change, and with moto's gaps closed there is no exception."""
     with run.progress.step(f"plan again: {', '.join(layer.name for layer in layers)}") as bar:
+        keys = run.sign_in(bar, jobs(run).plan)
 
         def plan(layer: Layer) -> None:
             try:
-                run.make(bar, "plan", f"LAYER={layer.name}", *_where(run, layer), "DRIFT=1")
+                run.make(bar, "plan", f"LAYER={layer.name}", *_where(run, layer), "DRIFT=1", keys=keys)
             except FailedError as error:
                 raise FailedError(f"A second plan of {layer.name} is not empty. {error}") from error
 
@@ -223,6 +292,21 @@ def plan_again(run: Rehearsal, layers: Sequence[Layer]) -> None:
             for done in [pool.submit(plan, layer) for layer in layers]:
                 done.result()
         bar.detail = f"{len(layers)} plans are empty"
+
+
+def try_everything(run: Rehearsal) -> None:
+    """Let roles try what is none of theirs: every attempt has to be refused."""
+    with run.progress.step("try what must be refused") as bar:
+        made = run.findings.attempts = list(attackers.attack(run, bar, jobs(run)))
+        allowed = [f"{one.who}: {one.what} ({one.call}) — {one.because}" for one in made if not one.refused]
+        if allowed:
+            raise FailedError("IAM did not refuse these:\n" + "\n".join(f"  {line}" for line in allowed))
+        bar.detail = f"{len(made)} attempts, all refused"
+
+
+def compare_privileges(run: Rehearsal) -> None:
+    """Say for each role how much of what it may do was done."""
+    run.findings.usage = usage.read(run.directory.path)
 
 
 # Unmaking.
@@ -233,10 +317,12 @@ def destroy(run: Rehearsal) -> None:
     if run.project.protected:
         with run.progress.step("unprotect") as bar:
             edits.unprotect(run.file, run.environment)
+            keys = run.sign_in(bar, jobs(run).apply)
             for layer in [layer for layer in (DATABASE, SERVICE) if layer in run.layers()]:
-                run.make(bar, "apply", f"LAYER={layer.name}", f"ENV={run.environment}", "YES=1")
+                run.make(bar, "apply", f"LAYER={layer.name}", f"ENV={run.environment}", "YES=1", keys=keys)
     with run.progress.step(f"make down ENV={run.environment}") as bar:
-        run.make(bar, "down", f"ENV={run.environment}", f"CONFIRM={run.environment}")
+        keys = run.sign_in(bar, jobs(run).apply)
+        run.make(bar, "down", f"ENV={run.environment}", f"CONFIRM={run.environment}", keys=keys)
     with run.progress.step("make destroy") as bar:
         run.make(bar, "destroy", f"CONFIRM={run.project.app}")
     with run.progress.step("nothing is left") as bar:

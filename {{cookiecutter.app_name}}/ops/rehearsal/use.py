@@ -10,6 +10,7 @@ from typing import Any
 
 from ops import waiting
 from ops.rehearsal.driver import FailedError, Rehearsal
+from ops.rehearsal.sign_in import Job
 
 PERCENT, USERS = 30, 200
 
@@ -26,12 +27,12 @@ def use(run: Rehearsal) -> None:
         bar.detail = "; ".join(word for word in said if word)
 
 
-def launch(run: Rehearsal) -> None:
+def launch(run: Rehearsal, job: Job) -> None:
     """Launch a flag to a part of the users; the service sees it at its next look."""
     if (flag := _flag(run)) is not None:
         with run.progress.step(f"make flag {flag} to {PERCENT} %") as bar:
             launched = (f"NAME={flag}", "ENABLED=true", f"PERCENT={PERCENT}", "IMMEDIATE=1")
-            run.make(bar, "flag", f"ENV={run.environment}", *launched)
+            run.make(bar, "flag", f"ENV={run.environment}", *launched, keys=run.sign_in(bar, job))
 
 
 def _flag(run: Rehearsal) -> str | None:

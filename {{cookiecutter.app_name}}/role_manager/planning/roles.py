@@ -73,6 +73,8 @@ def settings(a: Authority) -> _Found:
     """Settings of managed roles: the declared ones and no other. And what a database sets for all."""
     database = identifier(a.database)
     found = a.catalog.other.get("setting", [])
+    # What only a superuser may set, only one may reset. The server knows role as no parameter.
+    beyond = {s["name"] for s in found if not s["mine"] and s["name"] != "role"}
     for role in a.managed.values():
         name = identifier(role.name)
         wanted = {
@@ -105,6 +107,8 @@ def settings(a: Authority) -> _Found:
             if role.name in a.catalog.roles and not a.can_alter(role.name):
                 reason = f"{now}; wanted: {value}, and {a.me.name} has no ADMIN OPTION on the role"
                 yield Blocked(what, reason, a.admin_remedy(role.name))
+            elif key.partition(" ")[0] in beyond:
+                yield Blocked(what, f"{now}; wanted: {value}, and only a superuser may", f"a superuser runs: {sql}")
             else:
                 yield Change(what, now, value, sql)
     for item in (item for item in found if not item["role"]):
@@ -114,7 +118,7 @@ def settings(a: Authority) -> _Found:
             may = a.me.superuser
         else:
             what, sql = f"setting {key} of database {a.database}", f"ALTER DATABASE {database} RESET {_setting(key)}"
-            may = a.can_use(a.database_owner)
+            may = a.can_use(a.database_owner) and key not in beyond
         if may:
             yield Change(what, f"it is {value}", "not set", sql, a.need(a.database_owner))
         else:

@@ -61,6 +61,8 @@ DRIFT: dict[str, Wrong] = {
         ("read only for all", "ALTER DATABASE app SET default_transaction_read_only = on", "default_transaction_read_only; database app"),
         ("isolation", "ALTER ROLE app SET default_transaction_isolation = 'serializable'", "default_transaction_isolation"),
         ("row security off", "ALTER ROLE readonly SET row_security = off", "row_security"),
+        ("a setting of its own", "ALTER ROLE app SET work_mem = '1MB'", "work_mem"),
+        ("another role by itself", "ALTER ROLE app SET role = 'rds_iam'", "setting role; rds_iam"),
         ("lock timeout", "ALTER ROLE migrator SET lock_timeout = 1", "lock_timeout"),
         ("idle sessions end", "ALTER DATABASE app SET idle_session_timeout = '1s'", "idle_session_timeout"),
         # --- The database, other schemas
@@ -102,7 +104,7 @@ DRIFT: dict[str, Wrong] = {
     ),
     **_rows(
         "superuser",
-        ("a setting of its own", "ALTER ROLE app SET my.setting = 'x'", "my.setting"),
+        ("a setting of a superuser", "ALTER ROLE app SET log_statement = 'all'", "setting log_statement", "ALTER ROLE app RESET log_statement"),
         ("create on public", "GRANT CREATE ON SCHEMA public TO PUBLIC", "public"),
         ("a role nobody declared", "CREATE ROLE intern; GRANT SELECT ON app.orders TO intern", "intern"),
         ("grant options of the master", "GRANT ALL ON app.orders TO master WITH GRANT OPTION; GRANT ALL ON SCHEMA app, public TO master WITH GRANT OPTION; GRANT TRUNCATE ON app.orders TO readonly; GRANT CREATE ON SCHEMA public TO readonly", "master; TRUNCATE; CREATE"),
@@ -160,9 +162,9 @@ DRIFT: dict[str, Wrong] = {
 # The README's table of what is watched, and which of the rows above show it; event triggers are in test_attackers.py.
 WATCHED = {
     "memberships of managed roles": r"member of|no longer in|reader is a member|rds_iam",
-    "memberships in managed roles": r"another role is|a member|a reserved role is",
+    "memberships in managed roles": r"another role is a|a member|a reserved role is",
     "attributes of managed roles": r"attributes|no inheritance|connection limit|no login|a superuser",
-    "settings of managed roles": r"search_path|no timeout|timeout here|read only$|read only here|isolation|row security|lock timeout|a setting|transactions end",
+    "settings of managed roles": r"search_path|no timeout|timeout here|read only$|read only here|isolation|row security|lock timeout|a setting|another role by itself|transactions end",
     "settings of this database and of all roles": r"read only for all|idle sessions",
     "privileges in the managed schemas": r"create on the schema|truncate|references|grant options|write|a column|read for|lost|its own|setval|nextval|security definer|functions for|a type|a row type|a role nobody|maintenance",
     "privileges of what will be created": r"future|no future|default privileges",

@@ -219,18 +219,23 @@ def test_the_bundle_has_the_authorities_of_rds() -> None:
     assert "amazonaws.com.cn" in problem
 
 
+def _make_package(folder: Path, region: str) -> subprocess.CompletedProcess[str]:
+    config = folder / "project.yaml"
+    config.write_text(f"cpu_architecture: arm64\naws_region: {region}\n")
+    command = [sys.executable, "-m", "role_manager.package", "--config", str(config)]
+    return subprocess.run([*command, "--output", str(folder / "out.zip")], capture_output=True, text=True, check=False)
+
+
 def test_make_package_builds_for_the_project(tmp_path: Path) -> None:
-    config = tmp_path / "project.yaml"
-    config.write_text("cpu_architecture: arm64\naws_region: us-gov-west-1\n")
-    answer = subprocess.run(
-        [
-            *(sys.executable, "-m", "role_manager.package"),
-            *("--config", str(config), "--output", str(tmp_path / "out.zip")),
-        ],
-        capture_output=True,
-        text=True,
-        check=True,
-    )
+    answer = _make_package(tmp_path, "eu-west-1")
+    assert answer.returncode == 0, answer.stderr
     assert "sha256" in answer.stdout
-    assert "WARNING" in answer.stderr
-    assert "us-gov-west-1" in answer.stderr
+
+
+@pytest.mark.parametrize("region", ["us-gov-west-1", "cn-north-1", "ap-southeast-6"])
+def test_make_package_stops_where_no_authority_of_the_region_is_known(tmp_path: Path, region: str) -> None:
+    answer = _make_package(tmp_path, region)
+    assert answer.returncode == 1
+    assert f"no certificate authority of {region}" in answer.stderr
+    assert "curl --fail --output" in answer.stderr
+    assert not (tmp_path / "out.zip").exists()

@@ -140,3 +140,39 @@ run "project_yaml_of_this_repository" {
     error_message = "project.yaml has environments"
   }
 }
+
+run "names_that_overlap_are_refused" {
+  command = plan
+  variables {
+    project_file = "./tests/overlapping.yaml"
+    environment  = "github"
+  }
+  expect_failures = [output.project]
+}
+
+run "each_overlap_is_told" {
+  command = plan
+  variables {
+    project_file = "./tests/overlapping.yaml"
+    environment  = "github"
+  }
+  expect_failures = [output.project]
+
+  assert {
+    condition = alltrue([
+      for line in ["app_name: shop-dev: ", "environments.github: ", "environments.tfstate: "] :
+      anytrue([for problem in local.problems : startswith(problem, line)])
+    ])
+    error_message = "the application's name and both environments are refused"
+  }
+}
+
+run "a_temporary_environment_is_not_called_as_something_of_its_environment" {
+  command = plan
+  variables {
+    project_file = "./tests/minimal.yaml"
+    environment  = "prod"
+    workspace    = "migrate"
+  }
+  expect_failures = [output.project]
+}

@@ -115,7 +115,7 @@ def decide(principal: Principal, ask: Ask) -> Decision:
                     naming.add(named)
             elif statement.failing(ask.keys) is not None:
                 continue
-            found.append(Allows(statement.policy, statement.sid, str(statement.action(ask.action))))
+            found += [Allows(statement.policy, statement.sid, one) for one in statement.patterns(ask.action)]
         by[layer] = tuple(found)
     limits = [layer for layer in ("boundary", "session") if layers[layer] is not None and not by[layer]]
     same_account = not who.account or not ask.account or who.account == ask.account

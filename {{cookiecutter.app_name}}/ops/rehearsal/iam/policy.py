@@ -64,6 +64,13 @@ class Statement:
             return "NotAction" if found is None else None
         return found
 
+    def patterns(self, action: str) -> list[str]:
+        """Return every pattern of `Action` that covers an action."""
+        if self.not_actions:
+            return ["NotAction"] if self.action(action) else []
+        lower = action.lower()
+        return [pattern for pattern in self.actions if like(pattern.lower(), lower)]
+
     def resource(self, resource: str, keys: Keys) -> bool:
         """Tell whether `Resource` covers an ARN, or `*` for an action that knows no resources."""
         if self.resources is None:

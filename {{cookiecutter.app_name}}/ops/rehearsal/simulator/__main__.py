@@ -1,7 +1,8 @@
 """Serve the simulated AWS until standard input closes: `python -m ops.rehearsal.simulator SETTINGS`.
 
 SETTINGS is a JSON file: `directory` (where the journal, logs and processes' files go), `account_id`,
-`region`, `render` (the rendered repository whose code runs), `image` (the manifest of its image), `port`
+`region`, `render` (the rendered repository whose code runs), `image` (the manifest of its image), `image_files` (the
+service's files in an image that was built; those of the repository when left out), `port`
 (0: any free one), `receiver` (the URL that stands in for every host on the internet) and `tag_lag_seconds` (how long the
 tags of a new key do not count for IAM; 0 when left out). Prints `ready PORT` when it answers.
 
@@ -41,7 +42,7 @@ def main() -> None:
     )
     from werkzeug.serving import make_server
 
-    from ops.rehearsal.simulator import aurora, balancer, fargate, functions, moto_additions
+    from ops.rehearsal.simulator import aurora, balancer, ecs, functions, moto_additions
     from ops.rehearsal.simulator.journal import Journal
     from ops.rehearsal.simulator.moto_additions.gaps import GAPS
     from ops.rehearsal.simulator.world import World
@@ -65,13 +66,14 @@ def main() -> None:
         endpoint="",
         receiver=settings["receiver"],
         tag_lag_seconds=settings.get("tag_lag_seconds", 0),
+        image_files=Path(settings["image_files"]) if settings.get("image_files") else None,
     )
     application = Journal(DomainDispatcherApplication(create_backend_app), directory / "journal.jsonl", world)
     server = make_server("127.0.0.1", settings["port"], application, True, request_handler=Handler)
     world.endpoint = f"http://127.0.0.1:{server.server_port}"
     for part in (moto_additions, aurora, functions):
         part.install(world)
-    balancer.install(world, fargate.install(world, settings["image"]))
+    balancer.install(world, ecs.install(world, settings["image"]))
     (directory / "gaps.json").write_text(json.dumps([vars(gap) for gap in GAPS]), encoding="utf-8")
     threading.Thread(target=server.serve_forever, daemon=True).start()
     # moto collects these on the first call, importing every service it has: seconds in which nobody waits.

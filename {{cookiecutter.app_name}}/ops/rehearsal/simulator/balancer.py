@@ -13,14 +13,14 @@ from typing import TYPE_CHECKING, Any
 
 from moto.elbv2.models import ELBv2Backend, FakeLoadBalancer
 
-from ops.rehearsal.simulator.fargate import Fargate
 from ops.rehearsal.simulator.moto_additions.gaps import gap, wraps
+from ops.rehearsal.simulator.services import Services
 
 if TYPE_CHECKING:
     from ops.rehearsal.simulator.world import World
 
 
-def install(world: World, fargate: Fargate) -> None:
+def install(world: World, services: Services) -> None:
     """Listen for each load balancer that is created; say where in the run's `balancers` file."""
 
     @gap("aws_lb", "nothing listens")
@@ -57,7 +57,7 @@ def install(world: World, fargate: Fargate) -> None:
                 for forwarded in action.data.get("ForwardConfig", {}).get("TargetGroups", []):
                     arn = arn or forwarded.get("TargetGroupArn")
                 if arn in backend.target_groups:
-                    return fargate.healthy_port(backend.target_groups[arn])
+                    return services.healthy_port(backend.target_groups[arn])
         return None
 
 

@@ -5,22 +5,30 @@ from __future__ import annotations
 import json
 import time
 import traceback
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from typing import Any
 
-from ops.rehearsal.iam.calls import Call, asks
+from ops.rehearsal.iam.call import Call
+from ops.rehearsal.iam.calls import asks
 from ops.rehearsal.iam.conditions import Value
 from ops.rehearsal.iam.decide import Ask, Decision, Principal, decide
 from ops.rehearsal.iam.errors import UndecidableError
 from ops.rehearsal.iam.policy import Policy, Who
 from ops.rehearsal.iam.web_identity import TokenKeys
-from ops.rehearsal.simulator import requests
+from ops.rehearsal.simulator import requests, signatures
 from ops.rehearsal.simulator.endpoints import endpoint_policy
 from ops.rehearsal.simulator.identities import Caller, Identities, RefusedError
 from ops.rehearsal.simulator.requests import ApiRequest, Environ
 from ops.rehearsal.simulator.state import MotoState
+
+# What services call a wrong signature, where it is not SignatureDoesNotMatch.
+_WRONG_SIGNATURE = {
+    "ec2": ("AuthFailure", 401),
+    "json": ("InvalidSignatureException", 400),
+    "rest-json": ("InvalidSignatureException", 403),
+}
 
 
 @dataclass
@@ -33,6 +41,7 @@ class Verdict:
 
     request: ApiRequest
     principal: str = ""
+    role: str = ""
     account: str = ""
     refusal: tuple[str, list[tuple[str, str]], bytes] | None = None
     problem: str | None = None
@@ -43,11 +52,20 @@ class Verdict:
 
 
 class Guard:
-    """Decides requests for one simulated AWS."""
+    """Decides requests for one simulated AWS.
 
-    def __init__(self, state: MotoState, identities: Identities) -> None:
+    Args:
+        state: what the account has.
+        identities: who has keys.
+        note: appends a record to one of the run's files: `note("policies", role=…)`.
+
+    """
+
+    def __init__(self, state: MotoState, identities: Identities, note: Callable[..., None]) -> None:
         self.state = state
         self.identities = identities
+        self.note = note
+        self._noted: dict[tuple[str, str], Policy] = {}
 
     def check(self, environ: Environ, body: bytes) -> Verdict:
         """Decide one request."""
@@ -56,7 +74,7 @@ class Guard:
         request = requests.read(environ, body, signed.service if signed else _unsigned_service(body))
         verdict = Verdict(request)
         try:
-            self._check(verdict, environ, signed)
+            self._check(verdict, environ, body, signed)
         except UndecidableError as error:
             verdict.problem = f"IAM here does not know {error}"
         except RefusedError as error:
@@ -91,7 +109,7 @@ class Guard:
                     holder[name] = {"Error": {"ErrorCode": "AccessDeniedException", "Message": message}}
         return json.dumps(answer).encode()
 
-    def _check(self, verdict: Verdict, environ: Environ, signed: requests.Credential | None) -> None:
+    def _check(self, verdict: Verdict, environ: Environ, body: bytes, signed: requests.Credential | None) -> None:
         request = verdict.request
         if signed is None:
             if request.service == "sts" and request.operation == "AssumeRoleWithWebIdentity":
@@ -107,8 +125,12 @@ class Guard:
             raise RefusedError(code, f"{error.message} ({signed.key_id} for {request.service})", status) from None
         who = caller.principal.who
         verdict.principal, verdict.account = who.arn, who.account or self.state.account
+        verdict.role = who.role
         if caller.internal:
             return
+        if not signatures.matches(environ, body, str(self.identities.secret(signed.key_id))):
+            code, status = _WRONG_SIGNATURE.get(request.protocol, ("SignatureDoesNotMatch", 403))
+            raise RefusedError(code, f"The request signature we calculated does not match ({signed.key_id}).", status)
         if not request.known:
             return  # the simulator lacks it, and says so by its name
         call = Call(
@@ -154,6 +176,7 @@ class Guard:
                 ask = Ask(**{**vars(ask), "endpoint_policy": endpoint[1]})
             decision = decide(principal, ask)
             verdict.decisions.append(_recorded(principal, ask, decision))
+            self._note_policies(principal)
             if decision.allowed:
                 if ask.action == "iam:CreateServiceLinkedRole" and call.operation != "CreateServiceLinkedRole":
                     verdict.made_service_roles.append(str(ask.keys.get("iam:AWSServiceName")))
@@ -163,6 +186,23 @@ class Guard:
                 continue
             if verdict.refusal is None:
                 verdict.refusal = self._refusal(verdict.request, principal, ask, decision)
+
+    def _note_policies(self, principal: Principal) -> None:
+        """Write down the policies of a role when they are seen first, and when they changed: for iam.usage."""
+        role = principal.who.role
+        if not role:
+            return
+        boundary = (principal.boundary,) if principal.boundary is not None else ()
+        for layer, policies in (("identity", principal.identity), ("boundary", boundary)):
+            for policy in policies:
+                if self._noted.get((role, policy.name)) is policy:
+                    continue
+                self._noted[role, policy.name] = policy
+                statements = [
+                    {"sid": one.sid, "effect": one.effect, "actions": ["NotAction"] if one.not_actions else one.actions}
+                    for one in policy.statements
+                ]
+                self.note("policies", role=role, layer=layer, policy=policy.name, statements=statements)
 
     def _asks_as(self, ask: Ask, caller: Caller) -> Principal:
         if not ask.of:

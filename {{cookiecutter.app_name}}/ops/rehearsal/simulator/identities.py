@@ -317,8 +317,8 @@ def _managed(policy: Any) -> Policy:
 
 def _role_tags(state: MotoState, account: str, name: str) -> dict[str, Value | None]:
     role = state.role(account, name)
-    tags = (role.tags or {}).values() if role is not None else ()
-    return {f"aws:PrincipalTag/{tag['Key']}": tag["Value"] for tag in tags}
+    tags = state.tags(role.arn) if role is not None else {}
+    return {f"aws:PrincipalTag/{key}": value for key, value in tags.items()}
 
 
 def _decoded(part: str) -> bytes:

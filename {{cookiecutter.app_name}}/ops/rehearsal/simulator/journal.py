@@ -9,6 +9,7 @@ from __future__ import annotations
 import contextlib
 import io
 import json
+import secrets
 import threading
 import time
 import traceback
@@ -22,6 +23,7 @@ from werkzeug.exceptions import HTTPException
 
 from ops.rehearsal.simulator import requests
 from ops.rehearsal.simulator.guard import Guard
+from ops.rehearsal.simulator.identities import RefusedError
 from ops.rehearsal.simulator.requests import Environ
 
 if TYPE_CHECKING:
@@ -31,6 +33,7 @@ StartResponse = Callable[..., Any]
 Application = Callable[[Environ, StartResponse], Iterable[bytes]]
 
 CREDENTIALS_PATH = "/rehearsal/credentials/"
+ASSUME_PATH = "/rehearsal/assume"
 LACKS = "SimulatorLacksThisCall"
 FAILED = "SimulatorFailed"
 REMEMBERED = 200  # answers; a lost one is asked for again within a second or two
@@ -42,7 +45,7 @@ ONE_AT_A_TIME = ("ec2", "iam", "kms", "logs")
 class Journal:
     """WSGI middleware that appends one JSON line for each call to a file.
 
-    A line has `at` (seconds since the epoch), `service`, `call`, `status`, `ms`, who asked (`principal`), what IAM was
+    A line has `at` (seconds since the epoch), `service`, `call`, `status`, `ms`, who asked (`principal`, and its `role`), what IAM was
     asked and said (`asked`: see guard.py), how long deciding took (`iam_ms`), `refused` when IAM refused, and `problem` when
     the simulator lacks the call, can't decide it, or broke while answering it.
     """
@@ -50,7 +53,12 @@ class Journal:
     def __init__(self, application: Application, path: Path, world: World) -> None:
         self.application = application
         self.world = world
-        self.guard = Guard(world.state, world.identities)
+        self.guard = Guard(world.state, world.identities, world.note)
+        # With it the rehearsal itself plays a service of AWS that runs something as a role.
+        self.secret = secrets.token_hex(16)
+        file = path.with_name("secret")
+        file.touch(mode=0o600)
+        file.write_text(self.secret, encoding="ascii")
         self.file = path.open("a", buffering=1, encoding="utf-8")
         self.lock = threading.Lock()
         self.turns = {service: threading.Lock() for service in ONE_AT_A_TIME}
@@ -61,6 +69,8 @@ class Journal:
         """Answer one call."""
         if environ.get("PATH_INFO", "").startswith(CREDENTIALS_PATH):
             return self._credentials(environ, start_response)
+        if environ.get("PATH_INFO") == ASSUME_PATH:
+            return self._assume(environ, start_response)
         started = time.time()
         if length := int(environ.get("CONTENT_LENGTH") or 0):
             # A connection that is closed with something unread is reset, and its answer lost.
@@ -106,6 +116,7 @@ class Journal:
             ms=round((time.time() - started) * 1000),
             iam_ms=round(verdict.milliseconds, 2),
             **({"principal": verdict.principal} if verdict.principal else {}),
+            **({"role": verdict.role} if verdict.role else {}),
             **({"asked": verdict.decisions} if verdict.decisions else {}),
             **({"refused": True} if verdict.refusal is not None and problem is None else {}),
             **({"problem": problem} if problem else {}),
@@ -158,6 +169,22 @@ class Journal:
             }
         ).encode()
         start_response("200 OK", [("Content-Type", "application/json"), ("Content-Length", str(len(body)))])
+        return [body]
+
+    def _assume(self, environ: Environ, start_response: StartResponse) -> Iterable[bytes]:
+        """Give the keys of a role as a service of AWS gets them: query `service`, `role`, `source`."""
+        query = {name: values[0] for name, values in parse_qs(environ.get("QUERY_STRING", "")).items()}
+        status, answer = "403 Forbidden", {"message": "The secret is wrong."}
+        if secrets.compare_digest(environ.get("HTTP_X_SECRET", ""), self.secret):
+            try:
+                answer = self.world.identities.for_service(
+                    query["service"], query["role"], query["source"], "rehearsal"
+                )
+                status = "200 OK"
+            except RefusedError as error:
+                answer = {"message": error.message}
+        body = json.dumps(answer).encode()
+        start_response(status, [("Content-Type", "application/json"), ("Content-Length", str(len(body)))])
         return [body]
 
     def _sign_confirmation(self, environ: Environ) -> None:

@@ -13,6 +13,7 @@ from typing import Any
 from moto.appconfig.models import appconfig_backends
 from moto.awslambda.models import lambda_backends
 from moto.backends import get_backend
+from moto.core.exceptions import ServiceException
 from moto.dynamodb.models import dynamodb_backends
 from moto.ec2.models import ec2_backends
 from moto.ecr.models import ecr_backends
@@ -27,6 +28,7 @@ from moto.sns.models import sns_backends
 from moto.sqs.models import sqs_backends
 from moto.ssm.models import ssm_backends
 from moto.utilities.utils import get_partition
+from werkzeug.exceptions import HTTPException
 
 from ops.rehearsal.iam.conditions import Value
 from ops.rehearsal.iam.errors import UndecidableError
@@ -93,7 +95,8 @@ class MotoState:
         if "*" in resource:
             return {}  # something that is going to be made
         region, account = region or self.region, account or self.account
-        with contextlib.suppress(KeyError, AttributeError, LookupError):
+        # What is not there has no tags: moto says so by HTTP's errors.
+        with contextlib.suppress(KeyError, AttributeError, LookupError, HTTPException, ServiceException):
             return self._tags_of(service, region, account, resource, arn)
         return {}
 
@@ -153,10 +156,10 @@ class MotoState:
         backend = iam_backends[account][self.partition]
         if kind == "role":
             role = self.role(account, path.rpartition("/")[2])
-            return {tag["Key"]: tag["Value"] for tag in (role.tags or {}).values()} if role else {}
+            return _pairs(role.tags) if role else {}
         if kind == "policy":
             policy = backend.managed_policies.get(f"arn:{self.partition}:iam::{account}:{resource}")
-            return {tag["Key"]: tag["Value"] for tag in (policy.tags or {}).values()} if policy else {}
+            return _pairs(policy.tags) if policy else {}
         return {}
 
     def secret_tags(self, arn: str) -> dict[str, str]:
@@ -451,6 +454,9 @@ class MotoState:
                 f"arn:{self.partition}:appconfig:{self.region}:{self.account}:application/{application}"
                 f"/environment/{environment}/configuration/{profile}"
             )
+        if question == "partition key":
+            table = dynamodb_backends[self.account][self.region].tables.get(arn.rpartition("/")[2])
+            return table.hash_key_attr if table is not None else ""
         if question == "role of function":
             with contextlib.suppress(Exception):
                 return lambda_backends[self.account][self.region].get_function(arn).role
@@ -462,6 +468,8 @@ class MotoState:
 
 def _pairs(tags: Any) -> dict[str, str]:
     if isinstance(tags, Mapping):
+        if all(isinstance(value, Mapping) for value in tags.values()):  # IAM's, by lower-case key
+            return _pairs(list(tags.values()))
         return {str(k): str(v) for k, v in tags.items()}
     found = {}
     for tag in tags or ():

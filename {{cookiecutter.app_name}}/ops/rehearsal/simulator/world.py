@@ -58,6 +58,7 @@ class World:
     # What a task's SDK gets at its own path of the credentials' address.
     task_credentials: dict[str, dict[str, str]] = field(default_factory=dict)
     tag_lag_seconds: float = 0
+    image_files: Path | None = None  # the service's files in an image that was built
     lock: threading.Lock = field(default_factory=threading.Lock)
 
     @functools.cached_property
