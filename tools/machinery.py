@@ -48,15 +48,20 @@ def environment() -> dict[str, str]:
     return {**kept, "PYTHONPATH": f"{RENDER}:{template.ROOT}", "MYPYPATH": f"{RENDER}:{template.ROOT}"}
 
 
-def main() -> None:
-    """Render, set up, run. Exits with the status of what was run."""
-    render()
+def set_up() -> None:
+    """Install in RENDER's environment what its commands, tests, checks and its rehearsal need."""
     subprocess.run(
         ["make", "--silent", *(f".venv/.{tools}" for tools in ("test", "lint", "rehearse"))],
         cwd=RENDER,
         env=environment(),
         check=True,
     )
+
+
+def main() -> None:
+    """Render, set up, run. Exits with the status of what was run."""
+    render()
+    set_up()
     python = str(RENDER / ".venv" / "bin" / "python")
     settings = str(RENDER / "pyproject.toml")
     if "--lint" in sys.argv:

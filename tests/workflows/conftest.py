@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import subprocess
 import tempfile
 import time
@@ -29,6 +30,8 @@ from tools import machinery
 
 OWNER_AND_NAME = "acme/my-app"
 REGION = "us-east-1"
+# ops/rehearsal/simulator/identities.py: the only keys that nobody has to hand out.
+ADMINISTRATORS_KEYS = {"AWS_ACCESS_KEY_ID": "AKIAIOSFODNN7EXAMPLE", "AWS_SECRET_ACCESS_KEY": "simulated"}
 PYTHON = machinery.RENDER / ".venv" / "bin" / "python"
 
 
@@ -38,6 +41,7 @@ class Aws:
     def __init__(self, answer: dict[str, str]) -> None:
         """`answer`: where it is."""
         self.url, self.address, self.directory = answer["aws"], answer["control"], Path(answer["directory"])
+        self.internet = answer["internet"]
 
     def ask(self, what: str, **arguments: Any) -> Any:
         """Have something done there. AssertionError with what went wrong."""
@@ -54,6 +58,10 @@ class Aws:
         """Call AWS as a bystander who may see everything."""
         return self.ask("call", service=service, operation=operation, arguments=arguments)
 
+    def sign(self, subject: str, audience: str, claims: dict[str, Any]) -> str:
+        """A token that this AWS takes for one of GitHub's."""
+        return str(self.ask("sign", prefix=subject, audience=audience, claims=claims))
+
     def fork(self) -> Aws:
         """Another AWS in the state of this one."""
         return Aws(self.ask("fork"))
@@ -64,6 +72,7 @@ class Aws:
             "AWS_ENDPOINT_URL": self.url,
             "AWS_EC2_METADATA_DISABLED": "true",
             "MINIATURE": self.address,
+            "http_proxy": self.internet,
             "NO_PROXY": "127.0.0.1,localhost",
             "PYTHON": str(PYTHON),
             "IMAGES": str(self.directory / "images"),
@@ -89,7 +98,7 @@ class World:
         here = self.repository.tree
         self.repository.git("fetch", "--quiet", "origin", tree=True)
         self.repository.git("checkout", "--quiet", "-B", "main", "refs/remotes/origin/main", tree=True)
-        keys = {"AWS_ACCESS_KEY_ID": "testing", "AWS_SECRET_ACCESS_KEY": "testing", "AWS_REGION": REGION}
+        keys = {**ADMINISTRATORS_KEYS, "AWS_REGION": REGION}
         github = {"GITHUB_API_URL": self.github.url, "GH_TOKEN": f"person-{ADMINISTRATOR}"}
         kept = {
             name: value
@@ -119,11 +128,12 @@ def environment_of_jobs(tmp_path_factory: pytest.TempPathFactory, worker_id: str
     (make's variable VENV) and up to date. `test_set_up_from_nothing` is without this.
     """
     base = tmp_path_factory.getbasetemp()
-    shared = (base if worker_id == "master" else base.parent) / "machinery.lock"
-    with FileLock(shared):
-        if not (machinery.RENDER / "project.yaml").exists():
+    done = (base if worker_id == "master" else base.parent) / "machinery"
+    with FileLock(f"{done}.lock"):
+        if not done.exists():
             machinery.render()
-        subprocess.run(["make", "--silent", "setup"], cwd=machinery.RENDER, env=machinery.environment(), check=True)
+        done.touch()
+        machinery.set_up()
     # A folder of links, with stamps that are newer than every checkout.
     folder = Path(tempfile.mkdtemp(prefix="venv-"))
     tomorrow = time.time() + 24 * 3600
@@ -177,47 +187,40 @@ def empty_account(environment_of_jobs: dict[str, str]) -> Iterator[Aws]:
             yield Aws(json.loads(line))
 
 
+# What is made of the account layer. The rest is nothing to the workflows, and the provider waits long for some of it.
+MADE = re.compile(r"aws_iam_|aws_kms_|aws_dynamodb_|aws_s3_bucket(?!_lifecycle)")
 Account = Callable[..., Aws]
+Edit = Callable[[Path], None]
+
+
+def unchanged(_project: Path) -> None:
+    """Leave a render as it is."""
 
 
 @pytest.fixture(scope="session")
 def bootstrapped(bake: Bake, empty_account: Aws, tmp_path_factory: pytest.TempPathFactory) -> Account:
-    """An account after `make bootstrap`: state, and the roles that the render's account layer plans."""
+    """An account after a bootstrap: the state's bucket and locks, and GitHub's roles, by the render's account layer."""
     known: dict[str, Aws] = {}
 
-    def make(edit: Callable[[Path], None] = lambda _project: None, **options: str) -> Aws:
+    def make(edit: Edit = unchanged, **options: str) -> Aws:
         work = tmp_path_factory.mktemp("account")
         project = bake.copy(work / "project", **options).path
         edit(project)
         key = json.dumps([options, *[path.read_text() for path in sorted((project / "infra/account").glob("*.tf"))]])
         if key not in known:
+            account = known[key] = empty_account.fork()
             terraform = Terraform(work)
-            terraform.environment |= empty_account.variables() | {
-                "AWS_ACCESS_KEY_ID": "testing",
-                "AWS_SECRET_ACCESS_KEY": "testing",
-            }
+            terraform.environment |= account.variables() | ADMINISTRATORS_KEYS
             layer = project / "infra" / "account"
-            terraform.must(layer, "init", "-backend=false", "-input=false")
-            # Without its backend: what is planned is what a first bootstrap would make.
             (layer / "backend_override.tf").write_text('terraform {\n  backend "local" {}\n}\n')
             terraform.must(layer, "init", "-input=false")
             terraform.must(layer, "plan", "-out=plan", "-input=false")
-            planned = json.loads(terraform.must(layer, "show", "-json", "plan"))
-            resources = planned["planned_values"]["root_module"]["resources"]
-            names = planned["planned_values"]["outputs"]
-            del names
-            known[key] = empty_account.fork()
+            planned = json.loads(terraform.must(layer, "show", "-json", "plan"))["planned_values"]["root_module"]
+            targets = [f"-target={item['address']}" for item in planned["resources"] if MADE.match(item["type"])]
+            terraform.must(layer, "apply", "-auto-approve", "-input=false", *targets)
             settings = yaml.safe_load((project / "project.yaml").read_text())
-            app, account, region = settings["app_name"], settings["aws_account_id"], settings["aws_region"]
-            known[key].ask(
-                "account",
-                names={
-                    "state_bucket": f"{app}-tfstate-{account}-{region}",
-                    "locks_table": f"{app}-tfstate-locks",
-                    "state_key": f"alias/{app}-tfstate",
-                },
-                resources=[item for item in resources if item["type"].startswith("aws_iam_")],
-            )
+            app, number, region = settings["app_name"], settings["aws_account_id"], settings["aws_region"]
+            account.ask("bootstrapped", bucket=f"{app}-tfstate-{number}-{region}")
         return known[key].fork()
 
     return make
@@ -240,7 +243,7 @@ def world(
             settings: dict[str, Any] | None = None,
             subject: str = "",
             bootstrap: bool = True,
-            edit: Callable[[Path], None] = lambda _project: None,
+            edit: Edit = unchanged,
             **options: str,
         ) -> World:
             options.setdefault("github_repository", OWNER_AND_NAME)
@@ -248,11 +251,70 @@ def world(
             source = bake.copy(folder / "render", **options).path
             edit(source)
             shrink(source, layers)
-            variables = {**account.variables(), **environment_of_jobs}
-            runner = Runner(folder / "runner", variables, [HERE / "bin"])
-            repository = Repository(folder / "github", options["github_repository"], runner, **(settings or {}))
-            runner.github = stack.enter_context(GitHub(repository, subject=subject).serving())
-            return World(repository, runner.github, source, account, variables)
+            here = place(stack, folder, account, environment_of_jobs, options["github_repository"], settings or {})
+            here.source = source
+            here.github.subject = subject or here.github.subject
+            if bootstrap:
+                here.repository.variables["BOOTSTRAPPED"] = "true"  # as `make bootstrap` sets it
+            return here
+
+        yield make
+
+
+def place(
+    stack: ExitStack, folder: Path, account: Aws, environment: dict[str, str], name: str, settings: dict[str, Any]
+) -> World:
+    """A repository and its server, with a runner whose jobs find an AWS account."""
+    variables = {**account.variables(), **environment}
+    runner = Runner(folder / "runner", variables, [HERE / "bin"])
+    repository = Repository(folder / "github", name, runner, **settings)
+    github = runner.github = stack.enter_context(GitHub(repository, sign=account.sign).serving())
+    return World(repository, github, folder, account, variables)
+
+
+@pytest.fixture(scope="session")
+def beginning(
+    bake: Bake, layers: dict[str, str], environment_of_jobs: dict[str, str], bootstrapped: Account
+) -> Iterator[Callable[..., World]]:
+    """A project whose environments are up: the render on main, GitHub's environments made, `make up` for each."""
+    known: dict[str, World] = {}
+    with ExitStack() as stack:
+
+        def make(up: tuple[str, ...], edit: Edit, **options: str) -> World:
+            options.setdefault("github_repository", OWNER_AND_NAME)
+            key = json.dumps([up, options, repr(edit)])
+            if key not in known:
+                folder = Path(
+                    stack.enter_context(tempfile.TemporaryDirectory(prefix="up-", ignore_cleanup_errors=True))
+                )
+                source = bake.copy(folder / "render", **options).path
+                edit(source)
+                shrink(source, layers)
+                account = bootstrapped(edit, **options)
+                here = known[key] = place(stack, folder, account, environment_of_jobs, options["github_repository"], {})
+                here.repository.import_tree(source, started=False)
+                here.repository.variables["BOOTSTRAPPED"] = "true"
+                here.make("github-environments", f"REVIEWERS={ADMINISTRATOR}")
+                for environment in up:
+                    here.make("up", f"ENV={environment}")
+            return known[key]
+
+        yield make
+
+
+@pytest.fixture
+def delivered(beginning: Callable[..., World], environment_of_jobs: dict[str, str]) -> Iterator[Callable[..., World]]:
+    """Go on from a copy of a project whose environments are up."""
+    with ExitStack() as stack:
+        folder = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="github-", ignore_cleanup_errors=True)))
+
+        def make(up: tuple[str, ...] = ("dev", "staging", "prod"), edit: Edit = unchanged, **options: str) -> World:
+            before = beginning(up, edit, **options)
+            account = before.aws.fork()
+            here = place(stack, folder / "unused", account, environment_of_jobs, before.repository.full_name, {})
+            runner = here.repository.execute
+            here.repository = here.github.repository = before.repository.copy(folder / "copy", runner)
+            return here
 
         yield make
 
@@ -262,10 +324,14 @@ def small(tmp_path: Path) -> Iterator[Callable[..., GitHub]]:
     """Make a repository with workflows of a test's own (`ci.yml` -> text), and no AWS."""
     with ExitStack() as stack:
 
-        def make(workflows: dict[str, str], *, variables: dict[str, str] | None = None, **settings: Any) -> GitHub:
-            runner = Runner(tmp_path / "runner", {"PYTHON": str(PYTHON), **(variables or {})}, [HERE / "bin"])
+        def make(
+            workflows: dict[str, str], *, account: Aws | None = None, keys: bool = False, **settings: Any
+        ) -> GitHub:
+            variables = {"PYTHON": str(PYTHON), **(account.variables() if account else {})}
+            runner = Runner(tmp_path / "runner", variables | (ADMINISTRATORS_KEYS if keys else {}), [HERE / "bin"])
             repository = Repository(tmp_path / "github", OWNER_AND_NAME, runner, **settings)
-            runner.github = stack.enter_context(GitHub(repository).serving())
+            sign = account.sign if account else None
+            runner.github = stack.enter_context(GitHub(repository, sign=sign).serving())
             files = {f".github/workflows/{name}": text for name, text in workflows.items()}
             repository.commit("main", {"README.md": "Hello\n", **files})
             return runner.github

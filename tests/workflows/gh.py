@@ -147,8 +147,18 @@ def verify(words: list[str]) -> None:
         stop("the stand-in verifies oci://NAME@DIGEST")
     answer, _ = send("GET", base(f"repos/{options.one('--repo')}/attestations/{digest}"))
     kind = options.one("--predicate-type", "https://slsa.dev/provenance/v1")
-    signer = options.one("--signer-workflow")
-    found = [item for item in json.loads(answer)["attestations"] if item["kind"] == kind and signer in item["signer"]]
+    signer, ref = options.one("--signer-workflow"), options.one("--source-ref")
+    registry = subject.removeprefix("oci://").partition("/")[0]
+    login = Path(os.environ.get("DOCKER_CONFIG") or Path.home() / ".docker") / "config.json"
+    if "." in registry and registry not in (json.loads(login.read_text())["auths"] if login.exists() else {}):
+        stop(
+            f"Error: failed to fetch remote image: GET https://{registry}/v2/: unexpected status code 401 Unauthorized"
+        )
+    found = [
+        item
+        for item in json.loads(answer)["attestations"]
+        if item["kind"] == kind and signer in item["signer"] and ref in ("", item["ref"])
+    ]
     if not found:
         stop(f"Error: verifying with issuer: no attestation of {digest} has predicate type {kind} and signer {signer}")
     print(

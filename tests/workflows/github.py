@@ -8,6 +8,7 @@ https://docs.github.com/en/actions/reference/workflows-and-actions/events-that-t
 
 from __future__ import annotations
 
+import copy
 import itertools
 import re
 import subprocess
@@ -351,6 +352,21 @@ class Repository:
         hook.write_text(NO_WORKFLOWS_BY_JOBS, encoding="utf-8")
         hook.chmod(0o755)
 
+    def copy(self, folder: Path, execute: Callable[[Job], Outcome]) -> Repository:
+        """The repository as it is, in another folder and with another runner; nothing may be under way."""
+        assert not self._active()
+        folder.parent.mkdir(parents=True, exist_ok=True)
+        subprocess.run(["cp", "-R", str(self.folder), str(folder)], check=True)
+        other = Repository(folder, self.full_name, execute)
+        subprocess.run(["git", "remote", "set-url", "origin", str(other.bare)], cwd=other.tree, check=True)
+        for name, value in vars(self).items():
+            if name in ("pulls", "issues", "comments", "labels", "environments", "variables", "rulesets", "attested"):
+                setattr(other, name, copy.deepcopy(value))
+            elif name in ("private", "code_security", "attestations", "has_reviewers", "approval_holds_group"):
+                setattr(other, name, value)
+        other.numbers = itertools.count(1 + max([0, *self.pulls, *self.issues]))
+        return other
+
     # ------------------------------------------------------------------ git
 
     def git(self, *arguments: str, tree: bool = False, author: str = ADMINISTRATOR, given: str | None = None) -> str:
@@ -629,7 +645,7 @@ class Repository:
         if settle:
             self.settle([])
 
-    def rerun(self, run: Run, *, failed: bool = False, actor: str = ADMINISTRATOR) -> Run:
+    def rerun(self, run: Run, *, failed: bool = False, actor: str = ADMINISTRATOR, settle: bool = True) -> Run:
         """Run all jobs again, or those that failed and what depends on them, of the same commit."""
         assert run.status == "completed"
         with self.lock:
@@ -641,7 +657,8 @@ class Repository:
             self._load(run)
             if failed and before and run.scope:
                 _keep(before, run.scope)
-        self.settle([run])
+        if settle:
+            self.settle([run])
         return run
 
     # ------------------------------------------------------------------ events
@@ -1154,7 +1171,7 @@ class Repository:
             "display_title": run.title,
             "path": run.path,
             "event": run.event,
-            "status": run.status,
+            "status": "waiting" if any(job.status == "waiting" for job in run.jobs()) else run.status,
             "conclusion": run.conclusion or None,
             "head_sha": run.head_sha,
             "head_branch": run.head_branch,

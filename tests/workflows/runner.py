@@ -276,8 +276,9 @@ def read_log(text: str) -> Outcome:
                 results[key] = entry["stepResult"]
         if entry.get("raw_output") or entry.get("level") == "error":
             output[key] = output.get(key, "") + entry["msg"].rstrip("\n") + "\n"
-        elif entry.get("command") in ("error", "warning", "notice"):
-            output[key] = output.get(key, "") + f"{entry['command']}: {entry.get('msg', '').strip()}\n"
+        elif str(entry.get("command")).partition("::")[0] in ("error", "warning", "notice"):
+            # With `::` in the text (an ARN has it) act takes some of it for the command; the message is whole.
+            output[key] = output.get(key, "") + entry["msg"].strip().lstrip("❗❓🚧  ") + "\n"
         elif entry.get("command") == "summary":
             outcome.summary += entry["content"]
     outcome.steps = [(name, results.get(key, "skipped"), output.get(key, "")) for key, name in names.items()]

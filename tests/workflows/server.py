@@ -10,7 +10,6 @@ from __future__ import annotations
 import base64
 import contextlib
 import hashlib
-import hmac
 import io
 import json
 import re
@@ -64,6 +63,7 @@ class Caller:
 
 
 Route = Callable[..., Any]
+Sign = Callable[[str, str, dict[str, Any]], str]
 ROUTES: list[tuple[str, re.Pattern[str], tuple[str, ...], Route]] = []
 
 
@@ -81,9 +81,14 @@ def route(method: str, path: str, *needs: str) -> Callable[[Route], Route]:
 class GitHub:
     """The server of one repository."""
 
-    def __init__(self, repository: Repository, *, subject: str = "") -> None:
-        """`subject`: how OIDC subjects begin, as `repo:OWNER/NAME` or with ids as `repo:OWNER@ID/NAME@ID`."""
+    def __init__(self, repository: Repository, *, subject: str = "", sign: Sign | None = None) -> None:
+        """Serve nothing yet.
+
+        `subject`: how OIDC subjects begin, as `repo:OWNER/NAME` or with ids as `repo:OWNER@ID/NAME@ID`. `sign`: makes a
+        token of its beginning, an audience and claims that AWS takes for GitHub's.
+        """
         self.repository = repository
+        self.sign = sign or _unsigned
         self.subject = subject or f"repo:{repository.full_name}"
         self.tokens: dict[str, Caller] = {f"person-{ADMINISTRATOR}": Caller(ADMINISTRATOR)}
         self.vulnerable: list[dict[str, Any]] = []
@@ -123,7 +128,7 @@ class GitHub:
         return f"{self.subject}:ref:{job.run.ref}"
 
     def token_of(self, job: Job, audience: str) -> str:
-        """The token that says who a job is. Nobody here checks its signature; the claims are GitHub's."""
+        """The token that says who a job is."""
         context = self.repository.github_context(job.run)
         claims = {
             "iss": ISSUER,
@@ -157,13 +162,13 @@ class GitHub:
         }
         if job.environment:
             claims["environment"] = job.environment
-        parts = [json.dumps({"typ": "JWT", "alg": "HS256", "kid": "tests"}), json.dumps(claims)]
-        signed = ".".join(_url_safe(part.encode()) for part in parts)
-        return f"{signed}.{_url_safe(hmac.new(b'tests', signed.encode(), hashlib.sha256).digest())}"
+        return self.sign(self.subject, audience, claims)
 
 
-def _url_safe(data: bytes) -> str:
-    return base64.urlsafe_b64encode(data).rstrip(b"=").decode()
+def _unsigned(_subject: str, _audience: str, claims: dict[str, Any]) -> str:
+    """A token where nobody checks the signature."""
+    parts = [json.dumps({"alg": "none"}), json.dumps(claims)]
+    return ".".join([*(base64.urlsafe_b64encode(part.encode()).rstrip(b"=").decode() for part in parts), ""])
 
 
 class _Handler(BaseHTTPRequestHandler):
@@ -588,7 +593,7 @@ def _runs(github: GitHub, query: dict[str, str], path: str = "") -> Any:
         and query.get("head_sha", run.head_sha) == run.head_sha
         and query.get("branch", run.head_branch) == run.head_branch
         and query.get("event", run.event) == run.event
-        and (not wanted or wanted in (run.status, run.conclusion))
+        and (not wanted or wanted in (github.repository.run_data(run)["status"], run.conclusion))
     ]
     return {"total_count": len(found), "workflow_runs": found[: int(query.get("per_page", PAGE))]}
 
@@ -639,10 +644,26 @@ def _cancel_run(github: GitHub, _caller: Caller, _query: dict[str, str], _body: 
     return {}
 
 
+@route("POST", "repo:actions/runs/{number}/rerun", "actions: write")
+def _rerun(github: GitHub, _caller: Caller, _query: dict[str, str], _body: Any, number: str) -> Any:
+    run = _run(github, number)
+    if run.status != "completed":
+        raise Denied(403, "This workflow is already running")
+    github.repository.rerun(run, settle=False)
+    return {}
+
+
 @route("GET", "repo:actions/runs/{number}/pending_deployments", "actions: read")
 def _pending(github: GitHub, _caller: Caller, _query: dict[str, str], _body: Any, number: str) -> Any:
     names = {job.environment for job in _run(github, number).jobs() if job.status == "waiting"}
     return [{"environment": {"name": name, "id": github.repository.environments[name].id}} for name in sorted(names)]
+
+
+@route("DELETE", "repo:actions/variables/{name}", "variables: write")
+def _delete_variable(github: GitHub, _caller: Caller, _query: dict[str, str], _body: Any, name: str) -> Any:
+    if name not in github.repository.variables:
+        raise Denied(404, "Not Found")
+    del github.repository.variables[name]
 
 
 @route("GET", "repo:commits/{sha}/check-runs", "checks: read")
@@ -820,6 +841,7 @@ def _attest(github: GitHub, caller: Caller, _query: dict[str, str], body: Any) -
         "id": next(github.repository.ids),
         **{key: body[key] for key in ("digest", "name", "kind")},
         "signer": claims["job_workflow_ref"],
+        "ref": claims["ref"],
     }
     github.repository.attested.append(entry | {"login": caller.login})
     return entry

@@ -63,16 +63,15 @@ def shrink(project: Path, layers: dict[str, str]) -> None:
     (rehearsal / "__init__.py").write_text('"""The rehearsal."""\n', encoding="utf-8")
     (rehearsal / "__main__.py").write_text(REHEARSAL, encoding="utf-8")
     (project / "ops" / "checks.py").write_text(CHECKS, encoding="utf-8")
-    pinned = (project / "requirements-dev.txt").read_text(encoding="utf-8")
+    pinned = "".join(path.read_text(encoding="utf-8") for path in sorted(project.glob("requirements-*.txt")))
     one = re.search(r"(?m)^iniconfig==.*(?:\n    .*)*", pinned)
-    assert one, "requirements-dev.txt has no iniconfig"
+    assert one, "no requirements file has iniconfig"
     (project / "requirements-checkov.txt").write_text(one[0] + "\n", encoding="utf-8")
     patience(project)
 
 
 def patience(project: Path) -> None:
     """Ask the simulated AWS more often than one asks AWS: its tasks run at once."""
-    for name in ("ecs", "flags"):
-        path = project / "ops" / f"{name}.py"
+    for path in (project / "ops" / f"{name}.py" for name in ("ecs", "flags", "smoke")):
         text = path.read_text(encoding="utf-8")
         path.write_text(re.sub(r"(?m)^POLL_SECONDS = .*$", "POLL_SECONDS = 0.2", text), encoding="utf-8")

@@ -97,7 +97,7 @@ def test_sign_in_needs_the_permission_and_a_subject_that_the_role_trusts(small: 
     roles = [item["RoleName"] for item in account.call("iam", "list_roles")["Roles"]]
     [build] = [name for name in roles if "build" in name]
     sign_in = {**SIGN_IN, "with": {**SIGN_IN["with"], "role-to-assume": f"arn:aws:iam::123456789012:role/{build}"}}  # type: ignore[dict-item]
-    github = small({"w.yml": workflow(sign_in)}, variables=account.variables())
+    github = small({"w.yml": workflow(sign_in)}, account=account)
     assert "Did you mean to set the `id-token` permission?" in str(run_of(github))
     file, allowed = ".github/workflows/w.yml", {"id-token": "write"}
     github.repository.commit(
@@ -250,8 +250,7 @@ def test_docker_wants_a_context_a_dockerfile_and_a_login(small: Small, bootstrap
     account = bootstrapped(github_repository="acme/my-app")
     account.call("ecr", "create_repository", repositoryName="my-app")
     registry = "123456789012.dkr.ecr.us-east-1.amazonaws.com"
-    keys = {"AWS_ACCESS_KEY_ID": "testing", "AWS_SECRET_ACCESS_KEY": "testing"}
-    github = small({"w.yml": workflow({"run": "true"})}, variables={**account.variables(), **keys})
+    github = small({"w.yml": workflow({"run": "true"})}, account=account, keys=True)
     github.repository.commit("main", {"app/Dockerfile": "FROM x\nCOPY app/there.txt /\n", "app/there.txt": "x"})
     build = f"docker build --file app/Dockerfile --tag {registry}/my-app:1"
     for command, says in (

@@ -7,30 +7,33 @@ another has paid for the beginning. Prints `{"aws": URL, "control": URL}` when i
 
 from __future__ import annotations
 
-import base64
 import json
 import logging
 import os
+import socket
 import subprocess
 import sys
 import threading
 import time
+import urllib.error
+import urllib.parse
+import urllib.request
 from collections.abc import Callable
 from contextlib import ExitStack
-from http.server import ThreadingHTTPServer
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from typing import Any
 
 from moto.awslambda.models import LambdaBackend
 from moto.ecs.models import EC2ContainerServiceBackend
-from moto.iam.models import iam_backends
 from moto.moto_server.werkzeug_app import DomainDispatcherApplication, MotoRequestHandler, create_backend_app
-from moto.sts.exceptions import STSClientError
-from moto.sts.responses import TokenResponse
 from ops.laptop.dev.database import variables
 from ops.laptop.postgres import LocalPostgres
+from ops.rehearsal.iam.web_identity import token
+from ops.rehearsal.simulator.identities import ADMINISTRATOR, KEY_FILE
 from ops.rehearsal.simulator.journal import Journal
 from ops.rehearsal.simulator.moto_additions import appconfig, s3
+from ops.rehearsal.simulator.world import World
 from werkzeug.serving import make_server
 
 from tests.machinery.ops import miniature
@@ -44,16 +47,20 @@ assert s3
 class Cloud:
     """One account with what runs in it."""
 
-    def __init__(self, directory: Path, render: Path) -> None:
+    def __init__(self, directory: Path, render: Path, region: str) -> None:
         self.directory = directory
+        self.region = region
         self.render = render
         self.images = directory / "images"
         self.images.mkdir(exist_ok=True)
         self.stack = ExitStack()
         self.lock = threading.Lock()
+        self.serving = threading.Lock()
         self.database: LocalPostgres | None = None
         self.role_manager: dict[str, Any] = {"action": "check", "result": "passed", "summary": "3 roles were proven."}
         self.ran: list[dict[str, Any]] = []
+        self.services: dict[str, Service] = {}
+        self.stack.callback(lambda: [service.stop() for service in self.services.values()])
 
     # ------------------------------------------------------------------ what tests ask for
 
@@ -65,50 +72,21 @@ class Cloud:
             json.dumps(answer, default=lambda value: value.read().decode() if hasattr(value, "read") else str(value))
         )
 
-    def account(self, names: dict[str, str], resources: list[dict[str, Any]]) -> None:
-        """What bootstrap makes: the state's bucket, key and table, and the roles as the account layer plans them."""
-        miniature.make("account", names, {})
-        state = {
-            "version": 4,
-            "terraform_version": "1.11.4",
-            "serial": 1,
-            "lineage": "tests",
-            "outputs": {},
-            "resources": [],
-        }
-        body = {
-            "mode": "managed",
-            "type": "terraform_data",
-            "name": "base",
-            "provider": 'provider["terraform.io/builtin/terraform"]',
-        }
-        state["resources"] = [{**body, "instances": []}]
-        miniature._client("s3").put_object(
-            Bucket=names["state_bucket"], Key="account.tfstate", Body=json.dumps(state).encode()
-        )
-        iam = miniature._client("iam")
-        for item in resources:
-            values = item["values"]
-            if item["type"] == "aws_iam_openid_connect_provider":
-                iam.create_open_id_connect_provider(
-                    Url=values["url"], ClientIDList=values["client_id_list"], ThumbprintList=["0" * 40]
-                )
-            if item["type"] == "aws_iam_role":
-                document = values["assume_role_policy"]
-                iam.create_role(
-                    RoleName=values["name"],
-                    Path=values["path"],
-                    AssumeRolePolicyDocument=document,
-                    MaxSessionDuration=values["max_session_duration"],
-                )
-        for item in resources:
-            values = item["values"]
-            if item["type"] == "aws_iam_role_policy":
-                iam.put_role_policy(RoleName=values["role"], PolicyName=values["name"], PolicyDocument=values["policy"])
+    def bootstrapped(self, bucket: str) -> None:
+        """Note that the account layer is applied: its state, as far as anybody reads it."""
+        provider = 'provider["terraform.io/builtin/terraform"]'
+        made = {"mode": "managed", "type": "terraform_data", "name": "base", "provider": provider, "instances": []}
+        head = {"version": 4, "terraform_version": "1.11.4", "serial": 1, "lineage": "tests", "outputs": {}}
+        state = json.dumps({**head, "resources": [made]}).encode()
+        miniature._client("s3").put_object(Bucket=bucket, Key="account.tfstate", Body=state)
 
     def check_role_manager(self, answer: dict[str, Any]) -> None:
         """What the role manager answers from now on."""
         self.role_manager = answer
+
+    def sign(self, prefix: str, audience: str, claims: dict[str, Any]) -> str:
+        """A token as GitHub signs it: with the key that this AWS knows as GitHub's."""
+        return token(self.directory / KEY_FILE, prefix=prefix, audience=audience, **claims)
 
     def tasks(self) -> list[dict[str, Any]]:
         """Tasks that were run, with their exit codes."""
@@ -116,9 +94,12 @@ class Cloud:
 
     # ------------------------------------------------------------------ what runs
 
-    def run(self, family: str, image: str) -> tuple[int, list[str]]:
-        """Run the migrations that are in an image; its exit code and what it wrote."""
-        folder = self.images / image.rpartition("@")[2].removeprefix("sha256:") / "service"
+    def place(self, image: str) -> Path:
+        """The files of an image."""
+        return self.images / image.rpartition("@")[2].removeprefix("sha256:") / "service"
+
+    def environment(self, folder: Path, *, owner: bool) -> dict[str, str]:
+        """What a task's environment says, for the database of this cloud; it is made when somebody needs it."""
         with self.lock:
             if self.database is None:
                 self.database = self.stack.enter_context(LocalPostgres())
@@ -131,30 +112,100 @@ class Cloud:
                     check=False,
                 )
                 assert made.returncode == 0, made.stdout + made.stderr
-            where = variables(self.database, owner=True)
-        environment = {
-            **os.environ,
-            **where,
-            "PYTHONPATH": str(folder),
+            where = variables(self.database, owner=owner)
+        constant = {
             "APP_NAME": "app",
             "ENVIRONMENT": "test",
             "RELEASE": "test",
+            "METRICS": "off",
+            "LISTEN_ON": "127.0.0.1",
         }
-        done = subprocess.run(
-            [sys.executable, "-m", "app.migrate"],
-            cwd=folder,
-            env=environment,
-            capture_output=True,
-            text=True,
-            check=False,
-        )
+        return {**os.environ, **where, **constant, "PYTHONPATH": str(folder)}
+
+    def run(self, family: str, image: str) -> tuple[int, list[str]]:
+        """Run the migrations that are in an image; its exit code and what it wrote."""
+        folder = self.place(image)
+        command = [sys.executable, "-m", "app.migrate"]
+        environment = self.environment(folder, owner=True)
+        done = subprocess.run(command, cwd=folder, env=environment, capture_output=True, text=True, check=False)
         self.ran.append({"family": family, "image": image, "exit_code": done.returncode})
         return done.returncode, (done.stdout + done.stderr).splitlines()
+
+    def visit(self, host: str, path: str) -> tuple[int, bytes]:
+        """What a load balancer answers: the service behind it runs the image of its task definition."""
+        balancers = miniature._client("elbv2").describe_load_balancers()["LoadBalancers"]
+        names = [item["LoadBalancerName"] for item in balancers if item["DNSName"] == host]
+        if not names:
+            return 502, f"there is no host {host}".encode()
+        ecs = miniature._client("ecs")
+        [service] = ecs.describe_services(cluster=names[0], services=[names[0]])["services"]
+        definition = ecs.describe_task_definition(taskDefinition=service["taskDefinition"])["taskDefinition"]
+        image = definition["containerDefinitions"][0]["image"]
+        with self.serving:
+            running = self.services.get(names[0])
+            if running is None or running.image != image:
+                if running:
+                    running.stop()
+                folder = self.place(image)
+                running = self.services[names[0]] = Service(image, folder, self.environment(folder, owner=False))
+            return running.get(path)
+
+
+class Service:
+    """A process that runs the service of an image."""
+
+    def __init__(self, image: str, folder: Path, environment: dict[str, str]) -> None:
+        self.image = image
+        with socket.socket() as probe:
+            probe.bind(("127.0.0.1", 0))
+            self.port = probe.getsockname()[1]
+        self.log = (folder.parent / f"log-{self.port}").open("w+")
+        command = [sys.executable, "-m", "app"]
+        given = {**environment, "PORT": str(self.port)}
+        self.process = subprocess.Popen(command, cwd=folder, env=given, stdout=self.log, stderr=subprocess.STDOUT)
+
+    def get(self, path: str) -> tuple[int, bytes]:
+        """What it answers, once it listens."""
+        deadline = time.monotonic() + 60
+        while True:
+            try:
+                opener = urllib.request.build_opener(urllib.request.ProxyHandler({}))
+                with opener.open(f"http://127.0.0.1:{self.port}{path}") as answer:
+                    return answer.status, answer.read()
+            except urllib.error.HTTPError as error:
+                return error.code, error.read()
+            except OSError as error:
+                if self.process.poll() is not None or time.monotonic() > deadline:
+                    self.log.seek(0)
+                    return 503, f"{error}\n{self.log.read()}".encode()
+                time.sleep(0.1)
+
+    def stop(self) -> None:
+        """End it."""
+        self.process.terminate()
+        self.process.wait(20)
+        self.log.close()
+
+
+class Internet(BaseHTTPRequestHandler):
+    """The way to load balancers, for who is outside: a proxy."""
+
+    def do_GET(self) -> None:
+        """Answer for the host that is asked for."""
+        asked = urllib.parse.urlsplit(self.path)
+        status, body = Control.cloud.visit(asked.netloc, asked.path or "/")
+        self.send_response(status)
+        self.send_header("Content-Length", str(len(body)))
+        self.end_headers()
+        self.wfile.write(body)
+
+    def log_message(self, *_arguments: Any) -> None:
+        pass
 
 
 def install() -> None:
     """Have moto's tasks, functions and sign-in decided by the cloud that is served."""
-    run_task, web_identity = EC2ContainerServiceBackend.run_task, TokenResponse.assume_role_with_web_identity
+    run_task = EC2ContainerServiceBackend.run_task
 
     def run(backend: EC2ContainerServiceBackend, *args: Any, **kwargs: Any) -> Any:
         tasks = run_task(backend, *args, **kwargs)
@@ -181,30 +232,8 @@ def install() -> None:
     def invoke(_backend: LambdaBackend, _name: str, *_args: Any, **_kwargs: Any) -> bytes:
         return json.dumps(Control.cloud.role_manager).encode()
 
-    def with_token(response: TokenResponse) -> Any:
-        trusted(response._get_param("RoleArn"), response._get_param("WebIdentityToken"))
-        return web_identity(response)
-
     EC2ContainerServiceBackend.run_task = run  # type: ignore[method-assign, assignment]
     LambdaBackend.invoke = invoke  # type: ignore[method-assign, assignment]
-    TokenResponse.assume_role_with_web_identity = with_token  # type: ignore[method-assign, assignment]
-
-
-def trusted(role_arn: str, token: str) -> None:
-    """Refuse a token that the role's trust policy does not name."""
-    claims = json.loads(base64.urlsafe_b64decode(token.split(".")[1] + "=="))
-    host = claims["iss"].removeprefix("https://")
-    for role in iam_backends[ACCOUNT]["aws"].roles.values():
-        if role.arn != role_arn:
-            continue
-        for statement in json.loads(role.assume_role_policy_document)["Statement"]:
-            wanted = statement.get("Condition", {}).get("StringEquals", {})
-            if all(
-                claims.get(key.removeprefix(f"{host}:")) in ([value] if isinstance(value, str) else value)
-                for key, value in wanted.items()
-            ):
-                return
-    raise STSClientError("AccessDenied", "Not authorized to perform sts:AssumeRoleWithWebIdentity")
 
 
 class Control(miniature.Handler):
@@ -244,7 +273,7 @@ def fork() -> dict[str, str]:
     old = Control.cloud
     directory = old.directory.with_name(f"{old.directory.name}-{os.getpid()}")
     subprocess.run(["cp", "-Rl", str(old.directory), str(directory)], check=True)
-    cloud = Cloud(directory, old.render)
+    cloud = Cloud(directory, old.render, old.region)
     serve(cloud, lambda answer: os.write(writing, (json.dumps(answer) + "\n").encode()))
     os._exit(0)
 
@@ -252,15 +281,20 @@ def fork() -> dict[str, str]:
 def serve(cloud: Cloud, ready: Callable[[dict[str, str]], Any]) -> None:
     """Serve AWS and the control until standard input closes."""
     Control.cloud = cloud
-    journal = Journal(DomainDispatcherApplication(create_backend_app), cloud.directory / "journal.jsonl")
+    world = World(cloud.directory, ACCOUNT, cloud.region, cloud.render, endpoint="", receiver="")
+    journal = Journal(DomainDispatcherApplication(create_backend_app), cloud.directory / "journal.jsonl", world)
     server = make_server("127.0.0.1", 0, journal, True, request_handler=MotoRequestHandler)
     control = ThreadingHTTPServer(("127.0.0.1", 0), Control)
+    internet = ThreadingHTTPServer(("127.0.0.1", 0), Internet)
     endpoint = f"http://127.0.0.1:{server.server_port}"
     os.environ["AWS_ENDPOINT_URL"] = endpoint
     miniature._client.cache_clear()
-    for each in (server, control):
+    for each in (server, control, internet):
         threading.Thread(target=each.serve_forever, daemon=True).start()
-    ready({"aws": endpoint, "control": f"http://127.0.0.1:{control.server_port}", "directory": str(cloud.directory)})
+    there = {
+        name: f"http://127.0.0.1:{each.server_port}" for name, each in (("control", control), ("internet", internet))
+    }
+    ready({"aws": endpoint, **there, "directory": str(cloud.directory)})
     sys.stdin.buffer.read()
     cloud.stack.close()
 
@@ -270,8 +304,8 @@ def main() -> None:
     settings = json.loads(sys.argv[1])
     logging.getLogger("werkzeug").setLevel(logging.ERROR)
     os.environ |= {
-        "AWS_ACCESS_KEY_ID": "testing",
-        "AWS_SECRET_ACCESS_KEY": "testing",
+        "AWS_ACCESS_KEY_ID": ADMINISTRATOR[0],
+        "AWS_SECRET_ACCESS_KEY": ADMINISTRATOR[1],
         "AWS_REGION": settings["region"],
         "NO_PROXY": "*",
         "MOTO_ECS_SERVICE_RUNNING": "1",
@@ -279,7 +313,7 @@ def main() -> None:
     }
     install()
     serve(
-        Cloud(Path(settings["directory"]), Path(settings["render"])),
+        Cloud(Path(settings["directory"]), Path(settings["render"]), settings["region"]),
         lambda answer: print(json.dumps(answer), flush=True),
     )
 

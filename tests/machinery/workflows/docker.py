@@ -6,6 +6,7 @@ who builds them; a registry's are in $IMAGES, by digest, and ECR in the simulate
 
 from __future__ import annotations
 
+import fcntl
 import fnmatch
 import hashlib
 import json
@@ -19,7 +20,7 @@ from typing import Any, NoReturn
 import boto3
 from botocore.exceptions import BotoCoreError, ClientError
 
-HOME = Path(os.environ["HOME"]) / ".docker"
+HOME = Path(os.environ.get("DOCKER_CONFIG") or Path(os.environ["HOME"]) / ".docker")
 LOCAL = HOME / "images"
 MEDIA_TYPE = "application/vnd.docker.distribution.manifest.v2+json"
 
@@ -101,6 +102,7 @@ def build(words: list[str]) -> None:
     work = LOCAL / "building"
     shutil.rmtree(work, ignore_errors=True)
     stages: dict[str, Path] = {}
+    config: dict[str, Any] = {}
     stage = work / "0"
     text = re.sub(r"\\\n", " ", dockerfile.read_text())
     for line in text.splitlines():
@@ -111,6 +113,7 @@ def build(words: list[str]) -> None:
         if name.upper() == "FROM":
             stage = work / str(len(stages))
             stage.mkdir(parents=True)
+            config = {"directory": "/", "command": [], "environment": {}}
             stages[arguments[2] if len(arguments) > 2 else str(len(stages))] = stage
         elif name.upper() in ("COPY", "ADD"):
             flags = [word for word in arguments if word.startswith("--")]
@@ -123,16 +126,19 @@ def build(words: list[str]) -> None:
             )
             for source in sources:
                 copy(there, source, stage, target, made=origin is not None)
+        elif name.upper() == "WORKDIR":
+            config["directory"] = arguments[0]
+        elif name.upper() == "CMD":
+            config["command"] = json.loads(rest_of_line) if rest_of_line.startswith("[") else ["sh", "-c", rest_of_line]
+        elif name.upper() == "ENV":
+            config["environment"] |= dict(word.split("=", 1) for word in arguments if "=" in word)
         elif name.upper() not in (
             "RUN",
-            "ENV",
             "USER",
-            "WORKDIR",
             "VOLUME",
             "EXPOSE",
             "STOPSIGNAL",
             "HEALTHCHECK",
-            "CMD",
             "ENTRYPOINT",
             "LABEL",
             "ARG",
@@ -147,6 +153,7 @@ def build(words: list[str]) -> None:
     shutil.rmtree(image, ignore_errors=True)
     stage.rename(image)
     shutil.rmtree(work, ignore_errors=True)
+    (LOCAL / f"{identifier.hexdigest()}.json").write_text(json.dumps(config))
     for tag in options.get("--tag", []):
         set_tag(tag, identifier.hexdigest())
     print(f"sha256:{identifier.hexdigest()}")
@@ -275,7 +282,49 @@ def retag(words: list[str]) -> None:
     set_tag(target, tags()[source])
 
 
+def run(words: list[str]) -> None:
+    """docker run [OPTIONS] IMAGE: the image's command in its working directory; it is no jail."""
+    published, environment = "", {}
+    while words and words[0].startswith("-"):
+        option = words.pop(0)
+        if option in ("--publish", "-p"):
+            published = words.pop(0)
+        elif option in ("--env", "-e"):
+            name, _, value = words.pop(0).partition("=")
+            environment[name] = value
+        elif option in ("--user", "--platform", "--memory", "--cpus", "--tmpfs"):
+            words.pop(0)
+        elif option not in ("--rm", "--init", "--read-only"):
+            stop(f"unknown flag: {option} (of this stand-in)")
+    if len(words) != 1:
+        stop('"docker run" requires at least 1 argument, and the stand-in takes no command')
+    if words[0] not in tags():
+        stop(f"Unable to find image '{words[0]}' locally")
+    identifier = tags()[words[0]]
+    config = json.loads((LOCAL / f"{identifier}.json").read_text())
+    root = LOCAL / identifier
+    if not config["command"] or not (root / config["directory"].strip("/")).is_dir():
+        stop("no command specified" if not config["command"] else f"no such directory: {config['directory']}")
+    if published:
+        outside, inside = published.split(":")[-2:]
+        if environment.get("PORT", inside) != inside or outside != inside:
+            stop("the stand-in publishes a port under its own number, and tells it to the service as PORT")
+        # Jobs have machines of their own; here they share the ports of one. The lock goes when the service ends.
+        lock = os.open(f"/tmp/docker-run-{outside}", os.O_CREAT | os.O_RDWR, 0o666)
+        os.set_inheritable(lock, True)
+        fcntl.flock(lock, fcntl.LOCK_EX)
+    kept = {name: value for name, value in os.environ.items() if name in ("LANG", "TMPDIR")}
+    own = {name: value for name, value in config["environment"].items() if name != "PATH"}
+    os.chdir(root / config["directory"].strip("/"))
+    program = sys.executable if config["command"][0] == "python" else shutil.which(config["command"][0])
+    if program is None:
+        stop(f'exec: "{config["command"][0]}": executable file not found in $PATH')
+    folder = str(Path(sys.executable).parent)
+    os.execve(program, config["command"], {**kept, "PATH": f"{folder}:/usr/bin:/bin", **own, **environment})
+
+
 COMMANDS = {
+    ("run",): run,
     ("buildx", "build"): build,
     ("image", "inspect"): inspect,
     ("build",): build,
