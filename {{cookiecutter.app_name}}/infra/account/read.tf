@@ -152,11 +152,17 @@ locals {
           ]))
         },
         {
-          # Who plans reads one: what Terraform subscribes, and so has in its state.
-          Sid      = "OwnParameters"
-          Effect   = "Allow"
-          Action   = ["ssm:GetParameter", "ssm:GetParameterHistory", "ssm:ListTagsForResource"]
-          Resource = distinct([for key in owned : "${local.arn.ssm}:parameter/${local.owners[key].path}/${reader == "plan" ? "incident-url" : "*"}"])
+          # Who plans reads three: what Terraform subscribes, and so has in its state; and, to see before a gate whether a
+          # delivery is older than what is there, the commit and the images that were delivered.
+          Sid    = "OwnParameters"
+          Effect = "Allow"
+          Action = ["ssm:GetParameter", "ssm:GetParameterHistory", "ssm:ListTagsForResource"]
+          Resource = distinct(flatten([
+            for key in owned : [
+              for name in reader == "plan" ? ["commit", "image", "incident-url"] : ["*"] :
+              "${local.arn.ssm}:parameter/${local.owners[key].path}/${name}"
+            ]
+          ]))
         },
       ],
       local.project.terraform_state_locks != "dynamodb" ? [] : [{

@@ -168,6 +168,11 @@ def _of_call(call: Call, action: str) -> dict[str, Value | None]:
         # https://docs.aws.amazon.com/amazondynamodb/latest/developerguide/specifying-conditions.html
         item = call.parameters.get("Key") or call.parameters.get("Item") or {}
         found["dynamodb:LeadingKeys"] = tuple(item.get("LockID", {}).values()) or None
+    if call.service == "ecs" and (cluster := call.parameters.get("cluster")):
+        # Of the request where a task is started: the resource, a task definition, belongs to no cluster. A name or an ARN.
+        # https://docs.aws.amazon.com/service-authorization/latest/reference/list_amazonelasticcontainerservice.html
+        name = str(cluster).rpartition("/")[2]
+        found["ecs:cluster"] = f"arn:{call.partition}:ecs:{call.region}:{call.account}:cluster/{name}"
     context = call.parameters.get("EncryptionContext") or {}
     found |= encryption_context(context if isinstance(context, Mapping) else {})
     return found
