@@ -331,3 +331,15 @@ def test_the_decision_on_one_account_tells_what_is_not_kept_apart(shop: Account)
         and not reference.action(action).kinds
     }
     assert told == found
+
+
+def test_the_plan_role_changes_nothing_and_reads_the_images_that_are_deployed(shop: Account) -> None:
+    plan = shop.roles["plan"]
+    assert plan.may("ecr:GetAuthorizationToken", "*", NONE)
+    for action in ("ecr:BatchGetImage", "ecr:GetDownloadUrlForLayer"):
+        assert plan.may(action, full(action, "repository/shop"), NONE)
+        assert not plan.may(action, full(action, "repository/shop/previews"), NONE)
+    assert not plan.may("ecr:PutImage", full("ecr:PutImage", "repository/shop"), NONE)
+    for action in ("s3:PutObject", "s3:DeleteObject"):
+        assert not plan.may(action, full(action, STATE + "service/dev.tfstate.tflock"), NONE)
+    assert not plan.may("dynamodb:PutItem", full("dynamodb:PutItem", "table/shop-tfstate-locks"), LOCK_OF_PROD)

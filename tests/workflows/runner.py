@@ -278,7 +278,7 @@ def read_log(text: str) -> Outcome:
             output[key] = output.get(key, "") + entry["msg"].rstrip("\n") + "\n"
         elif str(entry.get("command")).partition("::")[0] in ("error", "warning", "notice"):
             # With `::` in the text (an ARN has it) act takes some of it for the command; the message is whole.
-            output[key] = output.get(key, "") + entry["msg"].strip().lstrip("❗❓🚧  ") + "\n"
+            output[key] = output.get(key, "") + entry["msg"].strip().lstrip("❗❓🚧 ") + "\n"
         elif entry.get("command") == "summary":
             outcome.summary += entry["content"]
     outcome.steps = [(name, results.get(key, "skipped"), output.get(key, "")) for key, name in names.items()]

@@ -232,7 +232,12 @@ def test_ctrl_c_ends_in_seconds_and_stops_the_task_that_it_waits_for(
     monkeypatch.setattr("moto.ecs.models.Task.advance", lambda _task: None, raising=False)
     stopped: list[str] = []
     stop = ecs._stop
-    monkeypatch.setattr(ecs, "_stop", lambda *arguments: (stopped.append(arguments[-1]), stop(*arguments)))
+
+    def stop_and_note(*arguments: Any) -> None:
+        stopped.append(arguments[-1])
+        stop(*arguments)
+
+    monkeypatch.setattr(ecs, "_stop", stop_and_note)
 
     def interrupt() -> None:
         deadline = time.monotonic() + 60

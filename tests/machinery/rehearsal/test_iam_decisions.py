@@ -207,7 +207,7 @@ def test_set_operators_are_all_and_any_and_a_negation_is_none_of_them(given: lis
     keys = Given({"k": given})
     assert holds("ForAllValues:StringEquals", "k", wanted, keys) is (set(given) <= set(wanted))
     assert holds("ForAnyValue:StringEquals", "k", wanted, keys) is bool(set(given) & set(wanted))
-    assert holds("ForAllValues:StringNotEquals", "k", wanted, keys) is not (set(given) & set(wanted))
+    assert holds("ForAllValues:StringNotEquals", "k", wanted, keys) is (not set(given) & set(wanted))
     assert holds("ForAnyValue:StringNotEquals", "k", wanted, keys) is bool(set(given) - set(wanted))
 
 

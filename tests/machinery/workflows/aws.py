@@ -60,7 +60,12 @@ class Cloud:
         self.role_manager: dict[str, Any] = {"action": "check", "result": "passed", "summary": "3 roles were proven."}
         self.ran: list[dict[str, Any]] = []
         self.services: dict[str, Service] = {}
-        self.stack.callback(lambda: [service.stop() for service in self.services.values()])
+        self.stack.callback(self.stop_services)
+
+    def stop_services(self) -> None:
+        """End the services that still run."""
+        for service in self.services.values():
+            service.stop()
 
     # ------------------------------------------------------------------ what tests ask for
 

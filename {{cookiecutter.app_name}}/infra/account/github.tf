@@ -67,7 +67,7 @@ resource "aws_iam_openid_connect_provider" "github" {
 resource "aws_iam_role" "plan" {
   name                 = local.names.plan_role
   path                 = local.names.github_path
-  description          = "GitHub jobs that plan and look for drift: reads, and takes state locks"
+  description          = "GitHub jobs that plan and look for drift: only reads"
   assume_role_policy   = local.trust_policies[local.names.plan_role]
   max_session_duration = 3600
 

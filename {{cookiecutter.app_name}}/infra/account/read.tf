@@ -101,10 +101,10 @@ locals {
     { for key in local.project.environment_names : key => [key] },
     { for key in local.previews : key => [key, "dev"] },
   )
-  # States that each reader locks: a plan of the build repository is part of `make up`.
+  # States that each one locks: a plan of the build repository is part of `make up`. What only plans takes no locks.
   locks = {
-    for reader, owned in local.readers : reader =>
-    reader == "plan" ? ["*.tfstate"] : concat(local.owners[reader].states, ["build-repository.tfstate"])
+    for reader, owned in local.readers : reader => concat(local.owners[reader].states, ["build-repository.tfstate"])
+    if reader != "plan"
   }
 
   read_own = {
@@ -134,13 +134,26 @@ locals {
             "${local.state_bucket_arn}/${state}*"
           ]
         },
-        {
-          Sid      = "LockFiles"
-          Effect   = "Allow"
-          Action   = ["s3:DeleteObject", "s3:PutObject"]
-          Resource = [for state in local.locks[reader] : "${local.state_bucket_arn}/${state}.tflock"]
-        },
       ],
+      [for states in reader == "plan" ? [] : [local.locks[reader]] : {
+        Sid      = "LockFiles"
+        Effect   = "Allow"
+        Action   = ["s3:DeleteObject", "s3:PutObject"]
+        Resource = [for state in states : "${local.state_bucket_arn}/${state}.tflock"]
+      }],
+      [for action in reader == "plan" ? ["ecr:GetAuthorizationToken"] : [] : {
+        Sid      = "Registry"
+        Effect   = "Allow"
+        Action   = action
+        Resource = "*"
+      }],
+      # Whose attestation is verified, and which image is scanned, before and after it is deployed.
+      [for repository in reader == "plan" ? [local.names.build_repository] : [] : {
+        Sid      = "ReadImages"
+        Effect   = "Allow"
+        Action   = ["ecr:BatchGetImage", "ecr:GetDownloadUrlForLayer"]
+        Resource = "${local.arn.ecr}:repository/${repository}"
+      }],
       [
         {
           # Of the whole path: AWS decides on the path itself, which has no / at its end.
@@ -165,15 +178,15 @@ locals {
           ]))
         },
       ],
-      local.project.terraform_state_locks != "dynamodb" ? [] : [{
+      local.project.terraform_state_locks != "dynamodb" || reader == "plan" ? [] : [{
         # An item is a state's lock, or with -md5 behind it the sum of its newest version.
         Sid      = "LockItems"
         Effect   = "Allow"
         Action   = ["dynamodb:DeleteItem", "dynamodb:PutItem"]
         Resource = local.locks_table_arn
         Condition = { "ForAllValues:StringLike" = { "dynamodb:LeadingKeys" = concat(
-          [for state in local.locks[reader] : "${local.names.state_bucket}/${state}"],
-          reader == "plan" ? [] : [for state in local.owners[reader].states : "${local.names.state_bucket}/${state}-md5"],
+          [for state in try(local.locks[reader], []) : "${local.names.state_bucket}/${state}"],
+          [for state in try(local.owners[reader].states, []) : "${local.names.state_bucket}/${state}-md5"],
         ) } }
       }],
     )

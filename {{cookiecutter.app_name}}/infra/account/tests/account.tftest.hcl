@@ -114,6 +114,13 @@ run "policies_are_narrow" {
   }
   assert {
     condition = alltrue([
+      for action in flatten([for statement in jsondecode(aws_iam_role_policy.plan.policy).Statement : statement.Action]) :
+      can(regex(":(BatchGet|Get|List|Describe)", action))
+    ]) && contains(flatten([for statement in jsondecode(aws_iam_role_policy.plan.policy).Statement : statement.Action]), "ecr:BatchGetImage")
+    error_message = "the plan role only reads, and it reads images: ops/github/provenance.py"
+  }
+  assert {
+    condition = alltrue([
       for policy in values(aws_iam_policy.apply) :
       contains(flatten([for statement in jsondecode(policy.policy).Statement : statement.Action]), "ssm:GetParameterHistory")
       if endswith(policy.name, "-roles")
