@@ -33,7 +33,7 @@ from moto.moto_server.werkzeug_app import (
     MotoRequestHandler,
     create_backend_app,
 )
-from ops import cli, ecs, flags
+from ops import aws, cli, ecs, flags
 from ops.project import load
 
 # What moto lacks is in the rehearsal's additions: AppConfig's deployments, conditions of bucket policies.
@@ -150,6 +150,7 @@ def account(moto: str, world: World, monkeypatch: pytest.MonkeyPatch) -> None:
 def new_session(monkeypatch: pytest.MonkeyPatch) -> None:
     """Credentials are looked for again, for tests of what is wrong with them."""
     monkeypatch.setattr("ops.aws.boto3", boto3)
+    aws._session.cache_clear()
 
 
 @dataclass

@@ -523,7 +523,7 @@ def test_the_image_of_a_commit_is_built_by_this_workflow_and_its_registry_is_sig
     """What is there already was read without a login; and an image that somebody pushed was attested as CD's own."""
     root = deployed.path.parent
     commit = bash(
-        "git init -q . && git add app && git -c user.name=n -c user.email=e@e commit -qm one && git rev-parse HEAD",
+        "git init -q . && git add app .dockerignore && git -c user.name=n -c user.email=e@e commit -qm one && git rev-parse HEAD",
         root,
     ).stdout.strip()
     push(commit, f"sha256:{'3' * 64}")

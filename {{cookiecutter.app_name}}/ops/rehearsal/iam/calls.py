@@ -163,11 +163,6 @@ def _of_call(call: Call, action: str) -> dict[str, Value | None]:
         # https://docs.aws.amazon.com/Route53/latest/DeveloperGuide/specifying-conditions-route53.html: lower case, no final dot
         names = values(call.parameters, "ChangeBatch.Changes[].ResourceRecordSet.Name")
         found["route53:ChangeResourceRecordSetsNormalizedRecordNames"] = tuple(n.lower().rstrip(".") for n in names)
-    if call.service == "dynamodb":
-        # Values of the partition key. The one table is that of Terraform's locks, whose key is LockID.
-        # https://docs.aws.amazon.com/amazondynamodb/latest/developerguide/specifying-conditions.html
-        item = call.parameters.get("Key") or call.parameters.get("Item") or {}
-        found["dynamodb:LeadingKeys"] = tuple(item.get("LockID", {}).values()) or None
     if call.service == "ecs" and (cluster := call.parameters.get("cluster")):
         # Of the request where a task is started: the resource, a task definition, belongs to no cluster. A name or an ARN.
         # https://docs.aws.amazon.com/service-authorization/latest/reference/list_amazonelasticcontainerservice.html
@@ -193,6 +188,22 @@ def _leading_keys(call: Call, state: State, table: str) -> dict[str, Value | Non
     return {"dynamodb:LeadingKeys": tuple(str(value) for value in key.values()) or None}
 
 
+def _below(call: Call) -> str:
+    """What is made below a resource that the call names, and whose ARN begins as that resource's; empty for the rest.
+
+    The forms of ARNs are those of the Service Authorization Reference.
+    """
+    parameters = call.parameters
+    if call.name == "elasticloadbalancing:CreateListener":
+        return str(parameters["LoadBalancerArn"]).replace(":loadbalancer/", ":listener/") + "/*"
+    if call.name == "elasticloadbalancing:CreateRule":
+        return str(parameters["ListenerArn"]).replace(":listener/", ":listener-rule/") + "/*"
+    if call.name == "ecs:RunTask":
+        cluster = str(parameters.get("cluster", "default")).rpartition("/")[2]
+        return f"arn:{call.partition}:ecs:{call.region}:{call.account}:task/{cluster}/*"
+    return ""
+
+
 def _tagging(call: Call, state: State) -> Iterable[Ask]:
     """What tags in a call that makes something ask beside it: the service's tagging action on what is made."""
     given = request_tags(call.parameters)
@@ -215,7 +226,7 @@ def _tagging(call: Call, state: State) -> Iterable[Ask]:
     made = [arn for kind, arn in named if wanted is None or (kind is not None and kind.name == wanted)]
     if not made and wanted:
         # Its identifier is not known yet: `…:key/*`.
-        made = [fill(tagged[wanted].arn, call, dict.fromkeys(tagged[wanted].variables, "*"))]
+        made = [_below(call) or fill(tagged[wanted].arn, call, dict.fromkeys(tagged[wanted].variables, "*"))]
     for arn in made:
         if call.service == "logs":
             arn = arn.removesuffix(":*")
