@@ -132,7 +132,7 @@ VARIABLES: dict[str, dict[str, tuple[str, ...]]] = {
         "DeploymentStrategyId": ("DeploymentStrategyId",),
         "VersionNumber": ("VersionNumber",),
     },
-    "application-autoscaling": {},
+    "application-autoscaling": {"ResourceId": ("ResourceId", "ResourceARN")},
     "backup": {
         "BackupVaultName": ("BackupVaultName",),
         "BackupPlanId": ("BackupPlanId",),

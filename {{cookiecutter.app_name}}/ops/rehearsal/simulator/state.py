@@ -142,7 +142,8 @@ class MotoState:
                 str(k): str(v or "") for k, v in get_backend("acm")[account][region]._certificates[arn].tags.items()
             }
         if service == "application-autoscaling":
-            return {}
+            targets: Any = get_backend("applicationautoscaling")[account][region]
+            return dict(targets.__dict__.get("tags_by_arn", {}).get(arn, {}))
         tagger_of = {"elasticloadbalancing": "elbv2"}
         backends: Any = get_backend
         backend = backends(tagger_of.get(service, service))[account][region]
@@ -268,6 +269,8 @@ class MotoState:
             return self._task_definition(variable, value)
         if service == "appconfig":
             return self._appconfig(variable, value)
+        if service == "application-autoscaling":
+            return self._scalable_target(value)
         if service == "ec2" and value.startswith(("rtbassoc-", "eni-attach-")):
             return self._association(variable, value)
         return value
@@ -309,6 +312,16 @@ class MotoState:
                     if value == profile.name:
                         return str(profile.id)
         return value
+
+    def _scalable_target(self, value: str) -> str:
+        """Return the identifier in a target's ARN, of what it scales (`service/cluster/name`); * before there is one."""
+        if ":scalable-target/" in value:
+            return value.rpartition("/")[2]
+        backend: Any = get_backend("applicationautoscaling")[self.account][self.region]
+        for by_resource in list(backend.targets.values()):
+            if value in by_resource:
+                return str(by_resource[value].arn).rpartition("/")[2]
+        return "*"
 
     def _association(self, variable: str, value: str) -> str:
         backend = ec2_backends[self.account][self.region]
