@@ -98,7 +98,7 @@ def test_a_call_that_the_simulator_lacks_stops_it_at_once_by_name(bake: Bake, tm
 def test_interruption_cleans_up(bake: Bake, tmp_path: Path) -> None:
     Terraform(tmp_path)
     project = bake.copy(tmp_path / "project", **minimal())
-    assert make(project, "setup").returncode == 0
+    assert make(project, ".venv/.rehearse").returncode == 0
     running = subprocess.Popen(
         ["make", "--no-print-directory", "rehearse"],
         cwd=project.path,

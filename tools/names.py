@@ -76,5 +76,6 @@ NAMES = {
     "flags_profile": Name("flags", 128, "AppConfig configuration profile"),
     "flags_rollback_role": Name("{app}-{environment}-flags-rollback", 64, "IAM role"),
     "image_parameter": Name("/{app}/{environment}/image", 1011, "SSM parameter"),
+    "commit_parameter": Name("/{app}/{environment}/commit", 1011, "SSM parameter"),
     "incident_url_parameter": Name("/{app}/{environment}/incident-url", 1011, "SSM parameter"),
 }

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import base64
+import importlib
 import json
 from typing import Any
 
@@ -71,7 +72,7 @@ def _show(report: dict[str, Any], step: Step, *, as_json: bool) -> None:
     if as_json:
         say(json.dumps(report, indent=2, ensure_ascii=False))
         return
-    from role_manager.report import as_lines  # late: a project without a database does not have it
-
-    for line in as_lines(report):
+    # Late and by name: a project without a database does not have it.
+    lines: Any = importlib.import_module("role_manager.report")
+    for line in lines.as_lines(report):
         step.say(line)

@@ -141,19 +141,6 @@ locals {
         Action   = ["s3:DeleteObject", "s3:PutObject"]
         Resource = [for state in states : "${local.state_bucket_arn}/${state}.tflock"]
       }],
-      [for action in reader == "plan" ? ["ecr:GetAuthorizationToken"] : [] : {
-        Sid      = "Registry"
-        Effect   = "Allow"
-        Action   = action
-        Resource = "*"
-      }],
-      # Whose attestation is verified, and which image is scanned, before and after it is deployed.
-      [for repository in reader == "plan" ? [local.names.build_repository] : [] : {
-        Sid      = "ReadImages"
-        Effect   = "Allow"
-        Action   = ["ecr:BatchGetImage", "ecr:GetDownloadUrlForLayer"]
-        Resource = "${local.arn.ecr}:repository/${repository}"
-      }],
       [
         {
           # Of the whole path: AWS decides on the path itself, which has no / at its end.
@@ -166,13 +153,13 @@ locals {
         },
         {
           # Who plans reads three: what Terraform subscribes, and so has in its state; and, to see before a gate whether a
-          # delivery is older than what is there, the commit and the images that were delivered.
+          # delivery is older than what is there, the commit and the images that were delivered. A preview reads its own.
           Sid    = "OwnParameters"
           Effect = "Allow"
           Action = ["ssm:GetParameter", "ssm:GetParameterHistory", "ssm:ListTagsForResource"]
           Resource = distinct(flatten([
             for key in owned : [
-              for name in reader == "plan" ? ["commit", "image", "incident-url"] : ["*"] :
+              for name in reader == "plan" ? ["commit", "image", "incident-url"] : key == reader ? ["*"] : ["image"] :
               "${local.arn.ssm}:parameter/${local.owners[key].path}/${name}"
             ]
           ]))
@@ -212,7 +199,7 @@ resource "aws_iam_role_policy" "plan" {
   role = aws_iam_role.plan.name
   policy = jsonencode({ Version = "2012-10-17", Statement = concat(local.read_own["plan"], [
     {
-      # .github/workflows/security.yml scans the image that runs.
+      # .github/workflows/security.yml scans the image that runs; its attestation is verified before it is deployed.
       Sid      = "ImagesToScan"
       Effect   = "Allow"
       Action   = ["ecr:BatchCheckLayerAvailability", "ecr:BatchGetImage", "ecr:GetDownloadUrlForLayer"]

@@ -235,8 +235,6 @@ PREVIEW = [
 
 # Roles that only look, only push, or only serve.
 OTHER_ROLES = [
-    Attempt("plan", "read the incident URL", "ssm", "get_parameter",
-            {"Name": "{incident_url}", "WithDecryption": True}),
     Attempt("plan", "read the master password", "secretsmanager", "get_secret_value", {"SecretId": "{own_secret}"}),
     Attempt("plan", "write a state", "s3", "put_object",
             {"Bucket": "{own[state_bucket]}", "Key": "service/{environment}.tfstate", "Body": b"{}"}),

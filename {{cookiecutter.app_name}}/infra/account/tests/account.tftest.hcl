@@ -115,7 +115,7 @@ run "policies_are_narrow" {
   assert {
     condition = alltrue([
       for action in flatten([for statement in jsondecode(aws_iam_role_policy.plan.policy).Statement : statement.Action]) :
-      can(regex(":(BatchGet|Get|List|Describe)", action))
+      can(regex(":(BatchCheck|BatchGet|Get|List|Describe)", action))
     ]) && contains(flatten([for statement in jsondecode(aws_iam_role_policy.plan.policy).Statement : statement.Action]), "ecr:BatchGetImage")
     error_message = "the plan role only reads, and it reads images: ops/github/provenance.py"
   }

@@ -242,7 +242,7 @@ run "dev" {
         for statement in jsondecode(policy.policy).Statement : statement.Action if statement.Resource == "*"
       ]
       ])) == toset([
-      "ecr:GetAuthorizationToken",
+      "ecr:GetAuthorizationToken", "logs:DescribeLogGroups",
       "ssmmessages:CreateControlChannel", "ssmmessages:CreateDataChannel", "ssmmessages:OpenControlChannel", "ssmmessages:OpenDataChannel",
     ])
     error_message = "resource * only where AWS has no other"
