@@ -124,6 +124,7 @@ class Cloud:
             "RELEASE": "test",
             "METRICS": "off",
             "LISTEN_ON": "127.0.0.1",
+            "FLAGS_FILE": str(folder / "app" / "flags.json"),  # AppConfig is not in miniature
         }
         return {**os.environ, **where, **constant, "PYTHONPATH": str(folder)}
 
