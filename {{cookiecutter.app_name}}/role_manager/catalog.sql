@@ -123,8 +123,8 @@ alike AS MATERIALIZED (
       LEFT JOIN owned o ON o.classid = a.classid AND o.oid = coalesce(l.relation, a.oid)
       LEFT JOIN parts p ON p.classid = a.classid AND p.objid = a.oid AND p.extension
       LEFT JOIN schemas n ON n.oid = a.schema JOIN roles r ON r.oid = a.owner, input, me
-    -- What is not taken is left alone. What was dropped meanwhile has a number for its name.
-    WHERE o.taken IS NOT FALSE AND (letter <> 'f' OR a.name !~ '^[0-9]+$')
+    -- What is not taken is left alone, but for who may make something in a managed role's schema. What was dropped meanwhile has a number for its name.
+    WHERE (o.taken IS NOT FALSE OR kind = 'schema' AND r.subject) AND (letter <> 'f' OR a.name !~ '^[0-9]+$')
     GROUP BY kind, letter, definer, acl, a.owner, 7, 8) x),
 entries AS MATERIALIZED (
   SELECT DISTINCT a.id, CASE WHEN e.grantee = a.old_owner THEN a.owner ELSE t.name END AS grantee,
