@@ -333,18 +333,13 @@ def occupied(project: Path) -> str | None:
 def made_for(project: Path, answers: dict[str, object]) -> list[Path]:
     """The folders that Cookiecutter has just made between its output folder and the project's, the deepest first.
 
-    A name such as `a/b/c` or `a/../b` makes them. They are as old as the project's folder to within a moment: when a
-    folder was made is known on macOS; on Linux it is the time of its last reading, and nobody has read these.
+    A name such as `a/b/c` or `a/../b` makes them. They are as old as the project's folder to within a moment.
     """
     name = Path(str(answers.get("app_name")))
     steps = len(Path(os.path.normpath(name)).parts)
     output = Path(str(answers.get("_output_dir") or project / Path(*[".."] * steps))).resolve()
     asked_for = {project, output, *output.parents}
     passed = {path.resolve() for path in [*Path(output, name).parents, *project.parents]} - asked_for
-
-    def made(path: Path) -> float:
-        status = path.stat()
-        return float(getattr(status, "st_birthtime", status.st_atime))
 
     folders, last = [], project.stat().st_mtime
     for time_made, path in sorted(((made(path), path) for path in passed if path.is_dir()), reverse=True):
@@ -353,6 +348,23 @@ def made_for(project: Path, answers: dict[str, object]) -> list[Path]:
         folders.append(path)
         last = time_made
     return sorted(folders, key=lambda path: len(path.parts), reverse=True)
+
+
+def made(path: Path) -> float:
+    """When a folder was made, in seconds since 1970: Python knows it on macOS, coreutils' stat on Linux.
+
+    Where neither does, it is the time of the last reading, and nobody has read what Cookiecutter has just made.
+    """
+    status = path.stat()
+    if hasattr(status, "st_birthtime"):
+        return float(status.st_birthtime)
+    import subprocess  # only for wrong answers: it is slow to import
+
+    try:
+        result = subprocess.run(["stat", "--format", "%.9W", path], capture_output=True, text=True, check=True)
+        return float(result.stdout) or status.st_atime
+    except (OSError, subprocess.CalledProcessError, ValueError):
+        return status.st_atime
 
 
 def clean_up_after(cookiecutter: int, project: Path, folders: list[Path]) -> None:

@@ -298,6 +298,10 @@ def _flags_session(call: Call, state: State) -> list[str]:
     return [str(state.look("flags session", str(call.parameters.get("ConfigurationToken"))))]
 
 
+def _logged_web_acl(call: Call, _state: State) -> list[str]:
+    return [str(call.parameters["LoggingConfiguration"]["ResourceArn"])]
+
+
 def _new_secret(call: Call, _state: State) -> list[str]:
     # Six characters follow the name, which nobody knows yet.
     return [f"arn:{call.partition}:secretsmanager:{call.region}:{call.account}:secret:{call.parameters['Name']}-??????"]
@@ -316,6 +320,9 @@ ARN_FORMS: dict[str, ArnForm] = {
     ),
     "secretsmanager:CreateSecret": ArnForm(
         "Secret", _new_secret, "_/secretsmanager/latest/userguide/auth-and-access_iam-policies.html"
+    ),
+    "wafv2:PutLoggingConfiguration": ArnForm(
+        "webacl", _logged_web_acl, "_/waf/latest/APIReference/API_LoggingConfiguration.html: ResourceArn"
     ),
 }
 
