@@ -125,7 +125,7 @@ def test_interruption_cleans_up(bake: Bake, tmp_path: Path) -> None:
 def test_the_leftovers_of_a_killed_run_are_removed_by_the_next(bake: Bake, tmp_path: Path) -> None:
     Terraform(tmp_path)
     project = bake.copy(tmp_path / "project", **minimal())
-    assert make(project, "setup").returncode == 0
+    assert make(project, ".venv/.rehearse").returncode == 0
     running = subprocess.Popen(
         [project.path / ".venv/bin/python", "-m", "ops.rehearsal"],
         cwd=project.path,

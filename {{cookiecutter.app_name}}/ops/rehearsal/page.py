@@ -48,7 +48,7 @@ def page(run: Rehearsal, progress: Progress, *, worked: bool) -> str:
         f"{clock(progress.elapsed)} minutes",
         f"{progress.calls} AWS calls",
         f"{found.peak_memory / 1e9:.1f} GB of memory at most",
-        f"{found.usage.seconds:.1f} s spent deciding them",
+        f"{found.usage.seconds:.1f} s of processor time spent deciding them",
     ]
     sections = [
         ("Claims", _claims(run)),

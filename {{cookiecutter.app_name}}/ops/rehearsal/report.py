@@ -94,7 +94,8 @@ def _summary(rehearsal: Rehearsal, progress: Progress, *, worked: bool) -> str:
         proved = f", applied and proved after {clock(found.proved_after)}" if found.proved_after else ""
         lines.append(
             f"It works: {clock(progress.elapsed)}{proved}, {progress.calls} AWS calls, "
-            f"{found.usage.seconds:.1f} s spent deciding them, {found.peak_memory / 1e9:.1f} GB of memory at most."
+            f"{found.usage.seconds:.1f} s of processor time spent deciding them, "
+            f"{found.peak_memory / 1e9:.1f} GB of memory at most."
         )
     else:
         lines.append(f"It does not work:\n{found.error}")

@@ -58,18 +58,16 @@ class Statement:
 
     def action(self, action: str) -> str | None:
         """Return the pattern of `Action` that covers an action, or None. What `NotAction` leaves is `NotAction`."""
-        lower = action.lower()
-        found = next((pattern for pattern in self.actions if like(pattern.lower(), lower)), None)
+        found = _covering(self.actions, action.lower())
         if self.not_actions:
-            return "NotAction" if found is None else None
-        return found
+            return None if found else "NotAction"
+        return found[0] if found else None
 
     def patterns(self, action: str) -> list[str]:
         """Return every pattern of `Action` that covers an action."""
         if self.not_actions:
             return ["NotAction"] if self.action(action) else []
-        lower = action.lower()
-        return [pattern for pattern in self.actions if like(pattern.lower(), lower)]
+        return list(_covering(self.actions, action.lower()))
 
     def resource(self, resource: str, keys: Keys) -> bool:
         """Tell whether `Resource` covers an ARN, or `*` for an action that knows no resources."""
@@ -100,6 +98,12 @@ class Statement:
         if self.not_principals:
             return "role" if found is None else None
         return found
+
+
+@functools.lru_cache(maxsize=20_000)
+def _covering(patterns: tuple[str, ...], action: str) -> tuple[str, ...]:
+    """Return the patterns that cover an action, which is in lower case."""
+    return tuple(pattern for pattern in patterns if like(pattern.lower(), action))
 
 
 def _naming(principals: tuple[tuple[str, tuple[str, ...]], ...], who: Who) -> Naming | None:

@@ -69,7 +69,7 @@ class Guard:
 
     def check(self, environ: Environ, body: bytes) -> Verdict:
         """Decide one request."""
-        began = time.perf_counter()
+        began = time.thread_time()  # processor time: waiting for other threads is not what deciding costs
         signed = requests.credential(environ)
         request = requests.read(environ, body, signed.service if signed else _unsigned_service(body))
         verdict = Verdict(request)
@@ -82,7 +82,7 @@ class Guard:
         except Exception as error:  # noqa: BLE001 - a fault of ours must let nothing through, and say where it is
             traceback.print_exc()
             verdict.problem = f"IAM here failed: {type(error).__name__}: {error}"
-        verdict.milliseconds = (time.perf_counter() - began) * 1000
+        verdict.milliseconds = (time.thread_time() - began) * 1000
         return verdict
 
     def done(self, verdict: Verdict, status: str) -> None:

@@ -5,6 +5,7 @@ Source: IAM User Guide, "AWS Signature Version 4 for API requests": canonical re
 
 from __future__ import annotations
 
+import functools
 import hashlib
 import hmac
 import re
@@ -49,10 +50,16 @@ def matches(environ: Environ, body: bytes, secret: str) -> bool:
             hashlib.sha256(canonical.encode()).hexdigest(),
         ]
     )
+    key = _key(secret, date, region, service)
+    return hmac.compare_digest(hmac.new(key, to_sign.encode(), "sha256").hexdigest(), found["signature"])
+
+
+@functools.lru_cache(maxsize=1000)
+def _key(secret: str, date: str, region: str, service: str) -> bytes:
     key = f"AWS4{secret}".encode()
     for part in (date, region, service, "aws4_request"):
         key = hmac.digest(key, part.encode(), "sha256")
-    return hmac.compare_digest(hmac.new(key, to_sign.encode(), "sha256").hexdigest(), found["signature"])
+    return key
 
 
 def _path(path: str, service: str) -> str:
