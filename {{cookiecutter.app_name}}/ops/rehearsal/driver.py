@@ -371,6 +371,8 @@ def _environment(endpoint: str, region: str) -> dict[str, str]:
         "NO_PROXY": "127.0.0.1,localhost",
         # Terraform's processes live for seconds: memory for time, of which Go's collector takes a fourth.
         "GOGC": "200",
+        # … but for what is above this in one of them, so that all of them together stay below 4 GB.
+        "GOMEMLIMIT": "600MiB",
     }
 
 

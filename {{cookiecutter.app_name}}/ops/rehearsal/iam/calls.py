@@ -136,6 +136,7 @@ _FROM_PARAMETERS = {
     "sts:RoleSessionName": "RoleSessionName",
 }
 _LISTS_FROM_PARAMETERS = {
+    "events:TargetArn": "Targets[].Arn",
     "kms:GrantOperations": "Operations[]",
     "lambda:SecurityGroupIds": "VpcConfig.SecurityGroupIds[]",
     "lambda:SubnetIds": "VpcConfig.SubnetIds[]",

@@ -78,6 +78,7 @@ COMPUTED = frozenset(
         "ecs:task-definition",
         "elasticloadbalancing:CreateAction",
         "elasticloadbalancing:Scheme",
+        "events:TargetArn",
         "iam:AWSServiceName",
         "iam:PassedToService",
         "iam:PermissionsBoundary",
