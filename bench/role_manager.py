@@ -160,7 +160,7 @@ def main() -> int:
         python, render = prepare(folder)
         archive = folder / "role_manager.zip"
         subprocess.run(
-            [python, "-m", "role_manager.package", "--output", archive],
+            [python, "-m", "ops.package", "--output", archive],
             check=True,
             cwd=render,
             stdout=subprocess.DEVNULL,

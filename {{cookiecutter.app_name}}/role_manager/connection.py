@@ -7,12 +7,10 @@ from __future__ import annotations
 
 import contextlib
 import dataclasses
-import ipaddress
 import json
 import socket
 import ssl
 import time
-import urllib.parse
 from collections import Counter
 from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
@@ -71,7 +69,7 @@ class Server:
         port: TCP port.
         database: name of the database.
         ca_bundle: PEM file of the certificate authorities to trust.
-        encrypted: False only for a server on this machine (see :func:`parse_dsn`).
+        encrypted: False only for a server on this machine.
 
     """
 
@@ -331,48 +329,3 @@ class Tokens:
             )
         except BotoCoreError as error:
             raise ConnectionFailedError(f"IAM tokens cannot be made: {error}") from None
-
-
-# --- By hand ------------------------------------------------------------------------------------
-
-
-def parse_dsn(dsn: str, environment: Mapping[str, str]) -> tuple[Server, str, str]:
-    """Read a PostgreSQL URL; return server, user and password.
-
-    The parameters sslmode (`verify-full`, the default, or for a server on this machine `disable`),
-    sslrootcert and host are known. PGPASSWORD is used when the URL has no password.
-
-    Raises:
-        ValueError: it is not such a URL. The message does not repeat it: it may hold a password.
-
-    """
-    try:
-        url = urllib.parse.urlsplit(dsn)
-        port = url.port or 5432
-        options = dict(urllib.parse.parse_qsl(url.query, strict_parsing=True)) if url.query else {}
-    except ValueError:
-        raise ValueError("the DSN is not a URL such as postgresql://user@host/database") from None
-    if url.scheme not in {"postgresql", "postgres"} or not url.username:
-        raise ValueError("the DSN must begin like postgresql://user@host/database")
-    host = urllib.parse.unquote(options.pop("host", "") or url.hostname or "localhost")
-    mode = options.pop("sslmode", "verify-full")
-    bundle = Path(options.pop("sslrootcert", CA_BUNDLE))
-    if options:
-        raise ValueError(
-            f"the DSN has unknown parameters: {', '.join(sorted(options))}; known are host, sslmode and sslrootcert"
-        )
-    local = host.startswith("/") or host == "localhost" or _is_loopback(host)
-    if mode != "verify-full" and not (mode == "disable" and local):
-        raise ValueError("the DSN's sslmode must be verify-full; disable is for a server on this machine")
-    encrypted = mode == "verify-full" and not host.startswith("/")
-    user = urllib.parse.unquote(url.username)
-    database = urllib.parse.unquote(url.path.removeprefix("/")) or user
-    password = urllib.parse.unquote(url.password or "") or environment.get("PGPASSWORD", "")
-    return Server(host, port, database, bundle, encrypted), user, password
-
-
-def _is_loopback(host: str) -> bool:
-    try:
-        return ipaddress.ip_address(host).is_loopback
-    except ValueError:
-        return False

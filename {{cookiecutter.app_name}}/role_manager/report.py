@@ -9,7 +9,6 @@ from __future__ import annotations
 import datetime
 import json
 import sys
-from collections.abc import Mapping
 from typing import Any, TextIO
 
 from role_manager.actions import Report
@@ -72,30 +71,6 @@ def as_dict(report: Report) -> dict[str, Any]:
         "round_trips": report.round_trips,
         "seconds": report.seconds,
     }
-
-
-def as_lines(report: Mapping[str, Any]) -> list[str]:
-    """Write the report of :func:`as_dict` for a person, as a diff: subject, now, wanted, statement."""
-    lines: list[str] = []
-
-    def more(key: str) -> None:
-        if (left := report.get(f"{key}_total", 0) - len(report.get(key, ()))) > 0:
-            lines.append(f"… and {left} more {key}")
-
-    for change in report.get("changes", ()):
-        lines += [f"~ {change.get('object', '')}", f"  - {change.get('now', '')}", f"  + {change.get('wanted', '')}"]
-        lines += [f"      {line}" for line in f"{change['sql']};".splitlines()]
-    more("changes")
-    for item in report.get("blocked", ()):
-        lines += [f"! {item['object']}", f"  - {item['reason']}", f"      {item['remedy']}"]
-    more("blocked")
-    for proof in report.get("proofs", ()):
-        verdict = "FAILED" if proof["problems"] else "proven"
-        lines.append(f"{proof['role']} ({proof['method']}): {verdict}, {len(proof['proven'])} proofs")
-        lines += [f"  ! {problem}" for problem in proof["problems"]]
-    lines += [f"Note: {note}" for note in report.get("notes", ())]
-    lines.append(f"{report['action']}: {report['result']}. {report['summary']}")
-    return lines
 
 
 class Log:
