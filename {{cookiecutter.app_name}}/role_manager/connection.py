@@ -22,13 +22,6 @@ import pg8000.native
 # https://truststore.pki.rds.amazonaws.com/global/global-bundle.pem
 CA_BUNDLE = Path(__file__).with_name("rds-ca-bundle.pem")
 
-# A paused Aurora cluster needs about 15 seconds to take its first connection.
-CONNECT_SECONDS = 30
-STATEMENT_SECONDS = 120
-# Changing an owner needs an exclusive lock. Whoever waits for it makes everybody else wait behind.
-LOCK_SECONDS = 2
-LOCK_OF_APPLY_SECONDS = 60
-
 _ATTEMPTS = 3
 _PAUSE_SECONDS = 1.0
 # The server is starting, stopping or full: https://www.postgresql.org/docs/current/errcodes-appendix.html
@@ -84,10 +77,10 @@ class Server:
 class Timeouts:
     """Limits in seconds for connecting, each statement, waiting on a lock, and waiting for the end of another apply."""
 
-    connect: float = CONNECT_SECONDS
-    statement: float = STATEMENT_SECONDS
-    lock: float = LOCK_SECONDS
-    lock_of_apply: float = LOCK_OF_APPLY_SECONDS
+    connect: float = 30  # a paused Aurora cluster needs about 15 to take its first connection
+    statement: float = 120
+    lock: float = 2  # who waits to change an owner makes everybody else wait behind
+    lock_of_apply: float = 60
 
 
 class Session:
@@ -299,33 +292,28 @@ def master_login(secret_arn: str) -> tuple[str, str]:
         raise ConnectionFailedError(f"The secret {secret_arn} is not JSON with username and password") from None
 
 
-class Tokens:
-    """Makes IAM authentication tokens; boto3 finds region and credentials as always."""
+def tokens(server: Server) -> Callable[[str], str]:
+    """What makes IAM tokens for roles, each good for 15 minutes; boto3 finds region and credentials as always.
 
-    def __init__(self, server: Server) -> None:
-        import boto3
-        from botocore.exceptions import BotoCoreError
+    Raises:
+        ConnectionFailedError: there is no region; of what is returned: there are no credentials.
 
-        self._server = server
+    """
+    import boto3
+    from botocore.exceptions import BotoCoreError
+
+    def failed(error: BotoCoreError) -> ConnectionFailedError:
+        return ConnectionFailedError(f"IAM tokens cannot be made: {error}")
+
+    try:
+        client = boto3.client("rds")
+    except BotoCoreError as error:
+        raise failed(error) from None
+
+    def token(user: str) -> str:
         try:
-            self._client = boto3.client("rds")
+            return str(client.generate_db_auth_token(DBHostname=server.host, Port=server.port, DBUsername=user))
         except BotoCoreError as error:
-            raise ConnectionFailedError(f"IAM tokens cannot be made: {error}") from None
+            raise failed(error) from None
 
-    def token(self, user: str) -> str:
-        """Make a token that is good for 15 minutes.
-
-        Raises:
-            ConnectionFailedError: there are no credentials.
-
-        """
-        from botocore.exceptions import BotoCoreError
-
-        try:
-            return str(
-                self._client.generate_db_auth_token(
-                    DBHostname=self._server.host, Port=self._server.port, DBUsername=user
-                )
-            )
-        except BotoCoreError as error:
-            raise ConnectionFailedError(f"IAM tokens cannot be made: {error}") from None
+    return token

@@ -12,6 +12,7 @@ import sys
 from typing import Any, TextIO
 
 from role_manager.actions import Report
+from role_manager.planning import Blocked, Change
 
 _MOST_CHANGES = 200
 _MOST_PROOFS = 200
@@ -23,6 +24,10 @@ def shorten(text: str, most: int = _MOST_CHARACTERS) -> str:
     if len(text) <= most:
         return text
     return f"{text[:most]} … ({len(text) - most:,} more characters)"
+
+
+def _cut(item: Change | Blocked, **most: int) -> dict[str, str]:
+    return {name: shorten(getattr(item, name), characters) for name, characters in most.items()}
 
 
 def as_dict(report: Report) -> dict[str, Any]:
@@ -37,24 +42,11 @@ def as_dict(report: Report) -> dict[str, Any]:
         "result": report.result,
         "summary": shorten(report.summary, 4 * _MOST_CHARACTERS),
         "changes": [
-            {
-                "object": shorten(change.object, 300),
-                "reason": shorten(change.reason, 300),
-                "now": shorten(change.now, 300),
-                "wanted": shorten(change.wanted, 300),
-                "sql": shorten(change.sql),
-            }
+            _cut(change, object=300, reason=300, now=300, wanted=300, sql=_MOST_CHARACTERS)
             for change in changes[:_MOST_CHANGES]
         ],
         "changes_total": len(changes),
-        "blocked": [
-            {
-                "object": shorten(item.object, 300),
-                "reason": shorten(item.reason),
-                "remedy": shorten(item.remedy, 600),
-            }
-            for item in blocked[:_MOST_CHANGES]
-        ],
+        "blocked": [_cut(item, object=300, reason=_MOST_CHARACTERS, remedy=600) for item in blocked[:_MOST_CHANGES]],
         "blocked_total": len(blocked),
         "notes": list(report.plan.notes),
         "proofs": [
