@@ -124,7 +124,7 @@ def shared(project: Project, layer: Layer) -> Project:
 def package(project: Project) -> str:
     """Build the role manager's package where it is missing or older than what it is made of; the result in words."""
     target = project.root / PACKAGE
-    sources = [project.root / "project.yaml", project.root / "ops" / "package.py"] + [
+    sources = [project.root / "project.yaml", Path(__file__).with_name("package.py")] + [
         path
         for path in (project.root / "role_manager").rglob("*")
         if path.is_file() and not {"dist", "tests", "__pycache__"}.intersection(path.relative_to(project.root).parts)
