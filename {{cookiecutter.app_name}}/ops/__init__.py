@@ -17,6 +17,7 @@ ecs.py              one-off tasks and rollouts, followed by polling
 session.py          a shell in a running task
 smoke.py            a look at the service from outside
 roles.py            the database role manager
+package.py          its archive for Lambda
 flags.py            feature flags
 logs.py             CloudWatch Logs
 incident.py         the incident service's URL

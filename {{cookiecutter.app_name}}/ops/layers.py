@@ -124,14 +124,14 @@ def shared(project: Project, layer: Layer) -> Project:
 def package(project: Project) -> str:
     """Build the role manager's package where it is missing or older than what it is made of; the result in words."""
     target = project.root / PACKAGE
-    sources = [project.root / "project.yaml"] + [
+    sources = [project.root / "project.yaml", Path(__file__).with_name("package.py")] + [
         path
         for path in (project.root / "role_manager").rglob("*")
         if path.is_file() and not {"dist", "tests", "__pycache__"}.intersection(path.relative_to(project.root).parts)
     ]
     if target.is_file() and all(path.stat().st_mtime <= target.stat().st_mtime for path in sources):
         return f"{PACKAGE} is newer than its sources"
-    process = processes.run([sys.executable, "-m", "role_manager.package"], folder=project.root)
+    process = processes.run([sys.executable, "-m", "ops.package"], folder=project.root)
     if not process.ok or not target.is_file():
         raise OpsError(
             f"The role manager's package could not be built:\n{process.tail()}",

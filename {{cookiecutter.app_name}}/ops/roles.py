@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import base64
-import importlib
 import json
+from collections.abc import Mapping
 from typing import Any
 
 from botocore.config import Config
@@ -72,7 +72,29 @@ def _show(report: dict[str, Any], step: Step, *, as_json: bool) -> None:
     if as_json:
         say(json.dumps(report, indent=2, ensure_ascii=False))
         return
-    # Late and by name: a project without a database does not have it.
-    lines: Any = importlib.import_module("role_manager.report")
-    for line in lines.as_lines(report):
+    for line in as_lines(report):
         step.say(line)
+
+
+def as_lines(report: Mapping[str, Any]) -> list[str]:
+    """Write the report of the role manager for a person, as a diff: subject, now, wanted, statement."""
+    lines: list[str] = []
+
+    def more(key: str) -> None:
+        if (left := report.get(f"{key}_total", 0) - len(report.get(key, ()))) > 0:
+            lines.append(f"… and {left} more {key}")
+
+    for change in report.get("changes", ()):
+        lines += [f"~ {change.get('object', '')}", f"  - {change.get('now', '')}", f"  + {change.get('wanted', '')}"]
+        lines += [f"      {line}" for line in f"{change['sql']};".splitlines()]
+    more("changes")
+    for item in report.get("blocked", ()):
+        lines += [f"! {item['object']}", f"  - {item['reason']}", f"      {item['remedy']}"]
+    more("blocked")
+    for proof in report.get("proofs", ()):
+        verdict = "FAILED" if proof["problems"] else "proven"
+        lines.append(f"{proof['role']} ({proof['method']}): {verdict}, {len(proof['proven'])} proofs")
+        lines += [f"  ! {problem}" for problem in proof["problems"]]
+    lines += [f"Note: {note}" for note in report.get("notes", ())]
+    lines.append(f"{report['action']}: {report['result']}. {report['summary']}")
+    return lines

@@ -3,5 +3,5 @@
 Three actions: `plan` says which statements it would run and why, `apply` runs them in one transaction,
 `check` fails on any difference and logs in as every role to prove what it can and cannot do.
 
-In AWS it is a Lambda function (`handler.py`); from a shell, `python -m role_manager`.
+In AWS it is a Lambda function (`handler.py`), whose archive holds this folder without its tests.
 """

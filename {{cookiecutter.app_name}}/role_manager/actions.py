@@ -165,6 +165,10 @@ class _Progress:
     stuck: dict[str, Blocked] = dataclasses.field(default_factory=dict)
     split: set[str] = dataclasses.field(default_factory=set)
 
+    def failed(self, summary: str) -> ActionError:
+        """What ends the apply here."""
+        return ActionError(Report("apply", "failed", summary, Plan(tuple(self.made), ())))
+
     @property
     def so_far(self) -> str:
         """What stays when the transaction that runs is taken back."""
@@ -329,11 +333,12 @@ class _Steps:
                     raise
                 if error.state == _LOCKED:
                     self.session.run("ROLLBACK")
-                    raise _LockedError(change, _holders(self.session, change)) from None
+                    table = f"format('%I.%I', n.nspname, c.relname) = {literal(change.relation)}"
+                    holders, _ = _holders(self.session, "l.locktype = 'relation' AND n.nspname <> 'pg_catalog'", table)
+                    raise _LockedError(change, holders) from None
                 if error.state.startswith(("53", "57", "58")):  # no resources, out of time, the machine
-                    raise self._failed(
-                        f"{where} was refused: {error}. Everything was taken back: {self.progress.so_far}."
-                    ) from None
+                    problem = f"{where} was refused: {error}. Everything was taken back"
+                    raise self.progress.failed(f"{problem}: {self.progress.so_far}.") from None
                 self.session.run("ROLLBACK TO SAVEPOINT step")
                 if change.temporary:
                     lost = error
@@ -342,7 +347,7 @@ class _Steps:
                 elif last or error.state not in _GONE:
                     self._refuse(change, error)
             except ConnectionLostError as error:
-                raise self._failed(
+                raise self.progress.failed(
                     f"The connection was lost at {where}: {error}. The server takes back everything of an unfinished "
                     f"transaction: {self.progress.so_far}. Apply again."
                 ) from None
@@ -365,37 +370,30 @@ class _Steps:
         reason = f"{change.reason}. The server refused it: {error}"
         self.refused.append(Blocked(change.object, reason, f"whoever may, runs: {change.sql}"))
 
-    def _failed(self, summary: str) -> ActionError:
-        return ActionError(Report("apply", "failed", summary, Plan(tuple(self.progress.made), ())))
 
-
-def _holders(session: Session, change: Change) -> str:
-    """Name the sessions that hold a lock on what a change is about, or else those with open transactions."""
+def _holders(session: Session, lock: str, exactly: str = "true") -> tuple[str, list[int]]:
+    """Name the sessions that hold a lock `exactly` so, or else all that hold such a lock; with their processes."""
     rows = session.run(
-        "SELECT DISTINCT format('%s (pid %s)', coalesce(a.usename, 'somebody'), l.pid),"
-        f" format('%I.%I', n.nspname, c.relname) = {literal(change.relation)} AS it"
-        " FROM pg_locks l JOIN pg_class c ON c.oid = l.relation JOIN pg_namespace n ON n.oid = c.relnamespace"
-        " LEFT JOIN pg_stat_activity a ON a.pid = l.pid"
-        " WHERE l.granted AND l.pid <> pg_backend_pid() AND l.locktype = 'relation' AND n.nspname <> 'pg_catalog'"
+        f"SELECT DISTINCT {exactly}, coalesce(a.usename, 'somebody'), l.pid FROM pg_locks l"
+        " LEFT JOIN pg_stat_activity a ON a.pid = l.pid LEFT JOIN pg_class c ON c.oid = l.relation"
+        " LEFT JOIN pg_namespace n ON n.oid = c.relnamespace"
+        f" WHERE l.granted AND l.pid <> pg_backend_pid() AND {lock}"
     )
-    found = [name for name, it in rows if it] or [name for name, _ in rows]
-    return ", ".join(found[:5]) or "a session that is over now"
+    found = ([row for row in rows if row[0]] or rows)[:5]
+    listed = ", ".join(f"{name} (pid {pid})" for _, name, pid in found) or "a session that is over now"
+    return listed, [pid for _, _, pid in found]
 
 
 def _lock_of_apply_held(session: Session, progress: _Progress) -> ActionError:
     session.run("ROLLBACK")
     high, low = (_LOCK_KEY >> 32) & 0xFFFFFFFF, _LOCK_KEY & 0xFFFFFFFF
-    rows = session.run(
-        "SELECT coalesce(a.usename, 'somebody'), l.pid FROM pg_locks l LEFT JOIN pg_stat_activity a ON a.pid = l.pid"
-        f" WHERE l.locktype = 'advisory' AND l.granted AND l.classid = {high} AND l.objid = {low}"
-    )
-    holders = ", ".join(f"{name} (pid {pid})" for name, pid in rows) or "a session that is over now"
-    ends = "; ".join(f"SELECT pg_terminate_backend({pid})" for _, pid in rows)
+    holders, processes = _holders(session, f"l.locktype = 'advisory' AND l.classid = {high} AND l.objid = {low}")
+    ends = "; ".join(f"SELECT pg_terminate_backend({process})" for process in processes)
     summary = (
-        f"The lock timeout ended the wait for the lock of another apply, held by {holders}; {progress.so_far}. When no apply "
-        f"runs, end that session: {ends or 'apply again'}"
+        f"The lock timeout ended the wait for the lock of another apply, held by {holders}; {progress.so_far}. "
+        f"When no apply runs, end that session: {ends or 'apply again'}"
     )
-    return ActionError(Report("apply", "failed", summary, Plan(tuple(progress.made), ())))
+    return progress.failed(summary)
 
 
 def _commit(session: Session, changes: Sequence[Change], progress: _Progress) -> None:
@@ -408,7 +406,7 @@ def _commit(session: Session, changes: Sequence[Change], progress: _Progress) ->
             f"The connection was lost at COMMIT: {error}. Either all {len(changes)} changes of the transaction "
             f"were made or none; {progress.so_far}. Plan tells which; apply again is safe."
         )
-        raise ActionError(Report("apply", "failed", summary, Plan(tuple(progress.made), ()))) from None
+        raise progress.failed(summary) from None
 
 
 def _retrying(manager: Manager, action: str, work: Callable[..., _T]) -> _T:

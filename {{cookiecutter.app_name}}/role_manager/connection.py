@@ -7,12 +7,10 @@ from __future__ import annotations
 
 import contextlib
 import dataclasses
-import ipaddress
 import json
 import socket
 import ssl
 import time
-import urllib.parse
 from collections import Counter
 from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
@@ -23,13 +21,6 @@ import pg8000.native
 # The certificate authorities of RDS in the regions of the partition aws, as AWS publishes them in
 # https://truststore.pki.rds.amazonaws.com/global/global-bundle.pem
 CA_BUNDLE = Path(__file__).with_name("rds-ca-bundle.pem")
-
-# A paused Aurora cluster needs about 15 seconds to take its first connection.
-CONNECT_SECONDS = 30
-STATEMENT_SECONDS = 120
-# Changing an owner needs an exclusive lock. Whoever waits for it makes everybody else wait behind.
-LOCK_SECONDS = 2
-LOCK_OF_APPLY_SECONDS = 60
 
 _ATTEMPTS = 3
 _PAUSE_SECONDS = 1.0
@@ -71,7 +62,7 @@ class Server:
         port: TCP port.
         database: name of the database.
         ca_bundle: PEM file of the certificate authorities to trust.
-        encrypted: False only for a server on this machine (see :func:`parse_dsn`).
+        encrypted: False only for a server on this machine.
 
     """
 
@@ -86,10 +77,10 @@ class Server:
 class Timeouts:
     """Limits in seconds for connecting, each statement, waiting on a lock, and waiting for the end of another apply."""
 
-    connect: float = CONNECT_SECONDS
-    statement: float = STATEMENT_SECONDS
-    lock: float = LOCK_SECONDS
-    lock_of_apply: float = LOCK_OF_APPLY_SECONDS
+    connect: float = 30  # a paused Aurora cluster needs about 15 to take its first connection
+    statement: float = 120
+    lock: float = 2  # who waits to change an owner makes everybody else wait behind
+    lock_of_apply: float = 60
 
 
 class Session:
@@ -301,78 +292,28 @@ def master_login(secret_arn: str) -> tuple[str, str]:
         raise ConnectionFailedError(f"The secret {secret_arn} is not JSON with username and password") from None
 
 
-class Tokens:
-    """Makes IAM authentication tokens; boto3 finds region and credentials as always."""
-
-    def __init__(self, server: Server) -> None:
-        import boto3
-        from botocore.exceptions import BotoCoreError
-
-        self._server = server
-        try:
-            self._client = boto3.client("rds")
-        except BotoCoreError as error:
-            raise ConnectionFailedError(f"IAM tokens cannot be made: {error}") from None
-
-    def token(self, user: str) -> str:
-        """Make a token that is good for 15 minutes.
-
-        Raises:
-            ConnectionFailedError: there are no credentials.
-
-        """
-        from botocore.exceptions import BotoCoreError
-
-        try:
-            return str(
-                self._client.generate_db_auth_token(
-                    DBHostname=self._server.host, Port=self._server.port, DBUsername=user
-                )
-            )
-        except BotoCoreError as error:
-            raise ConnectionFailedError(f"IAM tokens cannot be made: {error}") from None
-
-
-# --- By hand ------------------------------------------------------------------------------------
-
-
-def parse_dsn(dsn: str, environment: Mapping[str, str]) -> tuple[Server, str, str]:
-    """Read a PostgreSQL URL; return server, user and password.
-
-    The parameters sslmode (`verify-full`, the default, or for a server on this machine `disable`),
-    sslrootcert and host are known. PGPASSWORD is used when the URL has no password.
+def tokens(server: Server) -> Callable[[str], str]:
+    """What makes IAM tokens for roles, each good for 15 minutes; boto3 finds region and credentials as always.
 
     Raises:
-        ValueError: it is not such a URL. The message does not repeat it: it may hold a password.
+        ConnectionFailedError: there is no region; of what is returned: there are no credentials.
 
     """
-    try:
-        url = urllib.parse.urlsplit(dsn)
-        port = url.port or 5432
-        options = dict(urllib.parse.parse_qsl(url.query, strict_parsing=True)) if url.query else {}
-    except ValueError:
-        raise ValueError("the DSN is not a URL such as postgresql://user@host/database") from None
-    if url.scheme not in {"postgresql", "postgres"} or not url.username:
-        raise ValueError("the DSN must begin like postgresql://user@host/database")
-    host = urllib.parse.unquote(options.pop("host", "") or url.hostname or "localhost")
-    mode = options.pop("sslmode", "verify-full")
-    bundle = Path(options.pop("sslrootcert", CA_BUNDLE))
-    if options:
-        raise ValueError(
-            f"the DSN has unknown parameters: {', '.join(sorted(options))}; known are host, sslmode and sslrootcert"
-        )
-    local = host.startswith("/") or host == "localhost" or _is_loopback(host)
-    if mode != "verify-full" and not (mode == "disable" and local):
-        raise ValueError("the DSN's sslmode must be verify-full; disable is for a server on this machine")
-    encrypted = mode == "verify-full" and not host.startswith("/")
-    user = urllib.parse.unquote(url.username)
-    database = urllib.parse.unquote(url.path.removeprefix("/")) or user
-    password = urllib.parse.unquote(url.password or "") or environment.get("PGPASSWORD", "")
-    return Server(host, port, database, bundle, encrypted), user, password
+    import boto3
+    from botocore.exceptions import BotoCoreError
 
+    def failed(error: BotoCoreError) -> ConnectionFailedError:
+        return ConnectionFailedError(f"IAM tokens cannot be made: {error}")
 
-def _is_loopback(host: str) -> bool:
     try:
-        return ipaddress.ip_address(host).is_loopback
-    except ValueError:
-        return False
+        client = boto3.client("rds")
+    except BotoCoreError as error:
+        raise failed(error) from None
+
+    def token(user: str) -> str:
+        try:
+            return str(client.generate_db_auth_token(DBHostname=server.host, Port=server.port, DBUsername=user))
+        except BotoCoreError as error:
+            raise failed(error) from None
+
+    return token

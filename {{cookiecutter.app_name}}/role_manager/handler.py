@@ -21,11 +21,7 @@ from role_manager.report import Log, as_dict
 
 
 class InvalidRequestError(ValueError):
-    """The payload is not what this function takes."""
-
-
-class InvalidConfigurationError(ValueError):
-    """The function's environment is not complete."""
+    """The payload or the function's environment is not what it must be."""
 
 
 class RoleManagerError(Exception):
@@ -56,7 +52,7 @@ def handler(event: Any, context: Any) -> dict[str, Any]:
     try:
         action = _action(event)
         manager = _manager(log)
-    except (InvalidRequestError, InvalidConfigurationError) as error:
+    except InvalidRequestError as error:
         log(str(error), level="error")
         raise
     log("started", action=action)
@@ -87,16 +83,16 @@ def _manager(log: Log) -> Manager:
     names = ("DESIRED_STATE", "DB_HOST", "DB_PORT", "DB_NAME", "MASTER_SECRET_ARN")
     values = {name: os.environ.get(name, "") for name in names}
     if missing := [name for name, value in values.items() if not value]:
-        raise InvalidConfigurationError(
+        raise InvalidRequestError(
             f"The function's environment lacks {', '.join(missing)}: apply the database layer again"
         )
     try:
         port = int(values["DB_PORT"])
         desired = parse(json.loads(values["DESIRED_STATE"]))
     except InvalidDesiredStateError as error:
-        raise InvalidConfigurationError(f"DESIRED_STATE: {error}") from None
+        raise InvalidRequestError(f"DESIRED_STATE: {error}") from None
     except ValueError:
-        raise InvalidConfigurationError(
+        raise InvalidRequestError(
             "DESIRED_STATE must be JSON and DB_PORT a number: apply the database layer again"
         ) from None
     bundle = Path(os.environ.get("DB_CA_BUNDLE") or CA_BUNDLE)

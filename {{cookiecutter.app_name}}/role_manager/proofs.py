@@ -14,6 +14,7 @@ import dataclasses
 import secrets
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 from role_manager import catalog
@@ -24,8 +25,8 @@ from role_manager.connection import (
     ConnectionLostError,
     Session,
     StatementError,
-    Tokens,
     connect,
+    tokens,
 )
 from role_manager.desired import OWNER, Role
 from role_manager.sql import identifier, literal
@@ -68,29 +69,29 @@ def prove(manager: Manager, *, logins: bool, future: bool = True) -> list[Proof]
         future: False makes no objects as the owner.
 
     """
-    tokens = Tokens(manager.server) if logins else None
+    token = tokens(manager.server) if logins else None
 
     def prove_one(role: Role) -> Proof:
-        proof = _prove(manager, role, tokens, future=future)
-        return _prove(manager, role, tokens, future=future) if proof.problems else proof
+        proof = _prove(manager, role, token, future=future)
+        return _prove(manager, role, token, future=future) if proof.problems else proof
 
     with ThreadPoolExecutor(_AT_A_TIME) as pool:
         return list(pool.map(prove_one, manager.desired.roles.values()))
 
 
-def _prove(manager: Manager, role: Role, tokens: Tokens | None, *, future: bool) -> Proof:
+def _prove(manager: Manager, role: Role, token: Callable[[str], str] | None, *, future: bool) -> Proof:
     proof = Proof(role.name, "set role")
     try:
-        if tokens is None or role.login != "iam":
-            if tokens is not None:
-                _expect_no_login(manager, role, tokens, proof)
+        if token is None or role.login != "iam":
+            if token is not None:
+                _expect_no_login(manager, role, partial(token, role.name), proof)
             with manager.session() as session:
                 _become(session, role)
                 _judge(session, manager, role, proof, future=future)
         else:
             proof.method = "login"
             with connect(
-                manager.server, role.name, _token(tokens, role), timeouts=manager.timeouts, meter=manager.meter
+                manager.server, role.name, partial(token, role.name), timeouts=manager.timeouts, meter=manager.meter
             ) as session:
                 proof.proven.append("log in with an IAM token")
                 _judge(session, manager, role, proof, future=future)
@@ -99,13 +100,9 @@ def _prove(manager: Manager, role: Role, tokens: Tokens | None, *, future: bool)
     return proof
 
 
-def _token(tokens: Tokens, role: Role) -> Callable[[], str]:
-    return lambda: tokens.token(role.name)
-
-
-def _expect_no_login(manager: Manager, role: Role, tokens: Tokens, proof: Proof) -> None:
+def _expect_no_login(manager: Manager, role: Role, token: Callable[[], str], proof: Proof) -> None:
     try:
-        with connect(manager.server, role.name, _token(tokens, role), attempts=1):
+        with connect(manager.server, role.name, token, attempts=1):
             proof.problems.append("can log in")
     except AuthenticationFailedError:
         proof.proven.append("cannot log in")

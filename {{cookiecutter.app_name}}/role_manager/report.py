@@ -9,10 +9,10 @@ from __future__ import annotations
 import datetime
 import json
 import sys
-from collections.abc import Mapping
 from typing import Any, TextIO
 
 from role_manager.actions import Report
+from role_manager.planning import Blocked, Change
 
 _MOST_CHANGES = 200
 _MOST_PROOFS = 200
@@ -24,6 +24,10 @@ def shorten(text: str, most: int = _MOST_CHARACTERS) -> str:
     if len(text) <= most:
         return text
     return f"{text[:most]} … ({len(text) - most:,} more characters)"
+
+
+def _cut(item: Change | Blocked, **most: int) -> dict[str, str]:
+    return {name: shorten(getattr(item, name), characters) for name, characters in most.items()}
 
 
 def as_dict(report: Report) -> dict[str, Any]:
@@ -38,24 +42,11 @@ def as_dict(report: Report) -> dict[str, Any]:
         "result": report.result,
         "summary": shorten(report.summary, 4 * _MOST_CHARACTERS),
         "changes": [
-            {
-                "object": shorten(change.object, 300),
-                "reason": shorten(change.reason, 300),
-                "now": shorten(change.now, 300),
-                "wanted": shorten(change.wanted, 300),
-                "sql": shorten(change.sql),
-            }
+            _cut(change, object=300, reason=300, now=300, wanted=300, sql=_MOST_CHARACTERS)
             for change in changes[:_MOST_CHANGES]
         ],
         "changes_total": len(changes),
-        "blocked": [
-            {
-                "object": shorten(item.object, 300),
-                "reason": shorten(item.reason),
-                "remedy": shorten(item.remedy, 600),
-            }
-            for item in blocked[:_MOST_CHANGES]
-        ],
+        "blocked": [_cut(item, object=300, reason=_MOST_CHARACTERS, remedy=600) for item in blocked[:_MOST_CHANGES]],
         "blocked_total": len(blocked),
         "notes": list(report.plan.notes),
         "proofs": [
@@ -72,30 +63,6 @@ def as_dict(report: Report) -> dict[str, Any]:
         "round_trips": report.round_trips,
         "seconds": report.seconds,
     }
-
-
-def as_lines(report: Mapping[str, Any]) -> list[str]:
-    """Write the report of :func:`as_dict` for a person, as a diff: subject, now, wanted, statement."""
-    lines: list[str] = []
-
-    def more(key: str) -> None:
-        if (left := report.get(f"{key}_total", 0) - len(report.get(key, ()))) > 0:
-            lines.append(f"… and {left} more {key}")
-
-    for change in report.get("changes", ()):
-        lines += [f"~ {change.get('object', '')}", f"  - {change.get('now', '')}", f"  + {change.get('wanted', '')}"]
-        lines += [f"      {line}" for line in f"{change['sql']};".splitlines()]
-    more("changes")
-    for item in report.get("blocked", ()):
-        lines += [f"! {item['object']}", f"  - {item['reason']}", f"      {item['remedy']}"]
-    more("blocked")
-    for proof in report.get("proofs", ()):
-        verdict = "FAILED" if proof["problems"] else "proven"
-        lines.append(f"{proof['role']} ({proof['method']}): {verdict}, {len(proof['proven'])} proofs")
-        lines += [f"  ! {problem}" for problem in proof["problems"]]
-    lines += [f"Note: {note}" for note in report.get("notes", ())]
-    lines.append(f"{report['action']}: {report['result']}. {report['summary']}")
-    return lines
 
 
 class Log:

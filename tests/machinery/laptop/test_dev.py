@@ -87,6 +87,37 @@ def test_it_runs_and_runs_again_after_an_edit(copy: Path, free_port: str) -> Non
         assert process.wait(timeout=SECONDS) == 0
 
 
+def test_the_roles_of_its_database(copy: Path, free_port: str) -> None:
+    """`make roles ENV=laptop`: beside the service, and with nothing running."""
+
+    def roles(*arguments: str) -> subprocess.CompletedProcess[str]:
+        command = [sys.executable, "-m", "ops.laptop.roles", *arguments]
+        environment = {**os.environ, **PERSON, "PYTHONPATH": str(folder)}
+        return subprocess.run(
+            command, cwd=folder, env=environment, capture_output=True, encoding="utf-8", check=False, timeout=SECONDS
+        )
+
+    folder = copy
+    with dev(copy, free_port) as process:
+        answer(free_port, "/ready", process, "connected to app as app")
+        done = roles("check")
+        assert done.returncode == 0, done.stdout + done.stderr
+        assert "app (login): proven" in done.stdout
+        declared = (copy / "project.yaml").read_text(encoding="utf-8")
+        more = declared.replace("\n  roles:\n", "\n  roles:\n    auditor: { profile: read-only }\n", 1)
+        assert more != declared
+        (copy / "project.yaml").write_text(more, encoding="utf-8")
+        done = roles("plan")
+        assert done.returncode == 0, done.stdout + done.stderr
+        assert "~ role auditor" in done.stdout
+        assert roles("check").returncode == 2
+    done = roles("apply", "--json")
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert json.loads(done.stdout)["result"] == "applied"
+    assert "auditor (login): proven" in roles("check").stdout
+    assert not (copy / "ops" / "laptop" / "data" / "postgres" / "running.json").exists()
+
+
 @pytest.mark.parametrize("port", ["x", "0", "-1", "65536", "80 00", "tcp://10.0.0.1:8000", "８０００"])
 def test_a_wrong_port_is_told_in_a_sentence(port: str) -> None:
     done = subprocess.run(

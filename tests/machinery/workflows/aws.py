@@ -109,7 +109,7 @@ class Cloud:
             if self.database is None:
                 self.database = self.stack.enter_context(LocalPostgres())
                 made = subprocess.run(
-                    [sys.executable, "-m", "role_manager", "apply"],
+                    [sys.executable, "-m", "ops.laptop.roles", "apply"],
                     cwd=self.render,
                     env={**os.environ, "PYTHONPATH": str(self.render), "DATABASE_URL": self.database.dsn()},
                     capture_output=True,

@@ -6,7 +6,7 @@ import json
 from collections import defaultdict
 from collections.abc import Collection, Iterable, Iterator, Sequence
 
-from role_manager.catalog import DEFAULT_KINDS, PUBLIC, Entry, Privileges
+from role_manager.catalog import DEFAULT_KINDS, PUBLIC, Entry
 from role_manager.planning.authority import Authority
 from role_manager.planning.steps import Blocked, Change, in_the_name_of, several, together
 from role_manager.sql import identifier
@@ -39,57 +39,49 @@ def to_revoke(entries: Sequence[Entry], rooted: Collection[str]) -> list[Entry]:
     return chosen
 
 
-_Key = tuple[bool, str, str, str, tuple[str, ...], tuple[str, ...]]
+_Key = tuple[bool, str, str, str, tuple[str, ...], tuple[str, ...]]  # early, verb, grantor, kind, privileges, grantees
 
 
 def objects(a: Authority) -> tuple[list[Change | Blocked], list[Change | Blocked]]:
     """Privileges on what is there: what the master granted itself, and the rest, revokes first."""
-    revokes: dict[_Key, list[str]] = defaultdict(list)
-    grants: dict[_Key, list[str]] = defaultdict(list)
-    blocked: list[Change | Blocked] = []
+    found: dict[_Key, list[str]] = defaultdict(list)
     for group in a.catalog.privileges:
         if group.old_owner != group.owner and not a.can_use(group.old_owner):
             continue  # said already: it keeps its owner
-        wrong: dict[str, dict[str, set[str]]] = defaultdict(lambda: defaultdict(set))
+        wrong: dict[tuple[str, str], list[tuple[str, str]]] = defaultdict(list)
         for entry in to_revoke(group.entries, {group.owner}):
-            wrong[entry.grantor][entry.grantee].add(entry.privilege)
-        for grantor, found in wrong.items():
-            # As a member of the owner's role the master would revoke in the owner's name.
-            early = grantor == a.me.name != group.owner
-            for privileges, grantees in _alike(found.items()):
-                key = (early, "REVOKE", grantor, group.kind, privileges, grantees)
-                if a.can_use(grantor):
-                    revokes[key].extend(group.names)
-                else:
-                    blocked.append(_blocked(group, key))
-        lacking: dict[str, set[str]] = defaultdict(set)
-        for grantee, privilege in group.missing:
-            lacking[grantee].add(privilege)
-        for privileges, grantees in _alike(lacking.items()):
-            key = (False, "GRANT", group.owner, group.kind, privileges, grantees)
-            if a.can_use(group.owner):
-                grants[key].extend(group.names)
-            else:
-                blocked.append(_blocked(group, key))
-    # A table's privilege takes those of its columns with it; schemas come first, or nothing in them can be named.
-    first = ("column", "schema")
-    ordered = sorted(revokes.items(), key=lambda item: item[0][3] not in first)
-    ordered += sorted(grants.items(), key=lambda item: item[0][3] not in first)
-    # An owner that took its own rights on its schema from itself could do nothing in it.
-    ordered.sort(key=lambda item: not (item[0][1:4] == ("GRANT", a.owner, "schema") and a.owner in item[0][5]))
-    changes = [change for key, names in ordered for change in _changes(a, key, names)]
-    return [change for change in changes if change.early], [*blocked, *(c for c in changes if not c.early)]
+            wrong["REVOKE", entry.grantor].append((entry.grantee, entry.privilege))
+        wrong["GRANT", group.owner] += group.missing
+        for (verb, grantor), pairs in wrong.items():
+            for privileges, grantees in _alike(pairs):
+                # As a member of the owner's role the master would revoke in the owner's name.
+                early = grantor == a.me.name != group.owner
+                found[early, verb, grantor, group.kind, privileges, grantees] += group.names
+
+    def order(key: _Key) -> tuple[bool, ...]:
+        _, verb, grantor, kind, _, grantees = key
+        # A table's privilege takes those of its columns with it; schemas come first, or nothing in them can be named.
+        later = kind not in ("column", "schema")
+        # An owner that took its own rights on its schema from itself could do nothing in it.
+        return (verb, grantor, kind) != ("GRANT", a.owner, "schema") or a.owner not in grantees, verb == "GRANT", later
+
+    items = [item for key in sorted(found, key=order) for item in _changes(a, key, found[key])]
+    first: list[Change | Blocked] = [item for item in items if isinstance(item, Change) and item.early]
+    return first, [item for item in items if isinstance(item, Blocked) or not item.early]
 
 
-def _alike(found: Iterable[tuple[str, set[str]]]) -> list[tuple[tuple[str, ...], tuple[str, ...]]]:
-    """Group grantees that have equal privileges."""
-    together: dict[tuple[str, ...], list[str]] = defaultdict(list)
-    for grantee, privileges in found:
-        together[tuple(sorted(privileges))].append(grantee)
-    return [(privileges, tuple(sorted(grantees))) for privileges, grantees in together.items()]
+def _alike(pairs: Iterable[tuple[str, str]]) -> list[tuple[tuple[str, ...], tuple[str, ...]]]:
+    """Group grantees that have equal privileges, from pairs of both."""
+    found: dict[str, set[str]] = defaultdict(set)
+    for grantee, privilege in pairs:
+        found[grantee].add(privilege)
+    grantees: dict[tuple[str, ...], list[str]] = defaultdict(list)
+    for grantee, privileges in found.items():
+        grantees[tuple(sorted(privileges))].append(grantee)
+    return [(privileges, tuple(sorted(alike))) for privileges, alike in grantees.items()]
 
 
-def _changes(a: Authority, key: _Key, names: Sequence[str]) -> Iterator[Change]:
+def _changes(a: Authority, key: _Key, names: Sequence[str]) -> Iterator[Change | Blocked]:
     early, verb, grantor, kind, privileges, grantees = key
     now, wanted = _words(verb, privileges, grantees)
 
@@ -100,18 +92,15 @@ def _changes(a: Authority, key: _Key, names: Sequence[str]) -> Iterator[Change]:
     def relation(name: str) -> str:
         return str(json.loads(name)[1]) if kind == "column" else name if kind in {"table", "sequence"} else ""
 
-    needs = a.need(grantor)
-    yield from together(
-        names, lambda name: _shown(kind, name), write, relation, now=now, wanted=wanted, needs=needs, early=early
-    )
+    def show(name: str) -> str:
+        return "column {} of {}".format(*json.loads(name)) if kind == "column" else f"{kind} {name}"
 
-
-def _blocked(group: Privileges, key: _Key) -> Blocked:
-    _, verb, grantor, kind, privileges, grantees = key
-    now, wanted = _words(verb, privileges, grantees)
-    reason = f"{now}; wanted: {wanted}. {grantor} " + ("granted it" if verb == "REVOKE" else "owns it")
-    sql = _sql(verb, kind, group.names[:1], privileges, grantees)
-    return Blocked(several(group.names, lambda name: _shown(kind, name)), reason, f"{grantor} runs: {sql}")
+    if a.can_use(grantor):
+        yield from together(names, show, write, relation, now=now, wanted=wanted, needs=a.need(grantor), early=early)
+    else:
+        reason = f"{now}; wanted: {wanted}. {grantor} " + ("granted it" if verb == "REVOKE" else "owns it")
+        sql = _sql(verb, kind, names[:1], privileges, grantees)
+        yield Blocked(several(names, show), reason, f"{grantor} runs: {sql}")
 
 
 def _words(verb: str, privileges: Sequence[str], grantees: Sequence[str]) -> tuple[str, str]:
@@ -119,10 +108,6 @@ def _words(verb: str, privileges: Sequence[str], grantees: Sequence[str]) -> tup
     who += f" and {len(grantees) - 10} more" if len(grantees) > 10 else ""
     has, lacks = f"{who}: {', '.join(privileges)}", f"{who}: not {', '.join(privileges)}"
     return (lacks, has) if verb == "GRANT" else (has, lacks if verb == "REVOKE" else "")
-
-
-def _shown(kind: str, name: str) -> str:
-    return "column {} of {}".format(*json.loads(name)) if kind == "column" else f"{kind} {name}"
 
 
 def _sql(verb: str, kind: str, names: Sequence[str], privileges: Sequence[str], grantees: Sequence[str]) -> str:
@@ -148,10 +133,7 @@ def defaults(a: Authority) -> Iterator[Change | Blocked]:
     found: dict[tuple[str, str, str, bool, tuple[str, ...], tuple[str, ...]], list[str]] = defaultdict(list)
     for item in a.catalog.other.get("default privileges", ()):
         for verb, pairs in (("REVOKE", item["excess"]), ("GRANT", item["missing"])):
-            lists: dict[str, set[str]] = defaultdict(set)
-            for grantee, privilege in pairs or ():
-                lists[grantee].add(privilege)
-            for privileges, grantees in _alike(lists.items()):
+            for privileges, grantees in _alike(pairs or ()):
                 inside = item["schema"] != ""
                 key = (verb, item["role"], DEFAULT_KINDS[item["letter"]][1], inside, privileges, grantees)
                 found[key].append(item["schema"])
@@ -166,7 +148,5 @@ def defaults(a: Authority) -> Iterator[Change | Blocked]:
         now, wanted = _words(verb, privileges, grantees)
         listed = f"{', '.join(privileges)} ON {keyword} {_whom(verb, grantees)}"
         sql = f"ALTER DEFAULT PRIVILEGES FOR ROLE {identifier(role)}{where} {verb} {listed}"
-        if a.can_use(role):
-            yield Change(what, now, wanted, sql, a.need(role))
-        else:
-            yield Blocked(what, f"{now}; wanted: {wanted}, and only {role} can change it", f"{role} runs: {sql}")
+        change = Change(what, now, wanted, sql, a.need(role))
+        yield change.or_blocked(a.can_use(role), role, f", and only {role} can change it")

@@ -30,10 +30,9 @@ def database(a: Authority) -> _Found:
         return
     what, now = f"database {a.database}", f"owned by {a.database_owner}"
     sql = f"ALTER DATABASE {identifier(a.database)} OWNER TO {identifier(a.me.name)}"
-    if not a.can_use(a.database_owner) or not (a.me.superuser or a.me.createdb):
-        yield Blocked(what, f"it is {now}", f"a superuser runs: {sql}")
-    else:
-        yield Change(what, now, f"owned by {a.me.name}", sql, a.need(a.database_owner))
+    may = a.can_use(a.database_owner) and (a.me.superuser or a.me.createdb)
+    change = Change(what, now, f"owned by {a.me.name}", sql, a.need(a.database_owner))
+    yield change.or_blocked(may, "a superuser")
 
 
 def schemas(a: Authority) -> _Found:

@@ -103,14 +103,13 @@ def settings(a: Authority) -> _Found:
             for key, value in here.items()
         ]
         for key, now, value, sql in changes:
-            what = f"setting {key} of role {role.name}"
+            change = Change(f"setting {key} of role {role.name}", now, value, sql)
             if role.name in a.catalog.roles and not a.can_alter(role.name):
-                reason = f"{now}; wanted: {value}, and {a.me.name} has no ADMIN OPTION on the role"
-                yield Blocked(what, reason, a.admin_remedy(role.name))
-            elif key.partition(" ")[0] in beyond:
-                yield Blocked(what, f"{now}; wanted: {value}, and only a superuser may", f"a superuser runs: {sql}")
+                reason = f"{change.reason}, and {a.me.name} has no ADMIN OPTION on the role"
+                yield Blocked(change.object, reason, a.admin_remedy(role.name))
             else:
-                yield Change(what, now, value, sql)
+                may = key.partition(" ")[0] not in beyond
+                yield change.or_blocked(may, "a superuser", ", and only a superuser may")
     for item in (item for item in found if not item["role"]):
         key, value = item["name"], item["value"]
         if not item["database"]:
@@ -119,10 +118,8 @@ def settings(a: Authority) -> _Found:
         else:
             what, sql = f"setting {key} of database {a.database}", f"ALTER DATABASE {database} RESET {_setting(key)}"
             may = a.can_use(a.database_owner) and key not in beyond
-        if may:
-            yield Change(what, f"it is {value}", "not set", sql, a.need(a.database_owner))
-        else:
-            yield Blocked(what, f"it is {value}, and changes every session", f"its owner or a superuser runs: {sql}")
+        change = Change(what, f"it is {value}, and changes every session", "not set", sql, a.need(a.database_owner))
+        yield change.or_blocked(may, "its owner or a superuser")
 
 
 def _setting(name: str) -> str:
@@ -210,11 +207,9 @@ def iam_logins(a: Authority) -> _Found:
             continue
         what = f"membership of {role.name} in {IAM_GROUP}"
         sql = f"GRANT {identifier(IAM_GROUP)} TO {identifier(role.name)}"
-        if not a.can_grant(IAM_GROUP):
-            yield Blocked(what, f"{a.me.name} has no ADMIN OPTION on {IAM_GROUP}", f"a superuser runs: {sql}")
-            continue
-        yield Change(what, "not a member", "a member: it logs in with IAM tokens", sql)
-        if role.name in a.catalog.roles and a.can_alter(role.name):
+        change = Change(what, "not a member", "a member: it logs in with IAM tokens", sql)
+        yield change.or_blocked(a.can_grant(IAM_GROUP), "a superuser", f", and {a.me.name} has no ADMIN OPTION on it")
+        if a.can_grant(IAM_GROUP) and role.name in a.catalog.roles and a.can_alter(role.name):
             sql = f"ALTER ROLE {identifier(role.name)} PASSWORD NULL"
             yield Change(f"role {role.name}", "it may have a password", "none: a token replaces it", sql)
 

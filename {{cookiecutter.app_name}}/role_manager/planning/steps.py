@@ -46,6 +46,10 @@ class Change:
         """The difference in one line."""
         return f"{self.now}; wanted: {self.wanted}"
 
+    def or_blocked(self, may: bool, who: str, why: str = "") -> Change | Blocked:
+        """The change itself, or when the master may not make it, who has to run its statement."""
+        return self if may else Blocked(self.object, self.reason + why, f"{who} runs: {self.sql}")
+
 
 @dataclasses.dataclass(frozen=True)
 class Blocked:

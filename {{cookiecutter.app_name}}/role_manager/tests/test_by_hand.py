@@ -1,4 +1,4 @@
-"""`python -m role_manager` from a shell."""
+"""`python -m ops.laptop.roles` from a shell."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 import yaml
 
-from role_manager.connection import parse_dsn
+from ops.laptop.roles import parse_dsn
 from role_manager.tests.conftest import DESIRED, Database
 
 
@@ -25,7 +25,7 @@ def config(tmp_path: Path) -> Path:
 
 def run(*arguments: str | Path, **environment: str) -> subprocess.CompletedProcess[str]:
     return subprocess.run(
-        [sys.executable, "-m", "role_manager", *arguments],
+        [sys.executable, "-m", "ops.laptop.roles", *arguments],
         capture_output=True,
         text=True,
         check=False,

@@ -22,8 +22,8 @@ from role_manager.connection import (
     ConnectionFailedError,
     Server,
     Timeouts,
-    Tokens,
     connect,
+    tokens,
 )
 from role_manager.desired import parse
 from role_manager.planning import steps
@@ -95,10 +95,10 @@ def test_an_impostor_gets_neither_password_nor_token(newest_database: Database, 
     front.certificate = certificate
     with pytest.raises(ConnectionFailedError, match="No password was sent") as caught:
         database.apply()
-    tokens = Tokens(server)
+    token = tokens(server)
     with (
         pytest.raises(ConnectionFailedError, match="No password was sent"),
-        connect(server, "app", lambda: tokens.token("app")),
+        connect(server, "app", lambda: token("app")),
     ):
         pass
     assert len(front.sessions) >= 2

@@ -16,8 +16,8 @@ import boto3
 import pytest
 from moto.server import ThreadedMotoServer
 
+from ops import package
 from ops.laptop.lambda_runtime import LambdaFunction
-from role_manager import package
 from role_manager.connection import CA_BUNDLE
 from role_manager.tests.conftest import DESIRED, Database
 
@@ -178,7 +178,7 @@ def test_the_archive_holds_what_runs_and_no_more(archive: Path) -> None:
         names = content.namelist()
     assert "role_manager/handler.py" in names
     assert "role_manager/rds-ca-bundle.pem" in names
-    unwanted = ("role_manager/tests/", "role_manager/package.py", "boto3/", "botocore/", "yaml/")
+    unwanted = ("role_manager/tests/", "ops/", "boto3/", "botocore/", "yaml/")
     assert not [name for name in names if name.startswith(unwanted)]
     assert not [name for name in names if name.endswith((".so", ".pyd"))]
     assert archive.stat().st_size < 5_000_000
@@ -222,7 +222,7 @@ def test_the_bundle_has_the_authorities_of_rds() -> None:
 def _make_package(folder: Path, region: str) -> subprocess.CompletedProcess[str]:
     config = folder / "project.yaml"
     config.write_text(f"cpu_architecture: arm64\naws_region: {region}\n")
-    command = [sys.executable, "-m", "role_manager.package", "--config", str(config)]
+    command = [sys.executable, "-m", "ops.package", "--config", str(config)]
     return subprocess.run([*command, "--output", str(folder / "out.zip")], capture_output=True, text=True, check=False)
 
 

@@ -17,6 +17,8 @@ from pathlib import Path
 import yaml
 
 ROOT = Path(__file__).parents[3]
+# What `make dev` stores is kept here; remove the folder to begin anew.
+DATA = ROOT / "ops" / "laptop" / "data"
 
 
 def inherited() -> dict[str, str]:
@@ -27,11 +29,10 @@ def inherited() -> dict[str, str]:
     return {name: value for name, value in os.environ.items() if not name.startswith(("AWS_", "PG"))}
 
 
-@contextlib.contextmanager
-def laptop(directory: Path | None = None) -> Iterator[dict[str, str]]:
-    """Yield the variables of the service's environment; what they name runs until the end."""
+def of_this_laptop() -> dict[str, str]:
+    """Return the variables that name the project, and an AWS that is nowhere."""
     project = yaml.safe_load((ROOT / "project.yaml").read_text(encoding="utf-8"))
-    variables = {
+    return {
         "APP_NAME": project["app_name"],
         "ENVIRONMENT": "laptop",
         "RELEASE": "working-copy",
@@ -43,6 +44,12 @@ def laptop(directory: Path | None = None) -> Iterator[dict[str, str]]:
         "AWS_SHARED_CREDENTIALS_FILE": os.devnull,
         "AWS_EC2_METADATA_DISABLED": "true",
     }
+
+
+@contextlib.contextmanager
+def laptop(directory: Path | None = None) -> Iterator[dict[str, str]]:
+    """Yield the variables of the service's environment; what they name runs until the end."""
+    variables = of_this_laptop()
     with contextlib.ExitStack() as stack:
         for module in pkgutil.iter_modules(__path__):
             if module.name != "__main__":

@@ -17,9 +17,7 @@ import sys
 
 from watchfiles import PythonFilter, watch
 
-from ops.laptop.dev import ROOT, inherited, laptop
-
-DATA = ROOT / "ops" / "laptop" / "data"
+from ops.laptop.dev import DATA, ROOT, inherited, laptop
 
 
 def problem_with(port: str) -> str | None:

@@ -23,7 +23,7 @@ from ops.laptop.postgres import LocalPostgres
 def create_roles(server: LocalPostgres) -> None:
     """Have the role manager create the roles of project.yaml."""
     done = subprocess.run(
-        [sys.executable, "-m", "role_manager", "apply"],
+        [sys.executable, "-m", "ops.laptop.roles", "apply"],
         cwd=ROOT,
         env={**inherited(), "DATABASE_URL": server.dsn()},
         capture_output=True,

@@ -40,7 +40,7 @@ from ops.laptop.postgres.found import (
     installations,
 )
 from ops.laptop.postgres.front import Fault, Front, Session, check_token
-from ops.laptop.postgres.server import SUPERUSER, LocalPostgres
+from ops.laptop.postgres.server import SUPERUSER, LocalPostgres, running
 
 __all__ = [
     "SUPERUSER",
@@ -54,4 +54,5 @@ __all__ = [
     "check_token",
     "find_installation",
     "installations",
+    "running",
 ]

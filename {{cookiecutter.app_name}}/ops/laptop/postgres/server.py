@@ -39,6 +39,7 @@ from ops.laptop.postgres.front import TOKEN_SECONDS, Front
 SUPERUSER = "rdsadmin"
 _INITDB = ("--auth=scram-sha-256", "--encoding=UTF8", "--locale=C", "--no-sync")
 _SOCKET_NAME = ".s.PGSQL.5432"
+_DETAILS = "running.json"
 
 
 class LocalPostgres:
@@ -167,7 +168,7 @@ class LocalPostgres:
             connection.run(f"DROP DATABASE IF EXISTS {_identifier(name)} WITH (FORCE)")
 
     def details(self) -> dict[str, Any]:
-        """Everything a program needs to connect, as plain values."""
+        """Everything a program needs to connect, as plain values; :func:`running` returns the same."""
         return {
             "version": self.version,
             "host": self.host,
@@ -216,6 +217,8 @@ class LocalPostgres:
             for directory in (self.directory, self.socket_directory):
                 self._give_away(directory)
             self._start_server()
+            if self._wanted_data:
+                _write_secret(self.directory / _DETAILS, json.dumps(self.details()))
         except BaseException:
             self.stop()
             raise
@@ -234,6 +237,7 @@ class LocalPostgres:
                     break
             self._process = None
         shutil.rmtree(self.socket_directory, ignore_errors=True)
+        (self.directory / _DETAILS).unlink(missing_ok=True)
         if self._wanted_data is None:
             shutil.rmtree(self.directory, ignore_errors=True)
         if self._lock is not None:
@@ -274,6 +278,7 @@ class LocalPostgres:
             raise StartFailedError(
                 f"{self.directory} is in use by another running server: stop that one first"
             ) from None
+        (self.directory / _DETAILS).unlink(missing_ok=True)  # of a killed run
 
     def _start_server(self) -> None:
         data = self.directory / "data"
@@ -284,10 +289,7 @@ class LocalPostgres:
             self.master_password = secrets.token_urlsafe(24)
             self._initialize(data)
             passwords = {"superuser": self.superuser_password, self.master: self.master_password}
-            partial = secrets_file.with_suffix(".partial")
-            partial.touch(mode=0o600)
-            partial.write_text(json.dumps(passwords), encoding="utf-8")
-            partial.rename(secrets_file)
+            _write_secret(secrets_file, json.dumps(passwords))
         else:
             _stop_leftover_server(data)
             passwords = json.loads(secrets_file.read_text(encoding="utf-8"))
@@ -442,6 +444,34 @@ class LocalPostgres:
     def _give_away(self, path: Path) -> None:
         if "user" in self._account:
             os.chown(path, self._account["user"], self._account["group"])
+
+
+def running(data: Path | str) -> dict[str, Any] | None:
+    """How to reach the server that runs on a kept data directory: its :meth:`LocalPostgres.details`.
+
+    Returns:
+        None when none runs there, or none that is ready.
+
+    """
+    directory = reachable_data(Path(data).absolute())
+    try:
+        with (directory / "lock").open(encoding="utf-8") as lock:
+            fcntl.flock(lock, fcntl.LOCK_SH | fcntl.LOCK_NB)
+    except FileNotFoundError:
+        return None
+    except BlockingIOError:
+        with contextlib.suppress(FileNotFoundError):
+            found: dict[str, Any] = json.loads((directory / _DETAILS).read_text(encoding="utf-8"))
+            return found
+    return None
+
+
+def _write_secret(file: Path, text: str) -> None:
+    """Write a file that nobody else may read, whole or not at all."""
+    partial = file.with_suffix(".partial")
+    partial.touch(mode=0o600)
+    partial.write_text(text, encoding="utf-8")
+    partial.rename(file)
 
 
 def _children(process: int) -> list[int]:

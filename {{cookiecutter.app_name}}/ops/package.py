@@ -1,4 +1,4 @@
-"""Builds dist/role_manager.zip for Lambda: `make package`. Not in the zip itself.
+"""Builds role_manager/dist/role_manager.zip for Lambda: `make package`. It holds role_manager/ without its tests.
 
 Equal input gives equal bytes: dependencies are pinned with hashes and resolved for the target, not for
 this machine; files are sorted, have one date and one mode, and are stored, not compressed, because
@@ -27,10 +27,11 @@ from typing import Any
 
 import yaml
 
-_HERE = Path(__file__).parent
+_ROOT = Path(__file__).parents[1]
+_SOURCE = _ROOT / "role_manager"
 _RUNTIME = "3.13"  # of the function in infra/database
 _PLATFORMS = {"arm64": "aarch64-manylinux2014", "x86_64": "x86_64-manylinux2014"}
-_LEFT_OUT = {"__main__.py", "package.py", "tests", "dist"}  # for a shell, not for Lambda
+_LEFT_OUT = {"tests", "dist"}
 _DATE = (1980, 1, 1, 0, 0, 0)  # the first that a zip file can hold
 
 _COMPILE = """
@@ -72,8 +73,8 @@ def build(output: Path, architecture: str) -> str:
     with tempfile.TemporaryDirectory() as directory:
         root = Path(directory) / "task"
         _install(root, architecture)
-        for file in sorted(file for file in _HERE.rglob("*") if file.suffix in {".py", ".sql", ".pem"}):
-            part = file.relative_to(_HERE)
+        for file in sorted(file for file in _SOURCE.rglob("*") if file.suffix in {".py", ".sql", ".pem"}):
+            part = file.relative_to(_SOURCE)
             if part.parts[0] not in _LEFT_OUT:
                 target = root / "role_manager" / part
                 target.parent.mkdir(parents=True, exist_ok=True)
@@ -95,7 +96,7 @@ def build(output: Path, architecture: str) -> str:
 def _install(root: Path, architecture: str) -> None:
     command = f"""pip install --quiet --no-deps --require-hashes --only-binary :all: --link-mode copy
         --no-compile-bytecode --python-version {_RUNTIME} --python-platform {_PLATFORMS[architecture]}"""
-    requirements = str(_HERE / "requirements.txt")
+    requirements = str(_SOURCE / "requirements.txt")
     _run([_uv(), *command.split(), "--target", str(root), "--requirement", requirements])
     for path in sorted(root.rglob("*")):
         # Records of the installation differ between machines; pg8000 reads METADATA for its version.
@@ -188,13 +189,13 @@ def missing_authority(region: str, bundle: Path) -> str | None:
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run the command line; return the exit code."""
-    parser = argparse.ArgumentParser(prog="python -m role_manager.package", description=__doc__)
-    parser.add_argument("--output", type=Path, default=_HERE / "dist" / "role_manager.zip")
-    parser.add_argument("--config", type=Path, default=_HERE.parent / "project.yaml")
+    parser = argparse.ArgumentParser(prog="python -m ops.package", description=__doc__)
+    parser.add_argument("--output", type=Path, default=_SOURCE / "dist" / "role_manager.zip")
+    parser.add_argument("--config", type=Path, default=_ROOT / "project.yaml")
     given = parser.parse_args(arguments)
     try:
         settings = yaml.safe_load(given.config.read_text(encoding="utf-8"))
-        problem = missing_authority(settings["aws_region"], _HERE / "rds-ca-bundle.pem")
+        problem = missing_authority(settings["aws_region"], _SOURCE / "rds-ca-bundle.pem")
         line = "" if problem else build(given.output, settings["cpu_architecture"])
     except (PackageError, OSError, KeyError, yaml.YAMLError) as error:
         print(f"package: {error}", file=sys.stderr)
