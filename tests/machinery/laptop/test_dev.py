@@ -16,6 +16,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+import yaml
 from ops.laptop.dev import ROOT
 
 SECONDS = 90  # Of a machine that does much else.
@@ -85,6 +86,24 @@ def test_it_runs_and_runs_again_after_an_edit(copy: Path, free_port: str) -> Non
         answer(free_port, "/health", process, '"ok"')
         process.send_signal(signal.SIGTERM)
         assert process.wait(timeout=SECONDS) == 0
+
+
+def test_the_variables_of_project_yaml_reach_the_service(copy: Path, free_port: str) -> None:
+    """Those of all environments, also on this laptop; what this shell says wins."""
+    settings = yaml.safe_load((copy / "project.yaml").read_text(encoding="utf-8"))
+    settings["service"] = {"variables": {"GREETING": "hello", "FAREWELL": "bye", "ENVIRONMENT": "refused elsewhere"}}
+    (copy / "project.yaml").write_text(yaml.safe_dump(settings), encoding="utf-8")
+    command = "import json, os; print(json.dumps(dict(os.environ)))"
+    printed = subprocess.run(
+        [sys.executable, "-m", "ops.laptop.dev", sys.executable, "-c", command],
+        cwd=copy,
+        env={**os.environ, "FAREWELL": "see you", "PORT": free_port, "PYTHONPATH": str(copy)},
+        stdout=subprocess.PIPE,
+        text=True,
+        check=True,
+    ).stdout
+    given = json.loads(printed.splitlines()[-1])
+    assert [given[name] for name in ("GREETING", "FAREWELL", "ENVIRONMENT")] == ["hello", "see you", "laptop"]
 
 
 @pytest.mark.parametrize("port", ["x", "0", "-1", "65536", "80 00", "tcp://10.0.0.1:8000", "８０００"])

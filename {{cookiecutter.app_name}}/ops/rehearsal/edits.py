@@ -10,6 +10,8 @@ from cryptography import x509
 from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec
 
+VARIABLE = "REHEARSED"
+
 
 def change(file: Path, environment: str, zones: int) -> list[str]:
     """Change a setting of each layer; returns what was changed, in words.
@@ -28,6 +30,10 @@ def change(file: Path, environment: str, zones: int) -> list[str]:
             value = str(int(match[2]) + (-1 if int(match[2]) == most else 1))
             text = text[: match.start(2)] + value + text[match.end(2) :]
             changed.append(f"{setting} {match[2]} → {value}")
+    # Where there are none yet; a team's own are proved with the first deployment.
+    if (empty := "\n  variables: {}\n") in text:
+        text = text.replace(empty, f"\n  variables: {{ {VARIABLE}: 'yes' }}\n", 1)
+        changed.append(f"variable {VARIABLE}")
     file.write_text(text, encoding="utf-8")
     return changed
 

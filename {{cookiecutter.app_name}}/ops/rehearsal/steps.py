@@ -240,6 +240,10 @@ def change(run: Rehearsal) -> None:
         container = platform.task_definition(platform.service["taskDefinition"])["containerDefinitions"][0]
         if not container["image"].endswith(image):
             raise FailedError(f"After the second deployment the service runs {container['image']}.")
+        given = {variable["name"]: variable["value"] for variable in container["environment"]}
+        wanted = platform.project.environment_settings["service"]["variables"]
+        if not given.items() >= wanted.items():
+            raise FailedError(f"project.yaml's variables are {wanted}; the service was given {given}.")
 
 
 # Proving.

@@ -176,3 +176,43 @@ run "a_temporary_environment_is_not_called_as_something_of_its_environment" {
   }
   expect_failures = [output.project]
 }
+
+run "an_environments_variables_win" {
+  command = plan
+  variables {
+    project_file = "./tests/variables.yaml"
+    environment  = "dev"
+  }
+
+  assert {
+    condition = output.environment.service.variables == {
+      DB_HOST = "a database of our own", GREETING = "hello, dev", LOG_LEVEL = "warning"
+    }
+    error_message = "variables of all environments and this one's, which win: ${jsonencode(output.environment.service.variables)}"
+  }
+  assert {
+    condition     = output.environment.service.cpu == 256
+    error_message = "the other settings of the service stay"
+  }
+}
+
+run "each_wrong_variable_is_told" {
+  command = plan
+  variables {
+    project_file = "./tests/broken-variables.yaml"
+    environment  = "dev"
+  }
+  expect_failures = [output.project]
+
+  assert {
+    condition = length(local.problems) == 8 && alltrue([
+      for line in [
+        "service.variables.WITH-HYPHEN: a variable's name is ", "service.variables.NUMBER: 1 is not text", "service.variables.NOTHING: null is not text",
+        "service.variables.RELEASE: the platform sets it itself, as APP_NAME, ", "service.variables.AWS_PROFILE: the platform sets it itself, ",
+        "service.variables.APPCONFIG_PROFILE: the platform sets it itself, ", "service.varables: unknown key. Known keys beside it: variables",
+        "environments.dev.service.variables: [\"GREETING\"] is not a block",
+      ] : anytrue([for problem in local.problems : startswith(problem, line)])
+    ])
+    error_message = "each has its line: ${join("; ", local.problems)}"
+  }
+}

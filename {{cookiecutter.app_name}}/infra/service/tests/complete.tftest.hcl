@@ -139,7 +139,9 @@ run "dev" {
       ENVIRONMENT           = "dev"
       RELEASE               = "sha256:aaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaa"
       PORT                  = "8000"
-      LOG_LEVEL             = "info"
+      LOG_LEVEL             = "debug"      # the environment's own
+      GREETING              = "hello, dev" # and this one wins over that of all environments
+      LIMIT                 = "10"
       AWS_REGION            = "eu-west-1"
       DB_HOST               = "shop.cluster-abc.eu-west-1.rds.amazonaws.com"
       DB_PORT               = "5432"
@@ -152,6 +154,17 @@ run "dev" {
       APPCONFIG_PROFILE     = "flags"
     }
     error_message = "the service's environment is what app/settings.py reads"
+  }
+  assert {
+    condition = (
+      { for variable in jsondecode(aws_ecs_task_definition.migrate[0].container_definitions)[0].environment : variable.name => variable.value if variable.name != "DB_USER" } ==
+      { for variable in jsondecode(aws_ecs_task_definition.service.container_definitions)[0].environment : variable.name => variable.value if variable.name != "DB_USER" }
+    )
+    error_message = "migrations are given the same variables"
+  }
+  assert {
+    condition     = toset(concat(keys(local.platform_variables), ["DB_USER"])) == toset(module.config.platform_variables)
+    error_message = "infra/config refuses exactly the names that the platform sets"
   }
   assert {
     condition = (

@@ -13,6 +13,7 @@ import os
 import pkgutil
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import yaml
 
@@ -27,11 +28,18 @@ def inherited() -> dict[str, str]:
     return {name: value for name, value in os.environ.items() if not name.startswith(("AWS_", "PG"))}
 
 
+def declared(project: dict[str, Any]) -> dict[str, str]:
+    """Return the variables that project.yaml gives to the service in all environments; this shell's own win."""
+    variables = (project.get("service") or {}).get("variables") or {}
+    shell = inherited()
+    return {name: shell.get(name, value) for name, value in variables.items()}
+
+
 @contextlib.contextmanager
 def laptop(directory: Path | None = None) -> Iterator[dict[str, str]]:
     """Yield the variables of the service's environment; what they name runs until the end."""
     project = yaml.safe_load((ROOT / "project.yaml").read_text(encoding="utf-8"))
-    variables = {
+    variables = declared(project) | {
         "APP_NAME": project["app_name"],
         "ENVIRONMENT": "laptop",
         "RELEASE": "working-copy",
