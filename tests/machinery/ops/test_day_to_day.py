@@ -328,6 +328,13 @@ def test_flag_before_up_and_without_the_component(account_ready: Settings, ops: 
     assert ops("flag", *ENV).code == 2
 
 
+def test_smoke_looks_from_where_nobody_may_call(account_ready: Settings, ops: Ops) -> None:
+    account_ready.change(environments={"dev": {"ingress": {"cidrs": ["203.0.113.0/24", "198.51.100.7/32"]}}})
+    result = ops("smoke", *ENV)
+    assert result.code == 0, result.text
+    assert "not looked at: only 198.51.100.7/32, 203.0.113.0/24 may call it" in result.out
+
+
 # ---------------------------------------------------------------------- incident-url
 
 URL = "https://events.pagerduty.com/integration/0123abcd/enqueue"

@@ -58,6 +58,13 @@ locals {
     ]
   ])
 
+  # Each address that may call the service as { environment, value }.
+  cidrs = flatten([
+    for name, environment in local.environments : [
+      for value in try([for value in environment.ingress.cidrs : value if can(environment.ingress.cidrs[0])], []) : { environment = name, value = value }
+    ]
+  ])
+
   # The type is read from the JSON form, because Terraform's conversions take "5" for 5.
   json_patterns = {
     text    = "^\""
@@ -160,6 +167,19 @@ locals {
     [
       for name, environment in local.environments : "environments.${name}.network.endpoint_zones: ${environment.network.endpoint_zones} is more than the ${environment.network.zones} zones"
       if try(environment.network.endpoint_zones > environment.network.zones, false)
+    ],
+    [
+      for cidr in local.cidrs : "environments.${cidr.environment}.ingress.cidrs: ${jsonencode(cidr.value)} — a public IPv4 range that begins at its first address, such as 203.0.113.0/24 or 203.0.113.7/32"
+      if !try(
+        can(regex("^[0-9.]+/([1-9]|[12][0-9]|3[0-2])$", cidr.value)) && cidrhost(cidr.value, 0) == split("/", cidr.value)[0] &&
+        !can(regex("^(0|10|127|169\\.254|172\\.(1[6-9]|2[0-9]|3[01])|192\\.168|22[4-9]|2[3-5][0-9])\\.", cidr.value)), false
+      )
+    ],
+    [
+      # Two rules for each, and a security group has 60 unless AWS is asked for more.
+      for name in keys(local.environments) : "environments.${name}.ingress.cidrs: at most 25, and none twice"
+      if length([for cidr in local.cidrs : cidr if cidr.environment == name]) > 25 ||
+      length(distinct([for cidr in local.cidrs : jsonencode(cidr.value) if cidr.environment == name])) < length([for cidr in local.cidrs : cidr if cidr.environment == name])
     ],
     [
       for name, environment in local.environments : "environments.${name}.database: min_capacity ${environment.database.min_capacity} is more than max_capacity ${environment.database.max_capacity}"

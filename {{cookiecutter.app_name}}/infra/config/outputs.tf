@@ -12,12 +12,14 @@ output "project" {
 }
 
 output "environment" {
-  description = "Settings of var.environment: protected (false in a temporary environment), network, database, service with the variables of both places, alarms with the defaults filled in. null without an environment."
+  description = "Settings of var.environment: protected (false in a temporary environment), network, ingress with everybody where it names nobody, database, service with the variables of both places, alarms with the defaults filled in. null without an environment."
   value = var.environment == null ? null : merge(
     try(local.environments[var.environment], {}),
     {
       protected = try(tobool(coalesce(local.environments[var.environment].protected, true)), true) && !local.temporary
       alarms    = local.alarms
+      # Nobody in the list is everybody.
+      ingress = { cidrs = coalescelist([for cidr in local.cidrs : cidr.value if cidr.environment == var.environment], ["0.0.0.0/0"]) }
       service = merge(
         try(local.environments[var.environment].service, {}),
         { variables = merge([for place in ["service.variables", "environments.${var.environment}.service.variables"] : {

@@ -64,6 +64,9 @@ locals {
       # Zones with an interface of each VPC endpoint; every zone without it.
       "environments.*.network.endpoint_zones" = { type = "integer", min = 1, max = 4, required = false }
 
+      # Addresses that may call the service; none are everybody.
+      "environments.*.ingress.cidrs" = { type = "list", required = false }
+
       "environments.*.database.min_capacity"          = { type = "number", min = 0, max = 256, required = local.database }
       "environments.*.database.max_capacity"          = { type = "number", min = 1, max = 256, required = local.database }
       "environments.*.database.pause_after_seconds"   = { type = "integer", min = 300, max = 86400, required = local.database }

@@ -11,6 +11,7 @@ from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec
 
 VARIABLE = "REHEARSED"
+OFFICE = "203.0.113.0/24"  # addresses for documentation
 
 
 def change(file: Path, environment: str, zones: int) -> list[str]:
@@ -34,6 +35,10 @@ def change(file: Path, environment: str, zones: int) -> list[str]:
     if (empty := "\n  variables: {}\n") in text:
         text = text.replace(empty, f"\n  variables: {{ {VARIABLE}: 'yes' }}\n", 1)
         changed.append(f"variable {VARIABLE}")
+    empty = re.compile(r"(?m)^(    ingress:\n      cidrs: )\[\]").search(text, start.end())
+    if empty:
+        text = text[: empty.start()] + f"{empty[1]}[{OFFICE}]" + text[empty.end() :]
+        changed.append(f"callers everybody → {OFFICE}")
     file.write_text(text, encoding="utf-8")
     return changed
 

@@ -240,6 +240,14 @@ def change(run: Rehearsal) -> None:
         container = platform.task_definition(platform.service["taskDefinition"])["containerDefinitions"][0]
         if not container["image"].endswith(image):
             raise FailedError(f"After the second deployment the service runs {container['image']}.")
+        wrong = [
+            row for row in reachable(platform) if row.wanted is not None and (row.verdict.reach == "yes") != row.wanted
+        ]
+        if wrong:
+            raise FailedError(
+                "After the change:\n"
+                + "\n".join(f"  {row.source}, {row.target}: {row.verdict.because}" for row in wrong)
+            )
         given = {variable["name"]: variable["value"] for variable in container["environment"]}
         wanted = platform.project.environment_settings["service"]["variables"]
         if not given.items() >= wanted.items():

@@ -216,3 +216,31 @@ run "each_wrong_variable_is_told" {
     error_message = "each has its line: ${join("; ", local.problems)}"
   }
 }
+
+run "each_wrong_address_is_told" {
+  command = plan
+  variables {
+    project_file = "./tests/broken-addresses.yaml"
+    environment  = "nobody"
+  }
+  expect_failures = [output.project]
+
+  assert {
+    condition = local.problems == sort(concat(
+      [
+        for wrong in ["\"203.0.113.7/24\"", "\"10.0.0.0/8\"", "\"::/0\"", "\"0.0.0.0/0\"", "5", "\"everybody\"", "\"198.51.100.300/32\""] :
+        "environments.dev.ingress.cidrs: ${wrong} — a public IPv4 range that begins at its first address, such as 203.0.113.0/24 or 203.0.113.7/32"
+      ],
+      [
+        "environments.twice.ingress.cidrs: at most 25, and none twice",
+        "environments.text.ingress.cidrs: \"203.0.113.7/32\" is not a list such as [a, b]",
+        "environments.unknown.ingress.cidr: unknown key. Known keys beside it: cidrs",
+      ],
+    ))
+    error_message = "each has its line: ${join("; ", local.problems)}"
+  }
+  assert {
+    condition     = output.environment.ingress.cidrs == ["0.0.0.0/0"]
+    error_message = "nobody in the list is everybody"
+  }
+}

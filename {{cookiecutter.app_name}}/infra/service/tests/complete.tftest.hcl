@@ -48,10 +48,14 @@ run "dev" {
   # Who reaches whom.
   assert {
     condition = alltrue([
-      for rule in concat([aws_vpc_security_group_ingress_rule.http], aws_vpc_security_group_ingress_rule.https) :
+      for rule in concat(values(aws_vpc_security_group_ingress_rule.http), values(aws_vpc_security_group_ingress_rule.https)) :
       rule.security_group_id == "sg-load-balancer" && rule.cidr_ipv4 == "0.0.0.0/0" && contains([80, 443], rule.from_port) && rule.from_port == rule.to_port
     ])
     error_message = "the internet reaches the load balancer's ports 80 and 443 and nothing else"
+  }
+  assert {
+    condition     = length(aws_vpc_security_group_ingress_rule.http) == 1 && length(aws_vpc_security_group_ingress_rule.https) == 1
+    error_message = "one rule for each port where everybody may call"
   }
   assert {
     condition = (
@@ -435,6 +439,14 @@ run "prod_is_protected" {
 
   variables {
     environment = "prod"
+  }
+
+  assert {
+    condition = (
+      { for cidr, rule in aws_vpc_security_group_ingress_rule.http : cidr => "${rule.cidr_ipv4}:${rule.from_port}" } == { "203.0.113.0/24" = "203.0.113.0/24:80", "198.51.100.7/32" = "198.51.100.7/32:80" } &&
+      { for cidr, rule in aws_vpc_security_group_ingress_rule.https : cidr => "${rule.cidr_ipv4}:${rule.from_port}" } == { "203.0.113.0/24" = "203.0.113.0/24:443", "198.51.100.7/32" = "198.51.100.7/32:443" }
+    )
+    error_message = "only ingress.cidrs may call"
   }
 
   assert {
