@@ -19,6 +19,7 @@ smoke.py            a look at the service from outside
 roles.py            the database role manager
 flags.py            feature flags
 logs.py             CloudWatch Logs
+secret_values.py    the service's secrets: stored, listed, never shown
 incident.py         the incident service's URL
 doctor.py           what would go wrong later, said now
 status.py           what is deployed

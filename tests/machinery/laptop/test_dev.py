@@ -106,6 +106,43 @@ def test_the_variables_of_project_yaml_reach_the_service(copy: Path, free_port: 
     assert [given[name] for name in ("GREETING", "FAREWELL", "ENVIRONMENT")] == ["hello", "see you", "laptop"]
 
 
+def test_secrets_come_from_a_file_that_only_its_owner_reads(copy: Path, free_port: str) -> None:
+    settings = yaml.safe_load((copy / "project.yaml").read_text(encoding="utf-8"))
+    settings["service"] = {"secrets": ["API_KEY", "SESSION_KEY"]}
+    settings |= {"database": "none", "feature_flags": "none"}
+    (copy / "project.yaml").write_text(yaml.safe_dump(settings), encoding="utf-8")
+    for name in ("database.py", "flags.py"):
+        (copy / "ops/laptop/dev" / name).unlink()
+
+    def run(**shell: str) -> subprocess.CompletedProcess[str]:
+        command = "import os; print(os.environ['API_KEY'], os.environ['SESSION_KEY'])"
+        return subprocess.run(
+            [sys.executable, "-m", "ops.laptop.dev", sys.executable, "-c", command],
+            cwd=copy,
+            env={**os.environ, "PORT": free_port, "PYTHONPATH": str(copy), **shell},
+            capture_output=True,
+            text=True,
+            check=False,
+        )
+
+    file = copy / ".secrets.env"
+    first = run()
+    assert (first.returncode, first.stderr) == (
+        1,
+        ".secrets.env has no value of API_KEY, SESSION_KEY: write NAME=value lines into it.\n",
+    )
+    assert file.stat().st_mode & 0o777 == 0o600
+    file.write_text("# mine\nAPI_KEY=a=b\nSESSION_KEY = c\n", encoding="utf-8")
+    assert run().stdout == "a=b c\n"
+    assert run(API_KEY="of the shell").stdout == "of the shell c\n"
+    file.chmod(0o640)
+    refused = run()
+    assert refused.returncode == 1
+    assert "chmod 600 .secrets.env" in refused.stderr
+    ignored = (ROOT / ".gitignore").read_text(encoding="utf-8").splitlines()
+    assert "/.secrets.env" in ignored
+
+
 @pytest.mark.parametrize("port", ["x", "0", "-1", "65536", "80 00", "tcp://10.0.0.1:8000", "８０００"])
 def test_a_wrong_port_is_told_in_a_sentence(port: str) -> None:
     done = subprocess.run(

@@ -58,6 +58,9 @@ locals {
     ]
   ])
 
+  # Names of the service's secrets.
+  secrets = try([for name in local.settings.service.secrets : name if can(local.settings.service.secrets[0])], [])
+
   # Each address that may call the service as { environment, value }.
   cidrs = flatten([
     for name, environment in local.environments : [
@@ -218,6 +221,21 @@ locals {
       for variable in local.variables : "${variable.place}.${variable.name}: the platform sets it itself, as ${join(", ", local.platform_variables)} and what begins with ${join(" or ", local.platform_prefixes)}"
       if contains(local.platform_variables, variable.name) || anytrue([for prefix in local.platform_prefixes : startswith(variable.name, prefix)])
     ],
+    [
+      for name in local.secrets : "service.secrets: ${jsonencode(name)} — a secret's name is letters, digits and _, does not begin with a digit, and has at most 128 characters"
+      if !can(regex("^\"[A-Za-z_][A-Za-z0-9_]{0,127}\"$", jsonencode(name)))
+    ],
+    [
+      for name in local.secrets : "service.secrets: ${name}: the platform sets it itself, as ${join(", ", local.platform_variables)} and what begins with ${join(" or ", local.platform_prefixes)}"
+      if try(contains(local.platform_variables, name) || anytrue([for prefix in local.platform_prefixes : startswith(name, prefix)]), false)
+    ],
+    [
+      for variable in local.variables : "service.secrets: ${variable.name}: is also ${variable.place}.${variable.name}; one of them has to go"
+      if contains(local.secrets, variable.name)
+    ],
+    length(local.secrets) > 50 || length(distinct([for name in local.secrets : jsonencode(name)])) < length(local.secrets) ? [
+      "service.secrets: at most 50, and none twice"
+    ] : [],
     [
       for place in distinct([for variable in local.variables : variable.place]) : "${place}: more than 16,384 bytes together; a task definition has 65,536 for everything"
       if length(base64encode(jsonencode([for variable in local.variables : [variable.name, variable.value] if variable.place == place]))) > 16384 * 4 / 3

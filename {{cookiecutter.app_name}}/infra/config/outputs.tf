@@ -40,6 +40,11 @@ output "platform_variables" {
   value       = local.platform_variables
 }
 
+output "secrets" {
+  description = "Names of the environment variables whose values are encrypted parameters below names.secrets_path, sorted."
+  value       = try(sort(local.secrets), [])
+}
+
 output "database_roles" {
   description = "Desired state of the database's roles, with the defaults filled in: { schemas, extensions, roles, retired, adopt }."
   value = local.database ? {

@@ -89,6 +89,8 @@ locals {
       # What the containers are given; an environment's own wins.
       "service.variables"                = { type = "block", required = false }
       "environments.*.service.variables" = { type = "block", required = false }
+      # Names of variables whose values `make secret` stores.
+      "service.secrets" = { type = "list", required = false }
     },
     {
       for place in ["service.variables.*", "environments.*.service.variables.*"] :

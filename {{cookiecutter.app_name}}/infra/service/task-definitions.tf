@@ -41,9 +41,12 @@ locals {
     local.platform_variables,
   )
 
+  # Names and ARNs: ECS reads the values when a task starts, and Terraform never does.
+  secrets = { for name in module.config.secrets : name => "${local.arn.ssm}:parameter${local.names.secrets_path}/${name}" }
+
   # What both have in common. Only /tmp can be written to; the image declares it a volume, so that it belongs to
   # everybody and not to root alone.
-  container = {
+  container = merge({
     name                   = local.container_name
     image                  = "${data.aws_ecr_repository.build.repository_url}@${var.image_digest}"
     essential              = true
@@ -55,7 +58,9 @@ locals {
       # Reaps what a session of ECS Exec leaves behind and hands SIGTERM on.
       initProcessEnabled = true
     }
-  }
+    },
+    { for key, value in { secrets = [for name, arn in local.secrets : { name = name, valueFrom = arn }] } : key => value if length(value) > 0 },
+  )
   log_configuration = {
     logDriver = "awslogs"
     options = {

@@ -191,6 +191,10 @@ run "an_environments_variables_win" {
     error_message = "variables of all environments and this one's, which win: ${jsonencode(output.environment.service.variables)}"
   }
   assert {
+    condition     = output.secrets == tolist(["API_KEY", "SESSION_KEY"]) && output.names.secrets_path == "/shop/dev/secrets"
+    error_message = "secrets are names"
+  }
+  assert {
     condition     = output.environment.service.cpu == 256
     error_message = "the other settings of the service stay"
   }
@@ -205,11 +209,14 @@ run "each_wrong_variable_is_told" {
   expect_failures = [output.project]
 
   assert {
-    condition = length(local.problems) == 8 && alltrue([
+    condition = length(local.problems) == 14 && alltrue([
       for line in [
         "service.variables.WITH-HYPHEN: a variable's name is ", "service.variables.NUMBER: 1 is not text", "service.variables.NOTHING: null is not text",
         "service.variables.RELEASE: the platform sets it itself, as APP_NAME, ", "service.variables.AWS_PROFILE: the platform sets it itself, ",
-        "service.variables.APPCONFIG_PROFILE: the platform sets it itself, ", "service.varables: unknown key. Known keys beside it: variables",
+        "service.variables.APPCONFIG_PROFILE: the platform sets it itself, ", "service.varables: unknown key. Known keys beside it: secrets, variables",
+        "service.secrets: at most 50, and none twice", "service.secrets: \"OTHER-HYPHEN\" — a secret's name is ", "service.secrets: 5 — a secret's name is ",
+        "service.secrets: ENVIRONMENT: the platform sets it itself, ", "service.secrets: AWS_SECRET: the platform sets it itself, ",
+        "service.secrets: NUMBER: is also service.variables.NUMBER",
         "environments.dev.service.variables: [\"GREETING\"] is not a block",
       ] : anytrue([for problem in local.problems : startswith(problem, line)])
     ])

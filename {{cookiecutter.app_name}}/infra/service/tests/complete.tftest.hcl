@@ -167,6 +167,25 @@ run "dev" {
     error_message = "migrations are given the same variables"
   }
   assert {
+    condition = alltrue([
+      for definition in [aws_ecs_task_definition.service, aws_ecs_task_definition.migrate[0]] :
+      { for secret in jsondecode(definition.container_definitions)[0].secrets : secret.name => secret.valueFrom } == {
+        API_KEY     = "arn:aws:ssm:eu-west-1:123456789012:parameter/shop/dev/secrets/API_KEY"
+        SESSION_KEY = "arn:aws:ssm:eu-west-1:123456789012:parameter/shop/dev/secrets/SESSION_KEY"
+      }
+    ])
+    error_message = "both tasks get the secrets by the ARNs of their parameters"
+  }
+  assert {
+    condition = (
+      { for statement in jsondecode(aws_iam_role_policy.execution.policy).Statement : statement.Sid => statement.Resource if strcontains(statement.Sid, "Secrets") } == {
+        ReadTheSecrets    = [for name in ["API_KEY", "SESSION_KEY"] : "arn:aws:ssm:eu-west-1:123456789012:parameter/shop/dev/secrets/${name}"]
+        DecryptTheSecrets = one(data.aws_kms_alias.secrets).target_key_arn
+      } && one(data.aws_kms_alias.secrets).name == "alias/shop-dev-network"
+    )
+    error_message = "ECS may read exactly these, with the environment's key"
+  }
+  assert {
     condition     = toset(concat(keys(local.platform_variables), ["DB_USER"])) == toset(module.config.platform_variables)
     error_message = "infra/config refuses exactly the names that the platform sets"
   }
@@ -185,7 +204,7 @@ run "dev" {
           container.name == "app" && container.readonlyRootFilesystem && container.user == "10001" && container.stopTimeout == 30 &&
           container.image == "123456789012.dkr.ecr.eu-west-1.amazonaws.com/shop@sha256:aaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaa" &&
           contains([for mount in container.mountPoints : mount.containerPath], "/tmp") &&
-          !contains(keys(container), "secrets") && !try(container.privileged, false) &&
+          !try(container.privileged, false) &&
           container.logConfiguration.options["awslogs-group"] == "/shop/dev/service"
         )
       ])

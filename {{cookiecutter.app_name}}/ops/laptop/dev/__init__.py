@@ -17,6 +17,8 @@ from typing import Any
 
 import yaml
 
+from ops.laptop import secret_file
+
 ROOT = Path(__file__).parents[3]
 
 
@@ -37,20 +39,29 @@ def declared(project: dict[str, Any]) -> dict[str, str]:
 
 @contextlib.contextmanager
 def laptop(directory: Path | None = None) -> Iterator[dict[str, str]]:
-    """Yield the variables of the service's environment; what they name runs until the end."""
+    """Yield the variables of the service's environment; what they name runs until the end.
+
+    Without a directory, as for tests, secrets are random. Raises secret_file.NotUsableError.
+    """
     project = yaml.safe_load((ROOT / "project.yaml").read_text(encoding="utf-8"))
-    variables = declared(project) | {
-        "APP_NAME": project["app_name"],
-        "ENVIRONMENT": "laptop",
-        "RELEASE": "working-copy",
-        "AWS_REGION": project["aws_region"],
-        # Good for nothing but what runs on this laptop; and nothing is asked of this person's AWS configuration.
-        "AWS_ACCESS_KEY_ID": "laptop",
-        "AWS_SECRET_ACCESS_KEY": "laptop",
-        "AWS_CONFIG_FILE": os.devnull,
-        "AWS_SHARED_CREDENTIALS_FILE": os.devnull,
-        "AWS_EC2_METADATA_DISABLED": "true",
-    }
+    names = (project.get("service") or {}).get("secrets") or []
+    secrets = secret_file.values(names, ROOT, inherited()) if directory else secret_file.made_up(names)
+    variables = (
+        declared(project)
+        | secrets
+        | {
+            "APP_NAME": project["app_name"],
+            "ENVIRONMENT": "laptop",
+            "RELEASE": "working-copy",
+            "AWS_REGION": project["aws_region"],
+            # Good for nothing but what runs on this laptop; and nothing is asked of this person's AWS configuration.
+            "AWS_ACCESS_KEY_ID": "laptop",
+            "AWS_SECRET_ACCESS_KEY": "laptop",
+            "AWS_CONFIG_FILE": os.devnull,
+            "AWS_SHARED_CREDENTIALS_FILE": os.devnull,
+            "AWS_EC2_METADATA_DISABLED": "true",
+        }
+    )
     with contextlib.ExitStack() as stack:
         for module in pkgutil.iter_modules(__path__):
             if module.name != "__main__":
