@@ -40,6 +40,20 @@ def run(root: Path) -> subprocess.CompletedProcess[str]:
     return subprocess.run([sys.executable, "ops/costs.py"], cwd=root, capture_output=True, text=True, check=False)
 
 
+def test_secrets_take_an_endpoint_more(bake: Bake, tmp_path: Path) -> None:
+    project = bake.copy(tmp_path / "project")
+    before = {name: bill.get("VPC endpoints") for name, bill in tables(costs(project)).items()}
+    file = project.path / "project.yaml"
+    text = file.read_text(encoding="utf-8")
+    assert "  secrets: []\n" in text
+    file.write_text(text.replace("  secrets: []\n", "  secrets: [API_KEY]\n"), encoding="utf-8")
+    assert run(project.path).returncode == 0
+    after = {name: bill.get("VPC endpoints") for name, bill in tables(costs(project)).items()}
+    assert before["dev"]
+    assert after["dev"]
+    assert (before["dev"][0][:2], after["dev"][0][:2]) == ("7 ", "8 ")
+
+
 @every_option_set
 def test_every_environment_has_a_bill_of_what_was_chosen(bake: Bake, options: Options) -> None:
     project = bake(**options)

@@ -318,7 +318,7 @@ def test_documents_here_are_well_formed() -> None:
 
 
 RUNBOOKS = """add-an-environment deploy incident-received locked-state preview-to-production region-or-account-move
-roll-back rotate turn-on-a-domain"""
+roll-back rotate secrets turn-on-a-domain"""
 WITH_DATABASE = "migrate restore-the-database upgrade-postgresql"
 WITH_FLAGS = "launch-a-feature"
 

@@ -77,5 +77,8 @@ NAMES = {
     "flags_rollback_role": Name("{app}-{environment}-flags-rollback", 64, "IAM role"),
     "image_parameter": Name("/{app}/{environment}/image", 1011, "SSM parameter"),
     "commit_parameter": Name("/{app}/{environment}/commit", 1011, "SSM parameter"),
+    "secrets_path": Name(
+        "/{app}/{environment}/secrets", 882, "SSM parameters, before / and 128 characters of a secret"
+    ),
     "incident_url_parameter": Name("/{app}/{environment}/incident-url", 1011, "SSM parameter"),
 }

@@ -26,6 +26,7 @@ from ops import (
     layers,
     logs,
     roles,
+    secret_values,
     session,
     smoke,
     status,
@@ -479,6 +480,33 @@ def incident_url_command(environment: str | None) -> None:
     incident.store(connection, project, incident.read(project))
     say(f"Stored in {project.names['incident_url_parameter']}.")
     say(f"Next: make apply LAYER=service ENV={project.environment} subscribes it to the alarms.")
+
+
+@cli.command("secret")
+@env_option
+@click.option("--name", required=True, help="Name in service.secrets of project.yaml.")
+@click.option("--generate", is_flag=True, help="Make a random value instead of asking for one.")
+def secret_command(environment: str | None, workspace: str, name: str, generate: bool) -> None:
+    """Store the value of a secret. It is typed unseen, or read from standard input, and never shown."""
+    project = _project(environment, workspace)
+    secret_values.require_declared(project, name)
+    connection = aws.connect(project)
+    value = secret_values.generated() if generate else secret_values.read(project, name)
+    secret_values.store(connection, project, name, value)
+    say(f"Stored in {secret_values.parameter(project, name)}.")
+    say(f"Next: {project.make('deploy', IMAGE='…')} gives it to the service.")
+
+
+@cli.command("secrets")
+@env_option
+def secrets_command(environment: str | None, workspace: str) -> None:
+    """List the secrets: whether each has a value, since when and by whom; never the value."""
+    project = _project(environment, workspace)
+    found = secret_values.stored(aws.connect(project), project)
+    for line in secret_values.lines(project, found):
+        say(line)
+    if not project.secrets:
+        say("project.yaml has no secrets (service.secrets).")
 
 
 @cli.command("unlock")

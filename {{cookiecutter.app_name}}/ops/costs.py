@@ -122,6 +122,8 @@ def counts(settings: Mapping[str, Any], infra: Path) -> Counts:
         endpoints -= {"appconfigdata"}
     if not database:
         endpoints -= {"secretsmanager"}
+    if not (settings.get("service") or {}).get("secrets"):
+        endpoints -= {"ssm"}
 
     key = r'source += "\.\./modules/key"|resource "aws_kms_key"'
     layers = [

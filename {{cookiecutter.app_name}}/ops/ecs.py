@@ -9,7 +9,7 @@ from typing import Any
 
 from botocore.exceptions import ClientError
 
-from ops import logs, waiting
+from ops import logs, secret_values, waiting
 from ops.aws import Aws, code
 from ops.errors import AccountError, DeploymentFailed, OpsError
 from ops.output import Step, duration
@@ -64,6 +64,22 @@ def container(definition: Mapping[str, Any]) -> dict[str, Any]:
     """The container that is ours in a task definition."""
     found = definition["containerDefinitions"]
     return dict(next((item for item in found if item["name"] == CONTAINER), found[0]))
+
+
+def restart_for_secrets(aws: Aws, project: Project) -> list[str]:
+    """Begin a deployment where a secret was stored after the newest one began; names of those secrets.
+
+    ECS reads the values when a task starts, and nothing in a task definition changes with them.
+    """
+    found = service(aws, project) if project.secrets else None
+    if found is None:
+        return []
+    primary = next(item for item in found["deployments"] if item["status"] == "PRIMARY")
+    changed = secret_values.newer(aws, project, primary["createdAt"])
+    if changed:
+        name = project.names["service"]
+        aws.client("ecs").update_service(cluster=name, service=name, forceNewDeployment=True)
+    return changed
 
 
 def running_digest(aws: Aws, project: Project) -> str | None:

@@ -10,7 +10,7 @@ import json
 import os
 import shutil
 import tempfile
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -34,6 +34,7 @@ class Project:
     names: Mapping[str, str]
     tags: Mapping[str, str]
     database_roles: Mapping[str, Any] | None
+    secrets: Sequence[str]
     host: str
     partition: str
     dns_suffix: str
@@ -120,6 +121,7 @@ def load(environment: str | None = None, workspace: str = DEFAULT_WORKSPACE, *, 
         names=outputs["names"],
         tags=outputs["tags"],
         database_roles=outputs["database_roles"],
+        secrets=outputs["secrets"] or [],
         host=outputs["host"],
         partition=outputs["partition"],
         dns_suffix=outputs["dns_suffix"],
@@ -165,6 +167,7 @@ def _evaluate(module: Path, variables: Mapping[str, str]) -> dict[str, Any]:
         "environment",
         "names",
         "database_roles",
+        "secrets",
         "host",
         "partition",
         "dns_suffix",

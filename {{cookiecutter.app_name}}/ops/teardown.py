@@ -8,7 +8,7 @@ from concurrent.futures import ThreadPoolExecutor
 
 from botocore.exceptions import ClientError
 
-from ops import flags, incident, layers, releases
+from ops import flags, incident, layers, releases, secret_values
 from ops.aws import Aws, code
 from ops.bootstrap import local_terraform, state_file
 from ops.errors import OpsError, WrongUse
@@ -126,6 +126,8 @@ def down(project: Project, aws: Aws) -> None:
     step = Step("records")
     _deregister(project, aws)
     releases.delete(aws, project)
+    if not project.temporary:
+        secret_values.delete(aws, project)
     left = _delete_log_groups(project, aws)
     step.done(f"task definitions and the record of deployments are removed{f', and {left}' if left else ''}")
     if project.temporary:

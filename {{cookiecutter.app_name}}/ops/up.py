@@ -11,7 +11,7 @@ from dataclasses import dataclass
 
 from botocore.exceptions import BotoCoreError, ClientError
 
-from ops import ecs, images, incident, interruption, layers, releases, review, roles
+from ops import ecs, images, incident, interruption, layers, releases, review, roles, secret_values
 from ops import terraform as terraform_module
 from ops.aws import Aws
 from ops.errors import DeploymentFailed, OpsError
@@ -193,6 +193,10 @@ class Up:
         report = roles.run(self.aws, self.project, "check", step, brief=True)
         return str(report.get("summary", "every role is as project.yaml says"))
 
+    def require_secrets(self, _step: Step) -> str:
+        """The step that stops before the service while a secret has no value."""
+        return secret_values.require(self.aws, self.project)
+
     def migrate(self, step: Step) -> str:
         """The step that runs the image's migrations."""
         return migrate(self.project, self.aws, self._digest(), step)
@@ -208,6 +212,8 @@ class Up:
             if not plan.empty:
                 terraform.apply(plan)
         self.url = str(terraform.output().get("url", ""))
+        if changed := ecs.restart_for_secrets(self.aws, self.project):
+            result += f"; restarted for {', '.join(changed)}"
         return result
 
     def plan_service(self, step: Step) -> str:
@@ -292,12 +298,16 @@ class Up:
                 tasks.append(Task("roles", self.check_roles, ["database"]))
         tasks.append(Task("image", self.find_or_build_image, ["build-repository"]))
         before = [task.name for task in tasks]
+        if self.project.secrets:
+            tasks.append(Task("secrets", self.require_secrets, before))
+            before = ["secrets"]
         run_all([*tasks, *self._release(first, before)])
 
     def deploy(self) -> None:
         """An image that is in the build repository, to a service that runs."""
         ecs.existing_service(self.aws, self.project)
-        for name, run in (("image", self.find_or_build_image), ("plan", self.plan_service)):
+        secrets = [("secrets", self.require_secrets)] if self.project.secrets else []
+        for name, run in (*secrets, ("image", self.find_or_build_image), ("plan", self.plan_service)):
             step = Step(name)
             step.done(run(step))
         run_all(self._release(False, []))

@@ -16,6 +16,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+import yaml
 from ops.laptop.dev import ROOT
 
 SECONDS = 90  # Of a machine that does much else.
@@ -116,6 +117,61 @@ def test_the_roles_of_its_database(copy: Path, free_port: str) -> None:
     assert json.loads(done.stdout)["result"] == "applied"
     assert "auditor (login): proven" in roles("check").stdout
     assert not (copy / "ops" / "laptop" / "data" / "postgres" / "running.json").exists()
+
+
+def test_the_variables_of_project_yaml_reach_the_service(copy: Path, free_port: str) -> None:
+    """Those of all environments, also on this laptop; what this shell says wins."""
+    settings = yaml.safe_load((copy / "project.yaml").read_text(encoding="utf-8"))
+    settings["service"] = {"variables": {"GREETING": "hello", "FAREWELL": "bye", "ENVIRONMENT": "refused elsewhere"}}
+    (copy / "project.yaml").write_text(yaml.safe_dump(settings), encoding="utf-8")
+    command = "import json, os; print(json.dumps(dict(os.environ)))"
+    printed = subprocess.run(
+        [sys.executable, "-m", "ops.laptop.dev", sys.executable, "-c", command],
+        cwd=copy,
+        env={**os.environ, "FAREWELL": "see you", "PORT": free_port, "PYTHONPATH": str(copy)},
+        stdout=subprocess.PIPE,
+        text=True,
+        check=True,
+    ).stdout
+    given = json.loads(printed.splitlines()[-1])
+    assert [given[name] for name in ("GREETING", "FAREWELL", "ENVIRONMENT")] == ["hello", "see you", "laptop"]
+
+
+def test_secrets_come_from_a_file_that_only_its_owner_reads(copy: Path, free_port: str) -> None:
+    settings = yaml.safe_load((copy / "project.yaml").read_text(encoding="utf-8"))
+    settings["service"] = {"secrets": ["API_KEY", "SESSION_KEY"]}
+    settings |= {"database": "none", "feature_flags": "none"}
+    (copy / "project.yaml").write_text(yaml.safe_dump(settings), encoding="utf-8")
+    for name in ("database.py", "flags.py"):
+        (copy / "ops/laptop/dev" / name).unlink()
+
+    def run(**shell: str) -> subprocess.CompletedProcess[str]:
+        command = "import os; print(os.environ['API_KEY'], os.environ['SESSION_KEY'])"
+        return subprocess.run(
+            [sys.executable, "-m", "ops.laptop.dev", sys.executable, "-c", command],
+            cwd=copy,
+            env={**os.environ, "PORT": free_port, "PYTHONPATH": str(copy), **shell},
+            capture_output=True,
+            text=True,
+            check=False,
+        )
+
+    file = copy / ".secrets.env"
+    first = run()
+    assert (first.returncode, first.stderr) == (
+        1,
+        ".secrets.env has no value of API_KEY, SESSION_KEY: write NAME=value lines into it.\n",
+    )
+    assert file.stat().st_mode & 0o777 == 0o600
+    file.write_text("# mine\nAPI_KEY=a=b\nSESSION_KEY = c\n", encoding="utf-8")
+    assert run().stdout == "a=b c\n"
+    assert run(API_KEY="of the shell").stdout == "of the shell c\n"
+    file.chmod(0o640)
+    refused = run()
+    assert refused.returncode == 1
+    assert "chmod 600 .secrets.env" in refused.stderr
+    ignored = (ROOT / ".gitignore").read_text(encoding="utf-8").splitlines()
+    assert "/.secrets.env" in ignored
 
 
 @pytest.mark.parametrize("port", ["x", "0", "-1", "65536", "80 00", "tcp://10.0.0.1:8000", "８０００"])

@@ -165,7 +165,7 @@ class Settings:
         for name, value in values.items():
             if isinstance(value, dict):
                 for key, inner in value.items():
-                    settings[name][key] |= inner
+                    settings[name][key] = settings[name].get(key, {}) | inner if isinstance(inner, dict) else inner
             else:
                 settings[name] = value
         self.path.write_text(yaml.safe_dump(settings))

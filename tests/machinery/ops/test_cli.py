@@ -35,6 +35,8 @@ TARGETS = {
     "migrate": "ENV=dev",
     "roles": "ENV=dev ACTION=check",
     "incident-url": "ENV=dev",
+    "secret": "ENV=dev NAME=API_KEY GENERATE=1",
+    "secrets": "ENV=dev",
     "plan": "LAYER=network ENV=dev",
     "apply": "LAYER=network ENV=dev",
     "unlock": "LAYER=network ENV=dev LOCK=1",

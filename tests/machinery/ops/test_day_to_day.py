@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 import pty
@@ -326,6 +327,111 @@ def test_flag_before_up_and_without_the_component(account_ready: Settings, ops: 
     assert ops("flag", *ENV).code == 3
     account_ready.change(feature_flags="none")
     assert ops("flag", *ENV).code == 2
+
+
+def test_smoke_looks_from_where_nobody_may_call(account_ready: Settings, ops: Ops) -> None:
+    account_ready.change(environments={"dev": {"ingress": {"cidrs": ["203.0.113.0/24", "198.51.100.7/32"]}}})
+    result = ops("smoke", *ENV)
+    assert result.code == 0, result.text
+    assert "not looked at: only 198.51.100.7/32, 203.0.113.0/24 may call it" in result.out
+
+
+# ---------------------------------------------------------------------- secrets
+
+
+@pytest.fixture
+def with_secrets(account_ready: Settings, client: Client) -> Settings:
+    """A project with two secrets, and the network's key, which encrypts them."""
+    account_ready.change(service={"secrets": ["API_KEY", "SESSION_KEY"]})
+    key = client("kms").create_key()["KeyMetadata"]["KeyId"]
+    client("kms").create_alias(AliasName=f"alias/{APP}-dev-network", TargetKeyId=key)
+    return account_ready
+
+
+def test_secret_is_stored_and_listed_and_never_shown(with_secrets: Settings, ops: Ops, client: Client) -> None:
+    assert ops("secrets", *ENV).out.splitlines() == ["API_KEY      not set", "SESSION_KEY  not set"]
+    value = "-----BEGIN\nno one's business\nEND-----"
+    for given in ("before", value):
+        result = ops("secret", *ENV, "--name", "API_KEY", given=f"{given}\n")
+        assert result.code == 0, result.text
+        assert given not in result.text
+    assert f"Stored in /{APP}/dev/secrets/API_KEY." in result.out
+    name = f"/{APP}/dev/secrets/API_KEY"
+    kept = client("ssm").get_parameter(Name=name, WithDecryption=True)["Parameter"]
+    assert (kept["Type"], kept["Value"], kept["Version"]) == ("SecureString", value, 2)
+    described = client("ssm").describe_parameters()["Parameters"]
+    assert [item["KeyId"] for item in described] == [f"alias/{APP}-dev-network"]
+    tags = client("ssm").list_tags_for_resource(ResourceType="Parameter", ResourceId=name)["TagList"]
+    assert {"Key": "environment", "Value": "dev"} in tags
+    listed = ops("secrets", *ENV).out.splitlines()
+    assert listed[0].startswith("API_KEY      set 20")
+    assert " by " in listed[0]
+    assert listed[1] == "SESSION_KEY  not set"
+    for path in with_secrets.path.parent.rglob("*"):
+        assert not path.is_file() or b"business" not in path.read_bytes()
+
+
+def test_secret_is_generated(with_secrets: Settings, ops: Ops, client: Client) -> None:
+    values = set()
+    for _ in range(2):
+        result = ops("secret", *ENV, "--name", "SESSION_KEY", "--generate")
+        assert result.code == 0, result.text
+        name = f"/{APP}/dev/secrets/SESSION_KEY"
+        value = client("ssm").get_parameter(Name=name, WithDecryption=True)["Parameter"]["Value"]
+        assert len(value) >= 43
+        assert value not in result.text
+        values.add(value)
+    assert len(values) == 2
+
+
+@pytest.mark.parametrize(
+    ("name", "given", "words"),
+    [
+        ("API_KEI", "x", "project.yaml has no secret API_KEI. It has API_KEY, SESSION_KEY"),
+        ("API_KEY", "\n", "API_KEY has 0 bytes; a value has 1 to 4096."),
+        ("API_KEY", "é" * 2049, "API_KEY has 4098 bytes"),
+    ],
+)
+def test_secret_that_is_none(
+    name: str, given: str, words: str, with_secrets: Settings, ops: Ops, client: Client
+) -> None:
+    result = ops("secret", *ENV, "--name", name, given=given)
+    assert result.code == 2
+    assert words in result.err
+    assert "éé" not in result.text
+    assert client("ssm").describe_parameters()["Parameters"] == []
+
+
+def test_secrets_of_previews_are_their_own(with_secrets: Settings, ops: Ops, client: Client) -> None:
+    for workspace in ("pr-1", "pr-2"):
+        result = ops("secret", *ENV, "--workspace", workspace, "--name", "API_KEY", given="for previews")
+        assert result.code == 0, result.text
+    [kept] = client("ssm").describe_parameters()["Parameters"]
+    assert kept["Name"] == f"/{APP}/dev/previews/secrets/API_KEY"
+    assert ops("secrets", *ENV).out.splitlines()[0] == "API_KEY      not set"
+
+
+def test_a_secret_without_a_value_stops_before_the_service(deployed: Settings, ops: Ops, client: Client) -> None:
+    deployed.change(service={"secrets": ["API_KEY"]})
+    before = service_in_moto().task_definition
+    for command in (("up", "--image", "release-2", "--yes"), ("deploy", "--image", "release-2", "--yes")):
+        result = ops(*command[:1], *ENV, *command[1:])
+        assert result.code == 1, result.text
+        assert "These secrets have no value in dev: API_KEY. The service was not touched." in result.err
+        assert "make secret NAME=API_KEY ENV=dev" in result.err
+    assert service_in_moto().task_definition == before
+
+
+def test_a_new_value_restarts_the_service(deployed: Settings, ops: Ops, client: Client) -> None:
+    deployed.change(service={"secrets": ["API_KEY"]})
+    key = client("kms").create_key()["KeyMetadata"]["KeyId"]
+    with contextlib.suppress(client("kms").exceptions.AlreadyExistsException):
+        client("kms").create_alias(AliasName=f"alias/{APP}-dev-network", TargetKeyId=key)
+    assert ops("secret", *ENV, "--name", "API_KEY", "--generate").code == 0
+    result = ops("deploy", *ENV, "--image", "release-1", "--yes")
+    assert result.code == 0, result.text
+    assert "1 of 1 have a value" in result.text
+    assert "restarted for API_KEY" in result.text
 
 
 # ---------------------------------------------------------------------- incident-url

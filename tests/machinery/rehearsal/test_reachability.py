@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ipaddress
 from typing import Any
 
 import pytest
@@ -103,6 +104,21 @@ def test_the_internet_needs_an_address_a_route_and_a_rule() -> None:
     assert "no internet gateway" in vpc.from_internet(Place("web", ("b",), ("client",), public=True), 443).because
     vpc.groups["client"]["IpPermissions"] = [tcp(443, "203.0.113.0/24"), tcp(443, "8.8.8.0/24")]
     assert vpc.from_internet(public, 443).reach != "no"
+
+
+def test_addresses_of_the_internet_are_admitted_all_or_not() -> None:
+    vpc = network()
+    public = Place("web", ("a",), ("client",), public=True)
+    vpc.groups["client"]["IpPermissions"] = [tcp(443, "203.0.113.0/24"), tcp(80, "0.0.0.0/0", groups=("server",))]
+    for cidr, reach in {
+        "203.0.113.0/24": "yes",
+        "203.0.113.7/32": "yes",
+        "203.0.112.0/23": "no",
+        "8.8.8.8/32": "no",
+    }.items():
+        assert vpc.from_internet(public, 443, ipaddress.IPv4Network(cidr)).reach == reach
+    assert vpc.admitted(public, 443) == {"203.0.113.0/24"}
+    assert vpc.admitted(public, 80) == {"0.0.0.0/0", "server"}
 
 
 def test_the_way_out_is_a_public_address_or_a_nat_gateway_that_has_one() -> None:

@@ -3,7 +3,7 @@
 
 locals {
   apply_data = {
-    for key, owner in local.owners : key => [
+    for key, owner in local.owners : key => concat([
       {
         Sid       = "MakeKeys"
         Effect    = "Allow"
@@ -80,6 +80,16 @@ locals {
         Action   = ["ssm:AddTagsToResource", "ssm:DeleteParameter", "ssm:PutParameter", "ssm:RemoveTagsFromResource"]
         Resource = "${local.arn.ssm}:parameter/${owner.path}/*"
       },
-    ]
+      ],
+      [for statement in [
+        {
+          # Jobs know the names of secrets; the values are for the tasks.
+          Sid      = "SecretsAreForTasks"
+          Effect   = "Deny"
+          Action   = ["ssm:GetParameter", "ssm:GetParameterHistory", "ssm:GetParameters", "ssm:GetParametersByPath"]
+          Resource = [for path in ["secrets", "previews/secrets"] : "${local.arn.ssm}:parameter/${local.app}/${owner.environment}/${path}*"]
+        },
+      ] : statement if length(module.config.secrets) > 0],
+    )
   }
 }

@@ -13,6 +13,11 @@ locals {
     }
   ]...)
 
+  secrets_paths = {
+    for boundary, bound in local.bounds :
+    boundary => bound.temporary ? "/${local.app}/${bound.environment}/previews/secrets" : module.environment[bound.environment].names.secrets_path
+  }
+
   role_manager_only = {
     for name, environment in module.environment : name => {
       ArnEquals = { "aws:PrincipalArn" = "${local.arn.iam}:role${environment.names.role_path}${environment.names.role_manager}" }
@@ -75,6 +80,24 @@ locals {
           Condition = { StringEquals = { "aws:RequestedRegion" = local.region } }
         },
       ],
+      # Of previews only those that were stored for them, with a key that is not theirs.
+      [for statement in [
+        {
+          Sid      = "Secrets"
+          Effect   = "Allow"
+          Action   = "ssm:GetParameters"
+          Resource = "${local.arn.ssm}:parameter${local.secrets_paths[boundary]}/*"
+        },
+        {
+          Sid      = "DecryptSecrets"
+          Effect   = "Allow"
+          Action   = "kms:Decrypt"
+          Resource = "${local.arn.kms}:key/*"
+          Condition = merge(local.of_environment[bound.environment], {
+            StringLike = { "kms:EncryptionContext:PARAMETER_ARN" = "${local.arn.ssm}:parameter${local.secrets_paths[boundary]}/*" }
+          })
+        },
+      ] : statement if length(module.config.secrets) > 0],
       [for statement in [
         {
           Sid    = "LogsOfTheDatabase"

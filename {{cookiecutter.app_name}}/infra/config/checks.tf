@@ -5,7 +5,15 @@ locals {
   found = concat(
     [
       for key, value in try({ for key, value in local.settings : key => value }, {}) : { path = key, rule = key, value = value }
-      if !contains(["environments", "alarms", "database_roles"], key)
+      if !contains(["environments", "alarms", "database_roles", "service"], key)
+    ],
+    [
+      for key, value in try({ for key, value in local.settings.service : key => value }, { "" = local.settings.service }, {}) :
+      { path = trimsuffix("service.${key}", "."), rule = trimsuffix("service.${key}", "."), value = value }
+    ],
+    [
+      for variable in local.variables :
+      { path = "${variable.place}.${variable.name}", rule = "${variable.rule}.*", value = variable.value }
     ],
     flatten([
       for name, environment in local.environments : [
@@ -36,6 +44,30 @@ locals {
   )
   paths = [for setting in local.found : setting.path]
 
+  # Each variable of the service as { place, rule, name, value }.
+  variables = flatten([
+    for place in concat(
+      [{ path = "service.variables", rule = "service.variables", block = try(local.settings.service.variables, null) }],
+      [
+        for name, environment in local.environments :
+        { path = "environments.${name}.service.variables", rule = "environments.*.service.variables", block = try(environment.service.variables, null) }
+      ],
+      ) : [
+      for name, value in try({ for name, value in place.block : name => value if !can(place.block[0]) }, {}) :
+      { place = place.path, rule = place.rule, name = name, value = value }
+    ]
+  ])
+
+  # Names of the service's secrets.
+  secrets = try([for name in local.settings.service.secrets : name if can(local.settings.service.secrets[0])], [])
+
+  # Each address that may call the service as { environment, value }.
+  cidrs = flatten([
+    for name, environment in local.environments : [
+      for value in try([for value in environment.ingress.cidrs : value if can(environment.ingress.cidrs[0])], []) : { environment = name, value = value }
+    ]
+  ])
+
   # The type is read from the JSON form, because Terraform's conversions take "5" for 5.
   json_patterns = {
     text    = "^\""
@@ -43,6 +75,7 @@ locals {
     integer = "^-?[0-9]+$"
     number  = "^-?[0-9]+(\\.[0-9]+)?$"
     list    = "^\\["
+    block   = "^\\{"
   }
 
   unknown = [
@@ -62,6 +95,7 @@ locals {
     integer = "a whole number (without quotes)"
     number  = "a number (without quotes)"
     list    = "a list such as [a, b]"
+    block   = "a block such as { NAME: 'value' }"
   }
   well_typed = [
     for setting in local.found : merge(setting, { is = local.rules[setting.rule] })
@@ -138,6 +172,19 @@ locals {
       if try(environment.network.endpoint_zones > environment.network.zones, false)
     ],
     [
+      for cidr in local.cidrs : "environments.${cidr.environment}.ingress.cidrs: ${jsonencode(cidr.value)} — a public IPv4 range that begins at its first address, such as 203.0.113.0/24 or 203.0.113.7/32"
+      if !try(
+        can(regex("^[0-9.]+/([1-9]|[12][0-9]|3[0-2])$", cidr.value)) && cidrhost(cidr.value, 0) == split("/", cidr.value)[0] &&
+        !can(regex("^(0|10|127|169\\.254|172\\.(1[6-9]|2[0-9]|3[01])|192\\.168|22[4-9]|2[3-5][0-9])\\.", cidr.value)), false
+      )
+    ],
+    [
+      # Two rules for each, and a security group has 60 unless AWS is asked for more.
+      for name in keys(local.environments) : "environments.${name}.ingress.cidrs: at most 25, and none twice"
+      if length([for cidr in local.cidrs : cidr if cidr.environment == name]) > 25 ||
+      length(distinct([for cidr in local.cidrs : jsonencode(cidr.value) if cidr.environment == name])) < length([for cidr in local.cidrs : cidr if cidr.environment == name])
+    ],
+    [
       for name, environment in local.environments : "environments.${name}.database: min_capacity ${environment.database.min_capacity} is more than max_capacity ${environment.database.max_capacity}"
       if try(environment.database.min_capacity > environment.database.max_capacity, false)
     ],
@@ -165,6 +212,33 @@ locals {
     [
       for name in try(tolist(local.settings.github_unprotected_environments), []) : "github_unprotected_environments: ${name} is no environment"
       if !contains(keys(local.environments), name)
+    ],
+    [
+      for variable in local.variables : "${variable.place}.${variable.name}: a variable's name is letters, digits and _, does not begin with a digit, and has at most 128 characters"
+      if !can(regex("^[A-Za-z_][A-Za-z0-9_]{0,127}$", variable.name))
+    ],
+    [
+      for variable in local.variables : "${variable.place}.${variable.name}: the platform sets it itself, as ${join(", ", local.platform_variables)} and what begins with ${join(" or ", local.platform_prefixes)}"
+      if contains(local.platform_variables, variable.name) || anytrue([for prefix in local.platform_prefixes : startswith(variable.name, prefix)])
+    ],
+    [
+      for name in local.secrets : "service.secrets: ${jsonencode(name)} — a secret's name is letters, digits and _, does not begin with a digit, and has at most 128 characters"
+      if !can(regex("^\"[A-Za-z_][A-Za-z0-9_]{0,127}\"$", jsonencode(name)))
+    ],
+    [
+      for name in local.secrets : "service.secrets: ${name}: the platform sets it itself, as ${join(", ", local.platform_variables)} and what begins with ${join(" or ", local.platform_prefixes)}"
+      if try(contains(local.platform_variables, name) || anytrue([for prefix in local.platform_prefixes : startswith(name, prefix)]), false)
+    ],
+    [
+      for variable in local.variables : "service.secrets: ${variable.name}: is also ${variable.place}.${variable.name}; one of them has to go"
+      if contains(local.secrets, variable.name)
+    ],
+    length(local.secrets) > 50 || length(distinct([for name in local.secrets : jsonencode(name)])) < length(local.secrets) ? [
+      "service.secrets: at most 50, and none twice"
+    ] : [],
+    [
+      for place in distinct([for variable in local.variables : variable.place]) : "${place}: more than 16,384 bytes together; a task definition has 65,536 for everything"
+      if length(base64encode(jsonencode([for variable in local.variables : [variable.name, variable.value] if variable.place == place]))) > 16384 * 4 / 3
     ],
     [
       for item in try(tolist(local.settings.database_roles.adopt), []) : "database_roles.adopt: ${jsonencode(item)} is not a kind and a name, such as table app.orders. Kinds are ${join(", ", local.adoptable)}"

@@ -13,7 +13,7 @@ locals {
   # that is called so would own them. The hook of the template has the same list.
   reserved_environments = ["build", "default", "github", "preview", "previews", "shared", "tfstate"]
   # What names have behind the environment's: a temporary environment that is called so would have them.
-  reserved_workspaces = concat(["immediate"], [
+  reserved_workspaces = concat(["immediate", "previews", "secrets"], [
     for name in values(local.names) : trimprefix(name, "${startswith(name, "${local.service}-") ? local.service : local.base}-")
     if startswith(name, "${local.base}-") && name != local.service
   ])
@@ -85,7 +85,9 @@ locals {
     flags_rollback_role          = "${local.service}-flags-rollback"
     image_parameter              = "${local.path}/image"
     commit_parameter             = "${local.path}/commit" # the newest that was delivered
-    incident_url_parameter       = "/${local.app}/${local.environment}/incident-url"
+    # Temporary environments run code that nobody has reviewed: they share values of their own.
+    secrets_path           = "/${local.app}/${local.environment}${local.temporary ? "/previews" : ""}/secrets"
+    incident_url_parameter = "/${local.app}/${local.environment}/incident-url"
   }
 
   domain = try(local.settings.domain_name, "")

@@ -1,7 +1,7 @@
 output "project" {
   description = "The answers at the top of project.yaml, and environment_names."
   value = merge(
-    { for key, value in try({ for key, value in local.settings : key => value }, {}) : key => value if !contains(["environments", "alarms", "database_roles"], key) },
+    { for key, value in try({ for key, value in local.settings : key => value }, {}) : key => value if !contains(["environments", "alarms", "database_roles", "service"], key) },
     { environment_names = sort(keys(local.environments)) },
   )
 
@@ -12,12 +12,20 @@ output "project" {
 }
 
 output "environment" {
-  description = "Settings of var.environment: protected (false in a temporary environment), network, database, service, alarms with the defaults filled in. null without an environment."
+  description = "Settings of var.environment: protected (false in a temporary environment), network, ingress with everybody where it names nobody, database, service with the variables of both places, alarms with the defaults filled in. null without an environment."
   value = var.environment == null ? null : merge(
     try(local.environments[var.environment], {}),
     {
       protected = try(tobool(coalesce(local.environments[var.environment].protected, true)), true) && !local.temporary
       alarms    = local.alarms
+      # Nobody in the list is everybody.
+      ingress = { cidrs = coalescelist([for cidr in local.cidrs : cidr.value if cidr.environment == var.environment], ["0.0.0.0/0"]) }
+      service = merge(
+        try(local.environments[var.environment].service, {}),
+        { variables = merge([for place in ["service.variables", "environments.${var.environment}.service.variables"] : {
+          for variable in local.variables : variable.name => variable.value if variable.place == place
+        }]...) },
+      )
     },
   )
 
@@ -25,6 +33,16 @@ output "environment" {
     condition     = var.environment == null || contains(keys(local.environments), coalesce(var.environment, "-"))
     error_message = "environment ${coalesce(var.environment, "-")}: not in project.yaml, which has ${join(", ", keys(local.environments))}"
   }
+}
+
+output "platform_variables" {
+  description = "Names of the environment variables that the platform sets itself: project.yaml may not."
+  value       = local.platform_variables
+}
+
+output "secrets" {
+  description = "Names of the environment variables whose values are encrypted parameters below names.secrets_path, sorted."
+  value       = try(sort(local.secrets), [])
 }
 
 output "database_roles" {

@@ -1,4 +1,4 @@
-# One row for each setting of project.yaml. `type` is text, boolean, integer, number or list; `rule` is what the
+# One row for each setting of project.yaml. `type` is text, boolean, integer, number, list or block; `rule` is what the
 # reader of an error is told. A * stands for any name.
 
 locals {
@@ -64,6 +64,9 @@ locals {
       # Zones with an interface of each VPC endpoint; every zone without it.
       "environments.*.network.endpoint_zones" = { type = "integer", min = 1, max = 4, required = false }
 
+      # Addresses that may call the service; none are everybody.
+      "environments.*.ingress.cidrs" = { type = "list", required = false }
+
       "environments.*.database.min_capacity"          = { type = "number", min = 0, max = 256, required = local.database }
       "environments.*.database.max_capacity"          = { type = "number", min = 1, max = 256, required = local.database }
       "environments.*.database.pause_after_seconds"   = { type = "integer", min = 300, max = 86400, required = local.database }
@@ -83,6 +86,18 @@ locals {
       }
       "environments.*.service.web_application_firewall" = { type = "boolean", required = true }
 
+      # What the containers are given; an environment's own wins.
+      "service.variables"                = { type = "block", required = false }
+      "environments.*.service.variables" = { type = "block", required = false }
+      # Names of variables whose values `make secret` stores.
+      "service.secrets" = { type = "list", required = false }
+    },
+    {
+      for place in ["service.variables.*", "environments.*.service.variables.*"] :
+      place => { type = "text", pattern = "^[^\\x00]*$", min = 0, max = 4096, required = false, rule = "at most 4096 characters" }
+    },
+    {
+
       "database_roles.schemas"    = { type = "list", required = local.database }
       "database_roles.extensions" = { type = "list", required = false }
       "database_roles.retired"    = { type = "list", required = false }
@@ -96,6 +111,15 @@ locals {
     { for key, rule in local.alarm_rules : "alarms.${key}" => merge(rule, { required = false }) },
     { for key, rule in local.alarm_rules : "environments.*.alarms.${key}" => merge(rule, { required = false }) },
   )
+
+  # What the containers are given without being told: infra/service sets these, ECS and the AWS SDKs what begins with
+  # the prefixes.
+  platform_variables = concat(
+    ["APP_NAME", "AWS_REGION", "ENVIRONMENT", "PORT", "RELEASE"],
+    local.database ? ["DB_HOST", "DB_NAME", "DB_PORT", "DB_SCHEMA", "DB_USER"] : [],
+    try(local.settings.feature_flags, "none") != "none" ? ["APPCONFIG_APPLICATION", "APPCONFIG_ENVIRONMENT", "APPCONFIG_PROFILE"] : [],
+  )
+  platform_prefixes = ["AWS_", "ECS_"]
 
   # Kinds of what a database's owner can take over; the role manager has the same list (desired.py).
   adoptable = [

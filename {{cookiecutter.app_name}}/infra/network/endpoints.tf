@@ -25,6 +25,11 @@ locals {
         actions = ["kms:Decrypt", "kms:DescribeKey", "kms:GenerateDataKey"]
       }
     },
+    length(module.config.secrets) > 0 ? {
+      "ssm" = { # Fargate reads the service's secrets
+        actions = ["ssm:GetParameters"]
+      }
+    } : {},
     local.project.feature_flags == "appconfig" ? {
       "appconfigdata" = { # the service's feature flags
         actions = ["appconfig:GetLatestConfiguration", "appconfig:StartConfigurationSession"]

@@ -56,7 +56,7 @@ locals {
   # ARN up to the resource, as in "${local.arn.logs}:log-group:name".
   arn = merge(
     {
-      for service in ["cloudwatch", "ecs", "events", "logs", "rds-db"] :
+      for service in ["cloudwatch", "ecs", "events", "logs", "rds-db", "ssm"] :
       service => "arn:${module.config.partition}:${service}:${local.region}:${local.account_id}"
     },
     { iam = "arn:${module.config.partition}:iam::${local.account_id}" },

@@ -74,3 +74,10 @@ data "aws_security_groups" "environment" {
     values = [data.aws_vpc.network.id]
   }
 }
+
+# The environment's key that is there before its service: secrets are stored before the service needs them.
+data "aws_kms_alias" "secrets" {
+  count = length(local.secrets) > 0 ? 1 : 0
+
+  name = local.names.network_key
+}

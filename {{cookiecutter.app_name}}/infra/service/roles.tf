@@ -27,7 +27,7 @@ locals {
   }
 }
 
-# ECS itself, before the container starts: pull the image, write the log.
+# ECS itself, before the container starts: pull the image, read the secrets, write the log.
 resource "aws_iam_role" "execution" {
   name                 = local.names.execution_role
   path                 = local.names.role_path
@@ -42,7 +42,7 @@ resource "aws_iam_role_policy" "execution" {
 
   policy = jsonencode({
     Version = "2012-10-17"
-    Statement = [
+    Statement = concat([
       {
         # AWS documents "*" as its only resource: the token is for the registry, the next statement for the repository.
         Sid      = "LogInToTheRegistry"
@@ -62,7 +62,25 @@ resource "aws_iam_role_policy" "execution" {
         Action   = ["logs:CreateLogStream", "logs:PutLogEvents"]
         Resource = [for form in ["", ":*"] : "${local.arn.logs}:log-group:${local.names.service_log_group}${form}"]
       },
-    ]
+      ],
+      [for statement in [
+        {
+          Sid      = "ReadTheSecrets"
+          Effect   = "Allow"
+          Action   = "ssm:GetParameters"
+          Resource = values(local.secrets)
+        },
+        {
+          # Parameter Store says which parameter it decrypts.
+          # https://docs.aws.amazon.com/kms/latest/developerguide/services-parameter-store.html
+          Sid       = "DecryptTheSecrets"
+          Effect    = "Allow"
+          Action    = "kms:Decrypt"
+          Resource  = one(data.aws_kms_alias.secrets[*].target_key_arn)
+          Condition = { StringEquals = { "kms:EncryptionContext:PARAMETER_ARN" = values(local.secrets) } }
+        },
+      ] : statement if length(local.secrets) > 0],
+    )
   })
 }
 

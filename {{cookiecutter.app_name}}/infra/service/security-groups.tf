@@ -1,9 +1,10 @@
-# internet -> load balancer -> service -> database, VPC endpoints, and the internet only with NAT gateways. A rule names
+# internet, or ingress.cidrs of it -> load balancer -> service -> database, VPC endpoints, and the internet only with NAT gateways. A rule names
 # the other security group, so that an address that changes hands opens nothing. In a temporary environment the ways out
 # are those of the group of the service beside it.
 
 locals {
   ways_out = !module.config.temporary
+  callers  = toset(local.settings.ingress.cidrs)
 }
 
 resource "aws_security_group" "load_balancer" {
@@ -14,20 +15,22 @@ resource "aws_security_group" "load_balancer" {
 
 resource "aws_vpc_security_group_ingress_rule" "http" {
   #checkov:skip=CKV_AWS_260:Port 80 answers with a redirect to HTTPS; without a domain there is no certificate and it is the only way in
+  for_each = local.callers
+
   security_group_id = aws_security_group.load_balancer.id
   description       = "HTTP from the internet"
-  cidr_ipv4         = "0.0.0.0/0"
+  cidr_ipv4         = each.key
   ip_protocol       = "tcp"
   from_port         = 80
   to_port           = 80
 }
 
 resource "aws_vpc_security_group_ingress_rule" "https" {
-  count = local.https ? 1 : 0
+  for_each = local.https ? local.callers : []
 
   security_group_id = aws_security_group.load_balancer.id
   description       = "HTTPS from the internet"
-  cidr_ipv4         = "0.0.0.0/0"
+  cidr_ipv4         = each.key
   ip_protocol       = "tcp"
   from_port         = 443
   to_port           = 443
@@ -155,4 +158,14 @@ resource "aws_vpc_security_group_ingress_rule" "database_from_service" {
 moved {
   from = aws_vpc_security_group_egress_rule.service_to_s3
   to   = aws_vpc_security_group_egress_rule.service_to_s3[0]
+}
+
+moved {
+  from = aws_vpc_security_group_ingress_rule.http
+  to   = aws_vpc_security_group_ingress_rule.http["0.0.0.0/0"]
+}
+
+moved {
+  from = aws_vpc_security_group_ingress_rule.https[0]
+  to   = aws_vpc_security_group_ingress_rule.https["0.0.0.0/0"]
 }

@@ -12,13 +12,13 @@ locals {
     migrate = one([for name, role in local.database_roles : name if role.profile == "owner"])
   }
 
-  variables = merge(
+  # What the platform alone decides, with DB_USER of each task. infra/config refuses these names in project.yaml.
+  platform_variables = merge(
     {
       APP_NAME    = local.project.app_name
       ENVIRONMENT = var.environment
       RELEASE     = var.image_digest
       PORT        = tostring(local.container_port)
-      LOG_LEVEL   = "info"
       AWS_REGION  = local.region
     },
     local.database ? {
@@ -27,18 +27,26 @@ locals {
       DB_NAME   = local.names.database_name
       DB_SCHEMA = module.config.database_roles.schemas[0]
     } : {},
-    # A paused database takes about 15 seconds to wake; without this a request would give up after 5.
-    local.database && try(local.settings.database.min_capacity, 1) == 0 ? { DB_WAIT_SECONDS = "25" } : {},
     local.feature_flags ? {
       APPCONFIG_APPLICATION = local.names.flags_application
       APPCONFIG_ENVIRONMENT = local.names.flags_environment
       APPCONFIG_PROFILE     = local.names.flags_profile
     } : {},
   )
+  variables = merge(
+    { LOG_LEVEL = "info" },
+    # A paused database takes about 15 seconds to wake; without this a request would give up after 5.
+    local.database && try(local.settings.database.min_capacity, 1) == 0 ? { DB_WAIT_SECONDS = "25" } : {},
+    local.settings.service.variables,
+    local.platform_variables,
+  )
+
+  # Names and ARNs: ECS reads the values when a task starts, and Terraform never does.
+  secrets = { for name in module.config.secrets : name => "${local.arn.ssm}:parameter${local.names.secrets_path}/${name}" }
 
   # What both have in common. Only /tmp can be written to; the image declares it a volume, so that it belongs to
   # everybody and not to root alone.
-  container = {
+  container = merge({
     name                   = local.container_name
     image                  = "${data.aws_ecr_repository.build.repository_url}@${var.image_digest}"
     essential              = true
@@ -50,7 +58,9 @@ locals {
       # Reaps what a session of ECS Exec leaves behind and hands SIGTERM on.
       initProcessEnabled = true
     }
-  }
+    },
+    { for key, value in { secrets = [for name, arn in local.secrets : { name = name, valueFrom = arn }] } : key => value if length(value) > 0 },
+  )
   log_configuration = {
     logDriver = "awslogs"
     options = {

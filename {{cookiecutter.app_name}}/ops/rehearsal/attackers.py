@@ -40,7 +40,7 @@ def attack(run: Rehearsal, bar: Bar, jobs: Jobs) -> Iterator[Attempted]:
             flags = run.project.settings["feature_flags"] != "none"
             planted = attempts.planted(run.client, other.names, tags, flags=flags)
             facts |= stack.enter_context(planted) | _about_other(run, other)
-        keys = _keys(run, bar, platform, jobs)
+        keys = keys_of_all(run, bar, platform, jobs)
         for row in ATTEMPTS:
             if row.who in keys:
                 made = attempts.attempt(row, keys[row.who], facts, run.project.region, run.endpoint)
@@ -48,7 +48,7 @@ def attack(run: Rehearsal, bar: Bar, jobs: Jobs) -> Iterator[Attempted]:
                     yield made
 
 
-def _keys(run: Rehearsal, bar: Bar, platform: Platform, jobs: Jobs) -> dict[str, Keys | None]:
+def keys_of_all(run: Rehearsal, bar: Bar, platform: Platform, jobs: Jobs) -> dict[str, Keys | None]:
     """The keys of everybody who tries something; a job that asks for another's role has none."""
     found: dict[str, Keys | None] = {
         "apply": run.sign_in(bar, jobs.apply),

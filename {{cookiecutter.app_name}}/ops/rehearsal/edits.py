@@ -10,6 +10,9 @@ from cryptography import x509
 from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec
 
+VARIABLE, SECRET = "REHEARSED", "REHEARSED_SECRET"
+OFFICE = "203.0.113.0/24"  # addresses for documentation
+
 
 def change(file: Path, environment: str, zones: int) -> list[str]:
     """Change a setting of each layer; returns what was changed, in words.
@@ -28,6 +31,17 @@ def change(file: Path, environment: str, zones: int) -> list[str]:
             value = str(int(match[2]) + (-1 if int(match[2]) == most else 1))
             text = text[: match.start(2)] + value + text[match.end(2) :]
             changed.append(f"{setting} {match[2]} → {value}")
+    everybody = re.compile(r"(?m)^(    ingress:\n      cidrs: )\[\]").search(text, start.end())
+    if everybody:
+        text = text[: everybody.start()] + f"{everybody[1]}[{OFFICE}]" + text[everybody.end() :]
+        changed.append(f"callers everybody → {OFFICE}")
+    # Where there are none yet; a team's own are proved with the first deployment.
+    if (empty := "\n  variables: {}\n") in text:
+        text = text.replace(empty, f"\n  variables: {{ {VARIABLE}: 'yes' }}\n", 1)
+        changed.append(f"variable {VARIABLE}")
+    if (none := "\n  secrets: []\n") in text:
+        text = text.replace(none, f"\n  secrets: [{SECRET}]\n", 1)
+        changed.append(f"secret {SECRET}")
     file.write_text(text, encoding="utf-8")
     return changed
 

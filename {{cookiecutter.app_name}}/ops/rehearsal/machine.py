@@ -26,6 +26,7 @@ NEEDED_BYTES = 1_000_000_000
 NOT_COPIED = (
     ".git",
     ".venv",
+    ".secrets.env",
     ".ops",
     ".terraform",
     "*.tfstate*",

@@ -102,14 +102,25 @@ class Vpc:
                     return Verdict("partly" if some else "no", verdict.because)
         return verdicts[0]
 
-    def from_internet(self, target: Place, port: int) -> Verdict:
-        """Say whether anybody on the internet opens TCP connections to `port` of `target`."""
-        reasons = [self._from_internet(target, subnet, port) for subnet in target.subnets]
+    def from_internet(self, target: Place, port: int, source: Network = INTERNET) -> Verdict:
+        """Say whether anybody on the internet, or of its addresses in `source` all, opens TCP connections to `port`."""
+        reasons = [self._from_internet(target, subnet, port, source) for subnet in target.subnets]
         open_subnets = reasons.count(None)
         if reasons and open_subnets == len(reasons):
             return Verdict("yes", f"public address, route and group admit port {port}")
         blocked = next((reason for reason in reasons if reason is not None), "it has no subnet")
         return Verdict("partly" if open_subnets else "no", blocked)
+
+    def admitted(self, target: Place, port: int) -> set[str]:
+        """Return whom the groups of `target` let in to `port`: addresses, groups and lists of addresses."""
+        rules = [rule for group in target.groups for rule in self.groups[group]["IpPermissions"] if _port(rule, port)]
+        keys = {
+            "IpRanges": "CidrIp",
+            "Ipv6Ranges": "CidrIpv6",
+            "UserIdGroupPairs": "GroupId",
+            "PrefixListIds": "PrefixListId",
+        }
+        return {str(peer[name]) for rule in rules for key, name in keys.items() for peer in rule.get(key, [])}
 
     def to_internet(self, source: Place, port: int = 443) -> Verdict:
         """Say whether `source` opens TCP connections to `port` of hosts on the internet."""
@@ -203,14 +214,17 @@ class Vpc:
             return Verdict("partly", f"rules admit port {port} for a part of the addresses")
         return Verdict("yes", f"security groups admit port {port}")
 
-    def _from_internet(self, target: Place, subnet: str, port: int) -> str | None:
+    def _from_internet(self, target: Place, subnet: str, port: int, source: Network) -> str | None:
         if not target.public:
             return f"{target.name} has no public address"
         if self._way_out(target, subnet) != "internet gateway":
             return f"a subnet of {target.name} has no internet gateway"
-        if self._rule(target.groups, "IpPermissions", port, INTERNET, ()) == "no":
-            return f"no group of {target.name} lets port {port} in from the internet"
-        if not self._acl(subnet, INTERNET, port, egress=False):
+        admitted = self._rule(target.groups, "IpPermissions", port, source, ())
+        if admitted == "no" or (admitted == "partly" and source != INTERNET):
+            return (
+                f"no group of {target.name} lets port {port} in from {'the internet' if source == INTERNET else source}"
+            )
+        if not self._acl(subnet, source, port, egress=False):
             return "a network ACL is in the way"
         return None
 

@@ -16,7 +16,7 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 
 from ops import waiting
-from ops.rehearsal import attackers, edits, use
+from ops.rehearsal import attackers, edits, secret, use
 from ops.rehearsal.claims.claim import Context
 from ops.rehearsal.claims.subjects import SUBJECTS, Subject, prove
 from ops.rehearsal.claims.ways import reachable
@@ -225,6 +225,15 @@ def change(run: Rehearsal) -> None:
     image = digest(run.images[1])
     push(run, run.images[1])
 
+    value = ""
+    if secret.declared(run):
+        # The boundary and the endpoint that it needs come before the service that reads it.
+        apply(run, ACCOUNT)
+        apply(run, NETWORK)
+        with run.progress.step("sign in") as bar:
+            keys = run.sign_in(bar, jobs(run).apply)
+        value = secret.store(run, image, keys)
+
     def deploy() -> None:
         with run.progress.step(f"make deploy ENV={run.environment}") as bar:
             keys = run.sign_in(bar, jobs(run).apply)
@@ -232,14 +241,28 @@ def change(run: Rehearsal) -> None:
         # The provider waits half a minute for the database: time for the plans of what all environments share.
         plan_again(run, [layer for layer in run.layers() if not layer.per_environment])
 
-    others = [layer for layer in (NETWORK, DATABASE) if layer in run.layers()]
+    others = [layer for layer in (NETWORK, DATABASE) if layer in run.layers() and not (value and layer is NETWORK)]
     run.at_the_same_time(deploy, *(lambda layer=layer: apply(run, layer) for layer in others))
-    with run.progress.step("prove the change"):
+    with run.progress.step("prove the change") as bar:
         use.healthy(run)
         platform = run.platform()
         container = platform.task_definition(platform.service["taskDefinition"])["containerDefinitions"][0]
         if not container["image"].endswith(image):
             raise FailedError(f"After the second deployment the service runs {container['image']}.")
+        wrong = [
+            row for row in reachable(platform) if row.wanted is not None and (row.verdict.reach == "yes") != row.wanted
+        ]
+        if wrong:
+            raise FailedError(
+                "After the change:\n"
+                + "\n".join(f"  {row.source}, {row.target}: {row.verdict.because}" for row in wrong)
+            )
+        given = {variable["name"]: variable["value"] for variable in container["environment"]}
+        wanted = platform.project.environment_settings["service"]["variables"]
+        if not given.items() >= wanted.items():
+            raise FailedError(f"project.yaml's variables are {wanted}; the service was given {given}.")
+        if value:
+            secret.prove(run, bar, value, run.sign_in(bar, jobs(run).apply), jobs(run))
 
 
 # Proving.

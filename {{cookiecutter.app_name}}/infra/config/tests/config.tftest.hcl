@@ -176,3 +176,78 @@ run "a_temporary_environment_is_not_called_as_something_of_its_environment" {
   }
   expect_failures = [output.project]
 }
+
+run "an_environments_variables_win" {
+  command = plan
+  variables {
+    project_file = "./tests/variables.yaml"
+    environment  = "dev"
+  }
+
+  assert {
+    condition = output.environment.service.variables == {
+      DB_HOST = "a database of our own", GREETING = "hello, dev", LOG_LEVEL = "warning"
+    }
+    error_message = "variables of all environments and this one's, which win: ${jsonencode(output.environment.service.variables)}"
+  }
+  assert {
+    condition     = output.secrets == tolist(["API_KEY", "SESSION_KEY"]) && output.names.secrets_path == "/shop/dev/secrets"
+    error_message = "secrets are names"
+  }
+  assert {
+    condition     = output.environment.service.cpu == 256
+    error_message = "the other settings of the service stay"
+  }
+}
+
+run "each_wrong_variable_is_told" {
+  command = plan
+  variables {
+    project_file = "./tests/broken-variables.yaml"
+    environment  = "dev"
+  }
+  expect_failures = [output.project]
+
+  assert {
+    condition = length(local.problems) == 14 && alltrue([
+      for line in [
+        "service.variables.WITH-HYPHEN: a variable's name is ", "service.variables.NUMBER: 1 is not text", "service.variables.NOTHING: null is not text",
+        "service.variables.RELEASE: the platform sets it itself, as APP_NAME, ", "service.variables.AWS_PROFILE: the platform sets it itself, ",
+        "service.variables.APPCONFIG_PROFILE: the platform sets it itself, ", "service.varables: unknown key. Known keys beside it: secrets, variables",
+        "service.secrets: at most 50, and none twice", "service.secrets: \"OTHER-HYPHEN\" — a secret's name is ", "service.secrets: 5 — a secret's name is ",
+        "service.secrets: ENVIRONMENT: the platform sets it itself, ", "service.secrets: AWS_SECRET: the platform sets it itself, ",
+        "service.secrets: NUMBER: is also service.variables.NUMBER",
+        "environments.dev.service.variables: [\"GREETING\"] is not a block",
+      ] : anytrue([for problem in local.problems : startswith(problem, line)])
+    ])
+    error_message = "each has its line: ${join("; ", local.problems)}"
+  }
+}
+
+run "each_wrong_address_is_told" {
+  command = plan
+  variables {
+    project_file = "./tests/broken-addresses.yaml"
+    environment  = "nobody"
+  }
+  expect_failures = [output.project]
+
+  assert {
+    condition = local.problems == sort(concat(
+      [
+        for wrong in ["\"203.0.113.7/24\"", "\"10.0.0.0/8\"", "\"::/0\"", "\"0.0.0.0/0\"", "5", "\"everybody\"", "\"198.51.100.300/32\""] :
+        "environments.dev.ingress.cidrs: ${wrong} — a public IPv4 range that begins at its first address, such as 203.0.113.0/24 or 203.0.113.7/32"
+      ],
+      [
+        "environments.twice.ingress.cidrs: at most 25, and none twice",
+        "environments.text.ingress.cidrs: \"203.0.113.7/32\" is not a list such as [a, b]",
+        "environments.unknown.ingress.cidr: unknown key. Known keys beside it: cidrs",
+      ],
+    ))
+    error_message = "each has its line: ${join("; ", local.problems)}"
+  }
+  assert {
+    condition     = output.environment.ingress.cidrs == ["0.0.0.0/0"]
+    error_message = "nobody in the list is everybody"
+  }
+}

@@ -33,6 +33,17 @@ run "nothing_optional" {
     error_message = "the service's environment names no database and no flags"
   }
   assert {
+    condition = (
+      !contains(keys(jsondecode(aws_ecs_task_definition.service.container_definitions)[0]), "secrets") && length(data.aws_kms_alias.secrets) == 0 &&
+      length(jsondecode(aws_iam_role_policy.execution.policy).Statement) == 3
+    )
+    error_message = "without secrets nothing of them, and no right to any"
+  }
+  assert {
+    condition     = toset(keys(local.platform_variables)) == toset(module.config.platform_variables)
+    error_message = "infra/config refuses exactly the names that the platform sets"
+  }
+  assert {
     condition     = length(data.aws_ssm_parameters_by_path.environment) == 0 && length(aws_sns_topic_subscription.incident) == 0
     error_message = "no incident management, no secret read"
   }

@@ -48,10 +48,14 @@ run "dev" {
   # Who reaches whom.
   assert {
     condition = alltrue([
-      for rule in concat([aws_vpc_security_group_ingress_rule.http], aws_vpc_security_group_ingress_rule.https) :
+      for rule in concat(values(aws_vpc_security_group_ingress_rule.http), values(aws_vpc_security_group_ingress_rule.https)) :
       rule.security_group_id == "sg-load-balancer" && rule.cidr_ipv4 == "0.0.0.0/0" && contains([80, 443], rule.from_port) && rule.from_port == rule.to_port
     ])
     error_message = "the internet reaches the load balancer's ports 80 and 443 and nothing else"
+  }
+  assert {
+    condition     = length(aws_vpc_security_group_ingress_rule.http) == 1 && length(aws_vpc_security_group_ingress_rule.https) == 1
+    error_message = "one rule for each port where everybody may call"
   }
   assert {
     condition = (
@@ -139,7 +143,9 @@ run "dev" {
       ENVIRONMENT           = "dev"
       RELEASE               = "sha256:aaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaa"
       PORT                  = "8000"
-      LOG_LEVEL             = "info"
+      LOG_LEVEL             = "debug"      # the environment's own
+      GREETING              = "hello, dev" # and this one wins over that of all environments
+      LIMIT                 = "10"
       AWS_REGION            = "eu-west-1"
       DB_HOST               = "shop.cluster-abc.eu-west-1.rds.amazonaws.com"
       DB_PORT               = "5432"
@@ -152,6 +158,36 @@ run "dev" {
       APPCONFIG_PROFILE     = "flags"
     }
     error_message = "the service's environment is what app/settings.py reads"
+  }
+  assert {
+    condition = (
+      { for variable in jsondecode(aws_ecs_task_definition.migrate[0].container_definitions)[0].environment : variable.name => variable.value if variable.name != "DB_USER" } ==
+      { for variable in jsondecode(aws_ecs_task_definition.service.container_definitions)[0].environment : variable.name => variable.value if variable.name != "DB_USER" }
+    )
+    error_message = "migrations are given the same variables"
+  }
+  assert {
+    condition = alltrue([
+      for definition in [aws_ecs_task_definition.service, aws_ecs_task_definition.migrate[0]] :
+      { for secret in jsondecode(definition.container_definitions)[0].secrets : secret.name => secret.valueFrom } == {
+        API_KEY     = "arn:aws:ssm:eu-west-1:123456789012:parameter/shop/dev/secrets/API_KEY"
+        SESSION_KEY = "arn:aws:ssm:eu-west-1:123456789012:parameter/shop/dev/secrets/SESSION_KEY"
+      }
+    ])
+    error_message = "both tasks get the secrets by the ARNs of their parameters"
+  }
+  assert {
+    condition = (
+      { for statement in jsondecode(aws_iam_role_policy.execution.policy).Statement : statement.Sid => statement.Resource if strcontains(statement.Sid, "Secrets") } == {
+        ReadTheSecrets    = [for name in ["API_KEY", "SESSION_KEY"] : "arn:aws:ssm:eu-west-1:123456789012:parameter/shop/dev/secrets/${name}"]
+        DecryptTheSecrets = one(data.aws_kms_alias.secrets).target_key_arn
+      } && one(data.aws_kms_alias.secrets).name == "alias/shop-dev-network"
+    )
+    error_message = "ECS may read exactly these, with the environment's key"
+  }
+  assert {
+    condition     = toset(concat(keys(local.platform_variables), ["DB_USER"])) == toset(module.config.platform_variables)
+    error_message = "infra/config refuses exactly the names that the platform sets"
   }
   assert {
     condition = (
@@ -168,7 +204,7 @@ run "dev" {
           container.name == "app" && container.readonlyRootFilesystem && container.user == "10001" && container.stopTimeout == 30 &&
           container.image == "123456789012.dkr.ecr.eu-west-1.amazonaws.com/shop@sha256:aaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaa" &&
           contains([for mount in container.mountPoints : mount.containerPath], "/tmp") &&
-          !contains(keys(container), "secrets") && !try(container.privileged, false) &&
+          !try(container.privileged, false) &&
           container.logConfiguration.options["awslogs-group"] == "/shop/dev/service"
         )
       ])
@@ -422,6 +458,14 @@ run "prod_is_protected" {
 
   variables {
     environment = "prod"
+  }
+
+  assert {
+    condition = (
+      { for cidr, rule in aws_vpc_security_group_ingress_rule.http : cidr => "${rule.cidr_ipv4}:${rule.from_port}" } == { "203.0.113.0/24" = "203.0.113.0/24:80", "198.51.100.7/32" = "198.51.100.7/32:80" } &&
+      { for cidr, rule in aws_vpc_security_group_ingress_rule.https : cidr => "${rule.cidr_ipv4}:${rule.from_port}" } == { "203.0.113.0/24" = "203.0.113.0/24:443", "198.51.100.7/32" = "198.51.100.7/32:443" }
+    )
+    error_message = "only ingress.cidrs may call"
   }
 
   assert {

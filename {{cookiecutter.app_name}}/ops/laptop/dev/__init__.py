@@ -13,8 +13,11 @@ import os
 import pkgutil
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import yaml
+
+from ops.laptop import secret_file
 
 ROOT = Path(__file__).parents[3]
 # What `make dev` stores is kept here; remove the folder to begin anew.
@@ -46,10 +49,23 @@ def of_this_laptop() -> dict[str, str]:
     }
 
 
+def declared(project: dict[str, Any]) -> dict[str, str]:
+    """Return the variables that project.yaml gives to the service in all environments; this shell's own win."""
+    variables = (project.get("service") or {}).get("variables") or {}
+    shell = inherited()
+    return {name: shell.get(name, value) for name, value in variables.items()}
+
+
 @contextlib.contextmanager
 def laptop(directory: Path | None = None) -> Iterator[dict[str, str]]:
-    """Yield the variables of the service's environment; what they name runs until the end."""
-    variables = of_this_laptop()
+    """Yield the variables of the service's environment; what they name runs until the end.
+
+    Without a directory, as for tests, secrets are random. Raises secret_file.NotUsableError.
+    """
+    project = yaml.safe_load((ROOT / "project.yaml").read_text(encoding="utf-8"))
+    names = (project.get("service") or {}).get("secrets") or []
+    secrets = secret_file.values(names, ROOT, inherited()) if directory else secret_file.made_up(names)
+    variables = declared(project) | secrets | of_this_laptop()
     with contextlib.ExitStack() as stack:
         for module in pkgutil.iter_modules(__path__):
             if module.name != "__main__":

@@ -18,6 +18,7 @@ import sys
 from watchfiles import PythonFilter, watch
 
 from ops.laptop.dev import DATA, ROOT, inherited, laptop
+from ops.laptop.secret_file import NotUsableError
 
 
 def problem_with(port: str) -> str | None:
@@ -65,7 +66,18 @@ def main(command: list[str]) -> int:
         return 1
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(0))
     DATA.mkdir(parents=True, exist_ok=True)
-    with contextlib.suppress(KeyboardInterrupt), laptop(DATA) as variables:
+    try:
+        with contextlib.suppress(KeyboardInterrupt):
+            return run(command, port)
+    except NotUsableError as error:
+        sys.stderr.write(f"{error}\n")
+        return 1
+    return 0
+
+
+def run(command: list[str], port: str) -> int:
+    """Start what the service needs, then it or a command; return the exit code. Raises NotUsableError."""
+    with laptop(DATA) as variables:
         environment = {"METRICS": "off", "LISTEN_ON": "127.0.0.1", **inherited(), **variables, "PORT": port}
         if command:
             return subprocess.run(command, env=environment, check=False).returncode  # noqa: S603

@@ -172,6 +172,10 @@ def _task(platform: Platform, definition: dict[str, Any], result: Result) -> Non
         group,
     )
     variables = rows(container.get("environment", []), "name", "value")
+    wanted = platform.project.environment_settings["service"].get("variables", {})
+    if wanted:
+        lacks = sorted(key for key in wanted if variables.get(key) != wanted[key])
+        result.claim(f"{name}: is given project.yaml's variables", not lacks, ", ".join(lacks or sorted(wanted)))
     if platform.project.database:
         role = platform.role(definition["taskRoleArn"])
         cluster = platform.cluster["DbClusterResourceId"]

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import ipaddress
 from dataclasses import dataclass
 
 from ops.rehearsal.claims.claim import Context, Result
 from ops.rehearsal.claims.network import needed_services
 from ops.rehearsal.deployed import Platform
-from ops.rehearsal.reachability import Place, Verdict
+from ops.rehearsal.reachability import INTERNET, Place, Verdict
 
 
 def reachability(context: Context, result: Result) -> None:
@@ -29,15 +30,20 @@ class Row:
     wanted: bool | None
 
 
+def callers(platform: Platform) -> list[str]:
+    """Return who may call the service: addresses, or 0.0.0.0/0 for everybody."""
+    return [str(cidr) for cidr in platform.project.environment_settings["ingress"]["cidrs"]]
+
+
 def reachable(platform: Platform) -> list[Row]:
     """Compute the reachability table."""
     vpc = platform.vpc
     balancer, tasks = platform.load_balancer_place, platform.service_place
     open_egress = platform.project.settings["internet_egress"] != "none"
     port = int(platform.service["loadBalancers"][0]["containerPort"])
-    others = tuple(s for s in vpc.subnets if s in tasks.subnets)
+    beside = tuple(s for s in vpc.subnets if s in tasks.subnets)
     # Something else in the VPC: its group may open any connection, and nobody's rules name it.
-    stranger = Place("another machine in the VPC", others, ("stranger",))
+    stranger = Place("another machine in the VPC", beside, ("stranger",))
     vpc.groups["stranger"] = {
         "GroupName": "stranger",
         "IpPermissions": [],
@@ -49,7 +55,13 @@ def reachable(platform: Platform) -> list[Row]:
         rows.append(Row(source, target, verdict, wanted))
 
     for public in (80, 443) if platform.project.host else (80,):
-        add("internet", f"load balancer:{public}", vpc.from_internet(balancer, public), True)
+        for cidr in callers(platform):
+            name = "internet" if ipaddress.IPv4Network(cidr) == INTERNET else cidr
+            verdict = vpc.from_internet(balancer, public, ipaddress.IPv4Network(cidr))
+            add(name, f"load balancer:{public}", verdict, True)
+        others = vpc.admitted(balancer, public) - set(callers(platform))
+        if others:
+            add(", ".join(sorted(others)), f"load balancer:{public}", Verdict("yes", "a group admits it"), False)
     add("internet", f"service:{port}", vpc.from_internet(tasks, port), False)
     add("load balancer", f"service:{port}", vpc.between(balancer, tasks, port), True)
     add(stranger.name, f"service:{port}", vpc.between(stranger, tasks, port), False)
