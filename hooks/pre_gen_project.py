@@ -361,7 +361,7 @@ def made(path: Path) -> float:
     import subprocess  # only for wrong answers: it is slow to import
 
     try:
-        result = subprocess.run(["stat", "--format", "%.9W", path], capture_output=True, text=True, check=True)
+        result = subprocess.run(["stat", "--format", "%.9W", path], capture_output=True, encoding="utf-8", check=True)
         return float(result.stdout) or status.st_atime
     except (OSError, subprocess.CalledProcessError, ValueError):
         return status.st_atime
