@@ -445,15 +445,18 @@ def test_flags_are_watched_with_the_role_of_their_monitor(simulator: Simulator, 
 def test_the_journal_says_what_was_used_and_what_would_be_missed(
     simulator: Simulator, admin: Callable[[str], Any], tmp_path: Path
 ) -> None:
-    arn = role(admin, "worker", statement(["ecs:List*", "ecs:RunTask", "sns:ListTopics", "sns:List*"]))
+    own = statement(["ecs:List*", "ecs:RunTask", "sns:ListTopics", "sns:List*", "sqs:ListQueues"])
+    arn = role(admin, "worker", own, statement("sqs:ListQueues"))
     keys = assume(simulator, arn)
     client(simulator, "ecs", keys).list_clusters()
     client(simulator, "sns", keys).list_topics()
+    client(simulator, "sqs", keys).list_queues()
     found = usage.read(simulator.directory)
-    assert found.of(arn) == (3, 4)
+    assert found.of(arn) == (5, 6)
     assert [granted.action for granted in found.unused(arn)] == ["ecs:RunTask"]
     assert [missed.call for missed in found.without("role/worker", "ecs:List*")] == ["ecs ListClusters"]
     assert found.without("worker", "sns:ListTopics") == [], "another pattern allows it too"
+    assert [missed.call for missed in found.without("worker", "sqs:ListQueues")] == ["sqs ListQueues"], "out of both"
     assert found.without("worker", "ecs:RunTask") == []
     with pytest.raises(KeyError, match="ecs:Stop"):
         found.without("worker", "ecs:Stop*")

@@ -40,6 +40,9 @@ from ops.terraform import Layer
 
 # The layer of the images here.
 LAYER = b"nothing"
+# How long IAM does not see the tags of a new key: on AWS up to five minutes. Terraform gives a new key its alias, its rotation
+# and its first user within a second or two, so all of these meet it without its tags, and nothing takes longer.
+TAG_LAG_SECONDS = 5
 
 
 class FailedError(Exception):
@@ -126,6 +129,7 @@ class Rehearsal:
                     "image_files": str(built) if built else None,
                     "port": 0,
                     "receiver": self.receiver.url,
+                    "tag_lag_seconds": TAG_LAG_SECONDS,
                 }
             ),
             encoding="utf-8",

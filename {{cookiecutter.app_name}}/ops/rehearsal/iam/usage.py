@@ -42,13 +42,13 @@ class Usage:
     """The actions of roles over one run, or over several that were added up.
 
     `declared` are all that identity policies and boundaries allow, `used` counts the questions that each of them answered,
-    `needed` has for each the calls that nothing else allows. `boundaries` names the policies that are boundaries. A call
+    `needed` has the calls that nothing allows but the actions of its key, which each would do. `boundaries` names the policies that are boundaries. A call
     that was refused uses nothing: it is an attempt.
     """
 
     declared: set[Granted] = field(default_factory=set)
     used: dict[Granted, int] = field(default_factory=dict)
-    needed: dict[Granted, set[Missed]] = field(default_factory=dict)
+    needed: dict[frozenset[Granted], set[Missed]] = field(default_factory=dict)
     boundaries: set[str] = field(default_factory=set)
     calls: int = 0
     refused: int = 0
@@ -60,8 +60,8 @@ class Usage:
         self.boundaries |= other.boundaries
         for granted, count in other.used.items():
             self.used[granted] = self.used.get(granted, 0) + count
-        for granted, missed in other.needed.items():
-            self.needed.setdefault(granted, set()).update(missed)
+        for any_of, missed in other.needed.items():
+            self.needed.setdefault(any_of, set()).update(missed)
         self.calls, self.refused = self.calls + other.calls, self.refused + other.refused
         self.seconds += other.seconds
 
@@ -79,20 +79,20 @@ class Usage:
         return sorted(g for g in self.declared if g not in self.used and role in (None, g.role))
 
     def without(self, role: str, action: str) -> list[Missed]:
-        """Return the calls that would be refused if an action were taken out of a role's policies.
+        """Return the calls that would be refused if an action were taken out of all of a role's policies.
 
         `role` is the ARN or ends it, as in `role/my-app-github-build`; `action` is as a policy has it, such as `ecr:Put*`.
         Raises KeyError when none of the role's policies has this action.
         """
-        meant = [
+        meant = {
             g
             for g in self.declared
             if (g.role == role or g.role.endswith(f"/{role.removeprefix('role/')}"))
             and g.action.lower() == action.lower()
-        ]
+        }
         if not meant:
             raise KeyError(f"{role} has no {action}")
-        return sorted({missed for granted in meant for missed in self.needed.get(granted, ())})
+        return sorted({call for any_of, missed in self.needed.items() if any_of <= meant for call in missed})
 
 
 def read(directory: Path) -> Usage:
@@ -153,9 +153,9 @@ def _note(usage: Usage, record: dict[str, Any], asked: dict[str, Any], times: in
         found = [Granted(role, *each) for each in asked.get("by", {}).get(layer, ())]
         for granted in found:
             usage.used[granted] = usage.used.get(granted, 0) + times
-        if len(found) == 1 and not asked.get("resource_alone"):
+        if found and not asked.get("resource_alone"):
             call = f"{record['service']} {record['call']}"
-            usage.needed.setdefault(found[0], set()).add(Missed(call, asked["action"], asked["resource"]))
+            usage.needed.setdefault(frozenset(found), set()).add(Missed(call, asked["action"], asked["resource"]))
 
 
 def _lines(file: Path) -> Iterator[dict[str, Any]]:
