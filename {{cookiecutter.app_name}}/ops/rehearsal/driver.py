@@ -40,9 +40,9 @@ from ops.terraform import Layer
 
 # The layer of the images here.
 LAYER = b"nothing"
-# How long IAM does not see the tags of a new key: on AWS up to five minutes. Terraform gives a new key its alias, its rotation
-# and its first user within a second or two, so all of these meet it without its tags, and nothing takes longer.
-TAG_LAG_SECONDS = 5
+# How long IAM does not see the tags of a new key: on AWS up to five minutes. Half a minute is longer than Terraform takes to
+# give a key its rotation, its alias and its database, so that all of these meet it without its tags.
+TAG_LAG_SECONDS = 30
 
 
 class FailedError(Exception):
