@@ -10,6 +10,7 @@ from __future__ import annotations
 import fnmatch
 import functools
 import json
+import re
 from collections.abc import Iterator
 from typing import Any
 
@@ -18,6 +19,7 @@ import pytest
 from tests.bakes import Bake
 from tests.policies import documents, evaluator
 from tests.terraform import Terraform
+from tools import authorization
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(900)]
 
@@ -81,8 +83,6 @@ def meet(one: str, other: str) -> bool:
 @functools.cache
 def pattern_of(template: str) -> str:
     """The ARN of a kind of resource with * for its variables."""
-    import re
-
     return re.sub(r"\$\{\w+\}", "*", template)
 
 
@@ -93,6 +93,13 @@ def kinds(action: Any, resource: str) -> list[Any]:
     if ":log-group:" in resource and not resource.endswith("*"):
         forms.add(f"{resource}:*")
     return [kind for kind in action.kinds if resource == "*" or any(meet(pattern_of(kind.arn), form) for form in forms)]
+
+
+@pytest.mark.nightly
+def test_what_iam_decides_by_is_what_the_reference_says() -> None:
+    assert authorization.FILE.read_text(encoding="utf-8") == authorization.written(authorization.reference()), (
+        "run `python -m tools.authorization`"
+    )
 
 
 def test_every_action_exists(policies: Policies) -> None:

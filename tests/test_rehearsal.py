@@ -8,12 +8,14 @@ import re
 import signal
 import subprocess
 import time
-from collections.abc import Iterator
-from dataclasses import dataclass
+from collections.abc import Callable, Iterator
+from dataclasses import asdict, dataclass
 from pathlib import Path
 
 import pytest
+from filelock import FileLock
 
+from tests import privileges
 from tests.bakes import Bake, Project
 from tests.options import MAIN, Options, label, minimal
 from tests.terraform import Terraform
@@ -48,12 +50,55 @@ def make(project: Project, *words: str) -> subprocess.CompletedProcess[str]:
     )
 
 
-def report(project: Project) -> dict[str, object]:
-    """The report's data."""
-    loaded: dict[str, object] = json.loads(
-        (project.path / "ops/rehearsal/report/report.json").read_text(encoding="utf-8")
-    )
-    return loaded
+@dataclass(frozen=True)
+class Rehearsed:
+    """What became of a rehearsal: its report's folder, what it printed, and the directories that it left."""
+
+    returncode: int
+    output: str
+    left: list[str]
+    folder: str
+    infra: str
+
+    @property
+    def report(self) -> Path:
+        """The folder of the report."""
+        return Path(self.folder)
+
+    @property
+    def data(self) -> dict[str, object]:
+        """The report's data."""
+        loaded: dict[str, object] = json.loads((self.report / "report.json").read_text(encoding="utf-8"))
+        return loaded
+
+
+@pytest.fixture(scope="session")
+def rehearsed(bake: Bake, tmp_path_factory: pytest.TempPathFactory, worker_id: str) -> Callable[..., Rehearsed]:
+    """Rehearse a render of these options, once for all tests and workers of a session."""
+    base = tmp_path_factory.getbasetemp()
+    shared = (base if worker_id == "master" else base.parent) / "rehearsals"
+    shared.mkdir(exist_ok=True)
+
+    def rehearse(**options: str) -> Rehearsed:
+        folder = shared / (re.sub(r"[^\w=,.-]", "", label(options)) or "defaults")
+        note = folder / "rehearsed.json"
+        with FileLock(f"{folder}.lock"):
+            if not note.exists():
+                Terraform(tmp_path_factory.mktemp("terraform"))
+                project = bake.copy(folder / "project", **options)
+                result = make(project, "rehearse")
+                left = [str(path) for path in (folder / "tmp").glob("rehearsal-*")]
+                made = Rehearsed(
+                    result.returncode,
+                    result.stdout,
+                    left,
+                    str(project.path / "ops/rehearsal/report"),
+                    str(project.path / "infra"),
+                )
+                note.write_text(json.dumps(asdict(made)), encoding="utf-8")
+            return Rehearsed(**json.loads(note.read_text(encoding="utf-8")))
+
+    return rehearse
 
 
 @pytest.mark.parametrize(
@@ -61,15 +106,13 @@ def report(project: Project) -> dict[str, object]:
     [*QUICK, *(pytest.param(options, marks=pytest.mark.nightly) for options in NIGHTLY)],
     ids=label,
 )
-def test_everything_works_and_nothing_is_left(bake: Bake, tmp_path: Path, options: Options) -> None:
-    Terraform(tmp_path)
-    project = bake.copy(tmp_path / "project", **options)
-    result = make(project, "rehearse")
-    assert result.returncode == 0, result.stdout[-20_000:]
-    assert "It works" in result.stdout
-    page = (project.path / "ops/rehearsal/report/index.html").read_text(encoding="utf-8")
+def test_everything_works_and_nothing_is_left(rehearsed: Callable[..., Rehearsed], options: Options) -> None:
+    run = rehearsed(**options)
+    assert run.returncode == 0, run.output[-20_000:]
+    assert "It works" in run.output
+    page = (run.report / "index.html").read_text(encoding="utf-8")
     assert not re.search(r"""(src|href)=["']?[^#"']|url\([^#]""", page), "the report needs another file"
-    found = report(project)
+    found = run.data
     assert found["worked"] is True
     assert found["reachability"]
     attempts = found["attempts"]
@@ -79,7 +122,7 @@ def test_everything_works_and_nothing_is_left(bake: Bake, tmp_path: Path, option
     assert found["privileges"]
     assert float(str(found["deciding_seconds"])) < 0.05 * float(str(found["seconds"]))
     assert int(str(found["peak_memory_bytes"])) < 4_000_000_000
-    assert not list((tmp_path / "tmp").glob("rehearsal-*")), "the run's directory is left"
+    assert not run.left, "the run's directory is left"
 
 
 def test_a_call_that_the_simulator_lacks_stops_it_at_once_by_name(bake: Bake, tmp_path: Path) -> None:
@@ -325,3 +368,56 @@ def test_sabotage_is_named(kept: Project, subtests: pytest.Subtests) -> None:
             if sabotage.layer != "service":  # those come last, and each applies the service's other files as they were
                 mended = make(kept, "rehearse", f"ONLY={sabotage.layer}")
                 assert mended.returncode == 0, mended.stdout[-10_000:]
+
+
+# These come last: what they ask was rehearsed by then.
+
+
+def test_flags_are_watched_with_the_role_of_rollbacks(rehearsed: Callable[..., Rehearsed]) -> None:
+    usage = privileges.decisions(rehearsed().report)
+    assert {call.call for call in usage.without("my-app-dev-flags-rollback", "cloudwatch:DescribeAlarms")} == {
+        "monitoring DescribeAlarms"
+    }
+
+
+# A few of what prod's apply role needs for any platform, each with a call that is refused without it.
+APPLY = {
+    "ec2:CreateVpc": "ec2 CreateVpc",
+    "ecs:RegisterTaskDefinition": "ecs RegisterTaskDefinition",
+    "iam:CreateRole": "iam CreateRole",
+    "iam:PassRole": "ecs RegisterTaskDefinition",
+    "kms:CreateKey": "kms CreateKey",
+    "s3:PutObject": "s3 PutObject",
+    "sns:CreateTopic": "sns CreateTopic",
+}
+
+
+def test_an_action_that_is_taken_out_of_a_role_s_policies_is_missed_by_name(
+    rehearsed: Callable[..., Rehearsed],
+) -> None:
+    run = rehearsed(**minimal())
+    assert run.returncode == 0, run.output[-20_000:]
+    usage = privileges.decisions(run.report)
+    build = {action: missed for action, missed in privileges.one_by_one(usage, "my-app-github-build") if missed}
+    assert build.keys() >= {
+        "ecr:BatchCheckLayerAvailability", "ecr:CompleteLayerUpload", "ecr:DescribeImages", "ecr:DescribeRepositories",
+        "ecr:GetAuthorizationToken", "ecr:InitiateLayerUpload", "ecr:PutImage", "ecr:UploadLayerPart",
+    }  # fmt: skip
+    assert all(call.action == action for action, missed in build.items() for call in missed)
+    for action, call in APPLY.items():
+        missed = usage.without("my-app-github-apply-prod", action)
+        assert call in {one.call for one in missed}, f"without {action}: {missed}"
+        assert all(one.action.lower() == action.lower() for one in missed)
+
+
+@pytest.mark.nightly
+@pytest.mark.timeout(12 * 3600)
+def test_every_action_of_every_role_is_missed_in_a_rehearsal_or_says_why_it_stays(
+    rehearsed: Callable[..., Rehearsed],
+) -> None:
+    runs = [rehearsed(**options) for options in [*QUICK, *NIGHTLY]]
+    usages = [privileges.decisions(run.report) for run in runs]
+    unexplained = privileges.unexplained(usages, Path(runs[0].infra))
+    assert not unexplained, "nothing needs these, and their lines say nothing:\n" + "\n".join(
+        f"{place.sid}: {place.action}" for place in unexplained
+    )

@@ -7,6 +7,8 @@ import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
+from urllib.parse import urlencode
+from urllib.request import Request, urlopen
 
 import boto3
 import pytest
@@ -340,19 +342,139 @@ def test_s3_reads_with_the_key_of_the_bucket_and_its_policy_can_deny(
         reader.get_object(Bucket="state", Key="dev.tfstate")
 
 
-def test_the_journal_says_what_was_used_and_what_would_be_missed(
+def as_service(simulator: Simulator, service: str, arn: str, source: str, subnets: str = "") -> dict[str, Any]:
+    """Keys of a role as a service of AWS takes it, for a process in subnets."""
+    query = urlencode({"service": service, "role": arn, "source": source, "subnets": subnets})
+    secret = (simulator.directory / "secret").read_text(encoding="ascii")
+    request = Request(f"{simulator.endpoint}/rehearsal/assume?{query}", headers={"X-Secret": secret})
+    with urlopen(request) as answer:
+        found = json.loads(answer.read())
+    return {"AccessKeyId": found["access_key"], "SecretAccessKey": found["secret_key"], "SessionToken": found["token"]}
+
+
+def service_role(admin: Callable[[str], Any], name: str, service: str, *statements: dict[str, Any]) -> str:
+    """Make a role that a service of AWS may take."""
+    trust = {"Effect": "Allow", "Principal": {"Service": service}, "Action": "sts:AssumeRole"}
+    arn = admin("iam").create_role(RoleName=name, AssumeRolePolicyDocument=json.dumps({"Statement": trust}))["Role"][
+        "Arn"
+    ]
+    if statements:
+        document = {"Version": "2012-10-17", "Statement": list(statements)}
+        admin("iam").put_role_policy(RoleName=name, PolicyName="may", PolicyDocument=json.dumps(document))
+    return str(arn)
+
+
+def test_the_policy_of_a_vpc_endpoint_refuses_what_goes_through_it(
     simulator: Simulator, admin: Callable[[str], Any]
 ) -> None:
-    arn = role(admin, "worker", statement(["ecs:List*", "ecs:RunTask", "sns:ListTopics", "sns:List*"]))
+    ec2 = admin("ec2")
+    inside, outside = (
+        (vpc, ec2.create_subnet(VpcId=vpc, CidrBlock=block)["Subnet"]["SubnetId"])
+        for block in ("10.1.0.0/16", "10.2.0.0/16")
+        for vpc in [ec2.create_vpc(CidrBlock=block)["Vpc"]["VpcId"]]
+    )
+    own = {"Version": "2012-10-17", "Statement": statement("sns:ListTopics", Principal="*")}
+    for service in ("sns", "sqs"):
+        ec2.create_vpc_endpoint(
+            VpcId=inside[0], SubnetIds=[inside[1]], ServiceName=f"com.amazonaws.{REGION}.{service}",
+            VpcEndpointType="Interface", PrivateDnsEnabled=True, **({"PolicyDocument": json.dumps(own)} if service == "sns" else {}),
+        )  # fmt: skip
+    tasks = "ecs-tasks.amazonaws.com"
+    arn = service_role(admin, "in-vpc", tasks, statement(["sns:*", "sqs:*"]))
+    source = f"arn:aws:ecs:{REGION}:{ACCOUNT}:task/x/1"
+    there = as_service(simulator, tasks, arn, source, inside[1])
+    sns = client(simulator, "sns", there)
+    sns.list_topics()
+    with pytest.raises(ClientError, match="because no VPC endpoint policy allows the sns:CreateTopic action") as caught:
+        sns.create_topic(Name="x")
+    assert f"Own of the policy of endpoint com.amazonaws.{REGION}.sns" in str(caught.value)
+    client(simulator, "sqs", there).create_queue(
+        QueueName="x"
+    )  # an endpoint without a policy of its own lets all through
+    elsewhere = as_service(simulator, tasks, arn, source, outside[1])
+    client(simulator, "sns", elsewhere).create_topic(Name="x")
+
+
+def test_flags_are_watched_with_the_role_of_their_monitor(simulator: Simulator, admin: Callable[[str], Any]) -> None:
+    appconfig, cloudwatch = admin("appconfig"), admin("cloudwatch")
+    cloudwatch.put_metric_alarm(
+        AlarmName="latency", MetricName="m", Namespace="n", Period=60, EvaluationPeriods=1, Threshold=1,
+        ComparisonOperator="GreaterThanThreshold", Statistic="Sum",
+    )  # fmt: skip
+    alarm = cloudwatch.describe_alarms(AlarmNames=["latency"])["MetricAlarms"][0]["AlarmArn"]
+    application = appconfig.create_application(Name="watched")["Id"]
+    sees = statement("cloudwatch:DescribeAlarms")
+    seeing = service_role(admin, "seeing", "appconfig.amazonaws.com", sees)
+    foreign = service_role(admin, "foreign", "ecs-tasks.amazonaws.com", sees)
+    blind = service_role(admin, "blind", "appconfig.amazonaws.com")
+
+    def environment(name: str, arn: str) -> str:
+        monitors = [{"AlarmArn": alarm, "AlarmRoleArn": arn}]
+        made = appconfig.create_environment(ApplicationId=application, Name=name, Monitors=monitors)
+        return str(made["Id"])
+
+    with pytest.raises(ClientError, match="AppConfig could not assume the role"):
+        environment("foreign", foreign)
+    with pytest.raises(ClientError, match="not authorized to perform: cloudwatch:DescribeAlarms"):
+        environment("blind", blind)
+    made = environment("watched", seeing)
+    profile = appconfig.create_configuration_profile(ApplicationId=application, Name="flags", LocationUri="hosted")[
+        "Id"
+    ]
+    version = appconfig.create_hosted_configuration_version(
+        ApplicationId=application, ConfigurationProfileId=profile, Content=b"{}", ContentType="application/json"
+    )["VersionNumber"]
+
+    def launch() -> dict[str, Any]:
+        where = {"ApplicationId": application, "EnvironmentId": made}
+        number = appconfig.start_deployment(
+            **where, ConfigurationProfileId=profile, ConfigurationVersion=str(version),
+            DeploymentStrategyId="AppConfig.AllAtOnce",
+        )["DeploymentNumber"]  # fmt: skip
+        appconfig.get_deployment(**where, DeploymentNumber=number)
+        return dict(appconfig.get_deployment(**where, DeploymentNumber=number))
+
+    assert launch()["State"] == "COMPLETE"
+    assert usage.read(simulator.directory).of(seeing) == (1, 1)
+    admin("iam").delete_role_policy(RoleName="seeing", PolicyName="may")
+    ended = launch()
+    assert ended["State"] == "ROLLED_BACK"
+    assert "could not look at the alarm latency" in ended["EventLog"][0]["Description"]
+
+
+def test_the_journal_says_what_was_used_and_what_would_be_missed(
+    simulator: Simulator, admin: Callable[[str], Any], tmp_path: Path
+) -> None:
+    own = statement(["ecs:List*", "ecs:RunTask", "sns:ListTopics", "sns:List*", "sqs:ListQueues"])
+    arn = role(admin, "worker", own, statement("sqs:ListQueues"))
     keys = assume(simulator, arn)
     client(simulator, "ecs", keys).list_clusters()
     client(simulator, "sns", keys).list_topics()
+    client(simulator, "sqs", keys).list_queues()
     found = usage.read(simulator.directory)
-    assert found.of(arn) == (3, 4)
+    assert found.of(arn) == (5, 6)
     assert [granted.action for granted in found.unused(arn)] == ["ecs:RunTask"]
     assert [missed.call for missed in found.without("role/worker", "ecs:List*")] == ["ecs ListClusters"]
     assert found.without("worker", "sns:ListTopics") == [], "another pattern allows it too"
+    assert [missed.call for missed in found.without("worker", "sqs:ListQueues")] == ["sqs ListQueues"], "out of both"
     assert found.without("worker", "ecs:RunTask") == []
     with pytest.raises(KeyError, match="ecs:Stop"):
         found.without("worker", "ecs:Stop*")
     assert found.seconds > 0
+    usage.keep(simulator.directory, tmp_path)
+    kept = usage.read(tmp_path)
+    assert abs(kept.seconds - found.seconds) < 0.1
+    kept.seconds = found.seconds
+    assert kept == found, "what is kept of a run says the same"
+    assert (tmp_path / usage.JOURNAL).stat().st_size < (simulator.directory / usage.JOURNAL).stat().st_size
+
+
+def test_a_refused_call_uses_nothing(simulator: Simulator, admin: Callable[[str], Any]) -> None:
+    arn = role(admin, "trying", statement("ecs:RegisterTaskDefinition"))
+    ecs = client(simulator, "ecs", assume(simulator, arn))
+    container = [{"name": "app", "image": "app", "memory": 512}]
+    with pytest.raises(ClientError, match="iam:PassRole"):
+        ecs.register_task_definition(family="app", taskRoleArn=arn, containerDefinitions=container)
+    found = usage.read(simulator.directory)
+    assert found.without("trying", "ecs:RegisterTaskDefinition") == []
+    assert found.of(arn) == (0, 1)

@@ -16,7 +16,7 @@ locals {
         # https://docs.aws.amazon.com/kms/latest/developerguide/abac.html
         Sid       = "KeysJustMade"
         Effect    = "Allow"
-        Action    = ["kms:CreateAlias", "kms:EnableKeyRotation"]
+        Action    = ["kms:CreateAlias", "kms:EnableKeyRotation"] # the alias where it is made at once
         Resource  = "${local.arn.kms}:key/*"
         Condition = local.untagged
       },
@@ -34,16 +34,21 @@ locals {
         Sid    = "OwnKeys"
         Effect = "Allow"
         Action = [
-          "kms:CreateAlias", "kms:CreateGrant", "kms:Decrypt", "kms:DeleteAlias", "kms:EnableKeyRotation", "kms:GenerateDataKey",
-          "kms:PutKeyPolicy", "kms:ScheduleKeyDeletion", "kms:TagResource", "kms:UntagResource", "kms:UpdateAlias", "kms:UpdateKeyDescription",
+          "kms:CreateGrant", "kms:Decrypt", "kms:DeleteAlias", "kms:GenerateDataKey", "kms:ScheduleKeyDeletion",
+          "kms:CreateAlias", "kms:EnableKeyRotation",                                             # when the tags have arrived by then
+          "kms:UpdateAlias",                                                                      # when a key is replaced
+          "kms:PutKeyPolicy", "kms:TagResource", "kms:UntagResource", "kms:UpdateKeyDescription", # when these change
         ]
         Resource  = "${local.arn.kms}:key/*"
         Condition = local.own[key]
       },
       {
-        Sid      = "OwnKeyAliases"
-        Effect   = "Allow"
-        Action   = ["kms:CreateAlias", "kms:DeleteAlias", "kms:UpdateAlias"]
+        Sid    = "OwnKeyAliases"
+        Effect = "Allow"
+        Action = [
+          "kms:CreateAlias", "kms:DeleteAlias",
+          "kms:UpdateAlias", # when a key is replaced
+        ]
         Resource = [for name in owner.names : "${local.arn.kms}:alias/${name}"]
       },
       {
@@ -52,9 +57,9 @@ locals {
         Sid    = "OwnLogGroups"
         Effect = "Allow"
         Action = [
-          "logs:AssociateKmsKey", "logs:CreateLogGroup", "logs:DeleteLogGroup", "logs:DeleteRetentionPolicy",
-          "logs:DisassociateKmsKey", "logs:FilterLogEvents", "logs:GetLogEvents", "logs:PutRetentionPolicy",
-          "logs:TagResource", "logs:UntagResource",
+          "logs:CreateLogGroup", "logs:DeleteLogGroup", "logs:PutRetentionPolicy", "logs:TagResource",
+          "logs:AssociateKmsKey", "logs:DeleteRetentionPolicy", "logs:DisassociateKmsKey", "logs:UntagResource", # when these change
+          "logs:FilterLogEvents", "logs:GetLogEvents",                                                           # make logs, and why a task ended
         ]
         Resource = concat(
           ["${local.arn.logs}:log-group:/${owner.path}/*"],
@@ -68,16 +73,21 @@ locals {
         Sid    = "OwnBuckets"
         Effect = "Allow"
         Action = [
-          "s3:CreateBucket", "s3:DeleteBucket", "s3:DeleteBucketPolicy", "s3:DeleteObject", "s3:DeleteObjectVersion",
-          "s3:PutBucketOwnershipControls", "s3:PutBucketPolicy", "s3:PutBucketPublicAccessBlock", "s3:PutBucketTagging",
-          "s3:PutBucketVersioning", "s3:PutEncryptionConfiguration", "s3:PutLifecycleConfiguration", "s3:TagResource", "s3:UntagResource",
+          "s3:CreateBucket", "s3:DeleteBucket", "s3:DeleteBucketPolicy", "s3:DeleteObjectVersion", "s3:PutBucketOwnershipControls",
+          "s3:PutBucketPolicy", "s3:PutBucketPublicAccessBlock", "s3:PutBucketTagging", "s3:PutBucketVersioning",
+          "s3:PutEncryptionConfiguration", "s3:PutLifecycleConfiguration",
+          "s3:DeleteObject",                    # an object without a version
+          "s3:TagResource", "s3:UntagResource", # how version 6 of the provider changes tags
         ]
         Resource = flatten([for bucket in owner.buckets : ["${local.arn.s3}:${bucket}", "${local.arn.s3}:${bucket}/*"]])
       },
       {
-        Sid      = "OwnParameters"
-        Effect   = "Allow"
-        Action   = ["ssm:AddTagsToResource", "ssm:DeleteParameter", "ssm:PutParameter", "ssm:RemoveTagsFromResource"]
+        Sid    = "OwnParameters"
+        Effect = "Allow"
+        Action = [
+          "ssm:AddTagsToResource", "ssm:DeleteParameter", "ssm:PutParameter",
+          "ssm:RemoveTagsFromResource", # when tags change
+        ]
         Resource = "${local.arn.ssm}:parameter/${owner.path}/*"
       },
       ],

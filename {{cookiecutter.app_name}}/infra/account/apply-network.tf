@@ -26,8 +26,9 @@ locals {
           "ec2:CreateRoute", "ec2:CreateRouteTable", "ec2:CreateSubnet", "ec2:CreateVpcEndpoint", "ec2:DeleteFlowLogs",
           "ec2:DeleteInternetGateway", "ec2:DeleteNatGateway", "ec2:DeleteRoute", "ec2:DeleteRouteTable",
           "ec2:DeleteSubnet", "ec2:DeleteVpc", "ec2:DeleteVpcEndpoints", "ec2:DetachInternetGateway",
-          "ec2:DisassociateAddress", "ec2:DisassociateRouteTable", "ec2:ModifySubnetAttribute", "ec2:ModifyVpcAttribute",
-          "ec2:ModifyVpcEndpoint", "ec2:ReleaseAddress", "ec2:ReplaceRoute", "ec2:ReplaceRouteTableAssociation",
+          "ec2:DisassociateRouteTable", "ec2:ModifyVpcAttribute", "ec2:ModifyVpcEndpoint", "ec2:ReleaseAddress",
+          "ec2:DisassociateAddress",                                                           # before a released one, where it is in use
+          "ec2:ModifySubnetAttribute", "ec2:ReplaceRoute", "ec2:ReplaceRouteTableAssociation", # when these change
         ]
         Resource  = "${local.arn.ec2}:*"
         Condition = local.own[key]
@@ -98,8 +99,9 @@ locals {
         Sid    = "OwnSecurityGroups"
         Effect = "Allow"
         Action = [
-          "ec2:AuthorizeSecurityGroup*", "ec2:DeleteSecurityGroup", "ec2:ModifySecurityGroupRules",
-          "ec2:RevokeSecurityGroup*", "ec2:UpdateSecurityGroupRuleDescriptions*",
+          "ec2:AuthorizeSecurityGroup*", "ec2:DeleteSecurityGroup",
+          "ec2:RevokeSecurityGroup*",                                                 # of previews, which have no CloseOwnGroups
+          "ec2:ModifySecurityGroupRules", "ec2:UpdateSecurityGroupRuleDescriptions*", # when rules change
         ]
         Resource  = "${local.arn.ec2}:security-group/*"
         Condition = merge(local.own[key], local.not_default)
@@ -112,6 +114,7 @@ locals {
         Resource = "${local.arn.ec2}:security-group-rule/*"
       },
       {
+        # EC2 documents ec2:CreateAction for what creates, and a rule is authorized.
         Sid       = "TagRules"
         Effect    = "Allow"
         Action    = "ec2:CreateTags"
@@ -128,6 +131,7 @@ locals {
         Condition = merge(local.requested[key], { StringLike = merge(try(local.requested[key].StringLike, {}), { "ec2:CreateAction" = "*" }) })
       },
       {
+        # When tags change.
         Sid       = "TagOwn"
         Effect    = "Allow"
         Action    = ["ec2:CreateTags", "ec2:DeleteTags"]

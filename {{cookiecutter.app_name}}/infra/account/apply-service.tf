@@ -9,9 +9,10 @@ locals {
         Action = [
           "elasticloadbalancing:AddTags", "elasticloadbalancing:CreateListener", "elasticloadbalancing:CreateLoadBalancer",
           "elasticloadbalancing:CreateTargetGroup", "elasticloadbalancing:DeleteListener", "elasticloadbalancing:DeleteLoadBalancer",
-          "elasticloadbalancing:DeleteTargetGroup", "elasticloadbalancing:ModifyListener*", "elasticloadbalancing:ModifyLoadBalancerAttributes",
-          "elasticloadbalancing:ModifyTargetGroup*", "elasticloadbalancing:RemoveTags", "elasticloadbalancing:SetSecurityGroups",
-          "elasticloadbalancing:SetSubnets",
+          "elasticloadbalancing:DeleteTargetGroup", "elasticloadbalancing:ModifyLoadBalancerAttributes", "elasticloadbalancing:ModifyTargetGroup*",
+          # When these change.
+          "elasticloadbalancing:ModifyListener*", "elasticloadbalancing:RemoveTags",   # rules and certificate; tags
+          "elasticloadbalancing:SetSecurityGroups", "elasticloadbalancing:SetSubnets", # the network
         ]
         Resource = flatten([
           for name in owner.names : [
@@ -23,8 +24,9 @@ locals {
         Sid    = "OwnService"
         Effect = "Allow"
         Action = [
-          "ecs:CreateService", "ecs:DeleteCluster", "ecs:DeleteService", "ecs:RegisterTaskDefinition", "ecs:StopTask",
-          "ecs:TagResource", "ecs:UntagResource", "ecs:UpdateCluster*", "ecs:UpdateService",
+          "ecs:CreateService", "ecs:DeleteCluster", "ecs:DeleteService", "ecs:RegisterTaskDefinition", "ecs:TagResource", "ecs:UpdateService",
+          "ecs:StopTask",                            # a migration that hangs
+          "ecs:UntagResource", "ecs:UpdateCluster*", # when these change
         ]
         Resource = flatten([
           for name in owner.names : [
@@ -56,7 +58,8 @@ locals {
         Effect = "Allow"
         Action = concat([
           "ecs:DeregisterTaskDefinition", "elasticloadbalancing:SetWebAcl", "logs:CreateLogDelivery", "logs:DeleteLogDelivery",
-          "logs:DescribeResourcePolicies", "logs:GetLogDelivery", "logs:ListLogDeliveries", "logs:PutResourcePolicy", "logs:UpdateLogDelivery",
+          "logs:DescribeResourcePolicies", "logs:PutResourcePolicy",
+          "logs:GetLogDelivery", "logs:ListLogDeliveries", "logs:UpdateLogDelivery", # AWS WAF asks for them when it looks or changes
           ],
           # The incident management's subscription, changed and deleted by Terraform.
           owner.temporary == null && local.project.incident_management != "none" ? ["sns:SetSubscriptionAttributes", "sns:Unsubscribe"] : [],
@@ -76,7 +79,8 @@ locals {
         Effect = "Allow"
         Action = [
           "application-autoscaling:DeleteScalingPolicy", "application-autoscaling:DeregisterScalableTarget", "application-autoscaling:PutScalingPolicy",
-          "application-autoscaling:RegisterScalableTarget", "application-autoscaling:TagResource", "application-autoscaling:UntagResource",
+          "application-autoscaling:RegisterScalableTarget",
+          "application-autoscaling:TagResource", "application-autoscaling:UntagResource", # when tags change
         ]
         Resource  = "${local.arn.application-autoscaling}:scalable-target/*"
         Condition = local.own[key]
@@ -86,7 +90,8 @@ locals {
         Effect = "Allow"
         Action = [
           "wafv2:AssociateWebACL", "wafv2:CreateWebACL", "wafv2:DeleteLoggingConfiguration", "wafv2:DeleteWebACL", "wafv2:DisassociateWebACL",
-          "wafv2:PutLoggingConfiguration", "wafv2:TagResource", "wafv2:UntagResource", "wafv2:UpdateWebACL",
+          "wafv2:PutLoggingConfiguration", "wafv2:TagResource",
+          "wafv2:UntagResource", "wafv2:UpdateWebACL", # when tags and rules change
         ]
         Resource = concat(
           ["${local.arn.wafv2}:regional/managedruleset/*/*"],
@@ -107,7 +112,8 @@ locals {
           Effect = "Allow"
           Action = [
             "cloudwatch:DeleteAlarms", "cloudwatch:DeleteDashboards", "cloudwatch:PutDashboard", "cloudwatch:PutMetricAlarm",
-            "cloudwatch:TagResource", "cloudwatch:UntagResource",
+            "cloudwatch:TagResource",
+            "cloudwatch:UntagResource", # when tags change
           ]
           Resource = flatten([
             for name in owner.names : [
@@ -121,7 +127,8 @@ locals {
           Sid    = "OwnEvents"
           Effect = "Allow"
           Action = [
-            "events:DeleteRule", "events:PutRule", "events:RemoveTargets", "events:TagResource", "events:UntagResource",
+            "events:DeleteRule", "events:PutRule", "events:RemoveTargets", "events:TagResource",
+            "events:UntagResource", # when tags change
           ]
           Resource = [for name in owner.names : "${local.arn.events}:rule/${name}"]
         },
@@ -136,9 +143,12 @@ locals {
           ]) } }
         },
         {
-          Sid      = "OwnTopic"
-          Effect   = "Allow"
-          Action   = ["sns:CreateTopic", "sns:DeleteTopic", "sns:SetTopicAttributes", "sns:Subscribe", "sns:TagResource", "sns:UntagResource"]
+          Sid    = "OwnTopic"
+          Effect = "Allow"
+          Action = [
+            "sns:CreateTopic", "sns:DeleteTopic", "sns:SetTopicAttributes", "sns:Subscribe", "sns:TagResource",
+            "sns:UntagResource", # when tags change
+          ]
           Resource = [for name in owner.names : "${local.arn.sns}:${name}"]
         },
       ],

@@ -20,16 +20,19 @@ locals {
           Sid    = "OwnRoles"
           Effect = "Allow"
           Action = [
-            "iam:CreateRole", "iam:DeleteRole", "iam:DeleteRolePolicy", "iam:PutRolePermissionsBoundary", "iam:PutRolePolicy",
-            "iam:UpdateAssumeRolePolicy", "iam:UpdateRole", "iam:UpdateRoleDescription",
+            "iam:CreateRole", "iam:DeleteRole", "iam:DeleteRolePolicy", "iam:PutRolePolicy",
+            "iam:PutRolePermissionsBoundary", "iam:UpdateAssumeRolePolicy", "iam:UpdateRole", "iam:UpdateRoleDescription", # when these change
           ]
           Resource  = owner.roles
           Condition = { StringEquals = { "iam:PermissionsBoundary" = "${local.boundaries}/${owner.boundary}" } }
         },
         {
-          Sid      = "TagsOfOwnRoles"
-          Effect   = "Allow"
-          Action   = ["iam:TagRole", "iam:UntagRole"]
+          Sid    = "TagsOfOwnRoles"
+          Effect = "Allow"
+          Action = [
+            "iam:TagRole",
+            "iam:UntagRole", # when tags change
+          ]
           Resource = owner.roles
         },
         {

@@ -31,7 +31,7 @@ locals {
         {
           Sid      = "OwnLogs"
           Effect   = "Allow"
-          Action   = ["logs:CreateLogStream", "logs:DescribeLogStreams", "logs:PutLogEvents"]
+          Action   = ["logs:CreateLogStream", "logs:DescribeLogStreams", "logs:PutLogEvents"] # sessions of ECS Exec look for theirs
           Resource = "${local.arn.logs}:log-group:/${local.app}/${bound.environment}/*"
         },
         {
@@ -63,7 +63,7 @@ locals {
         {
           Sid      = "Images"
           Effect   = "Allow"
-          Action   = ["ecr:BatchCheckLayerAvailability", "ecr:BatchGetImage", "ecr:GetDownloadUrlForLayer"]
+          Action   = ["ecr:BatchCheckLayerAvailability", "ecr:BatchGetImage", "ecr:GetDownloadUrlForLayer"] # as AmazonECSTaskExecutionRolePolicy
           Resource = "${local.arn.ecr}:repository/${bound.temporary ? local.names.preview_repository : local.names.build_repository}"
         },
         {
@@ -74,7 +74,7 @@ locals {
             "ecr:GetAuthorizationToken",                                         # Fargate
             "logs:DescribeLogGroups",                                            # flow logs, sessions of ECS Exec
             "ssmmessages:CreateControlChannel", "ssmmessages:CreateDataChannel", # these sessions
-            "ssmmessages:OpenControlChannel", "ssmmessages:OpenDataChannel",
+            "ssmmessages:OpenControlChannel", "ssmmessages:OpenDataChannel",     # which no rehearsal opens
           ]
           Resource  = "*"
           Condition = { StringEquals = { "aws:RequestedRegion" = local.region } }

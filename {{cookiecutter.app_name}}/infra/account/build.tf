@@ -16,8 +16,11 @@ locals {
           Sid    = "Push"
           Effect = "Allow"
           Action = [
-            "ecr:BatchCheckLayerAvailability", "ecr:BatchGetImage", "ecr:CompleteLayerUpload", "ecr:DescribeImages", "ecr:DescribeRepositories",
-            "ecr:GetDownloadUrlForLayer", "ecr:InitiateLayerUpload", "ecr:PutImage", "ecr:UploadLayerPart",
+            "ecr:BatchCheckLayerAvailability", "ecr:CompleteLayerUpload", "ecr:DescribeImages", "ecr:DescribeRepositories",
+            "ecr:InitiateLayerUpload", "ecr:PutImage", "ecr:UploadLayerPart",
+            # Builders ask for the manifest before they push it, and the SBOM is made of what was pushed.
+            # https://docs.aws.amazon.com/AmazonECR/latest/userguide/image-push-iam.html
+            "ecr:BatchGetImage", "ecr:GetDownloadUrlForLayer", # by docker, which a rehearsal does not run
           ]
           Resource = "${local.arn.ecr}:repository/${repository}"
         },

@@ -23,11 +23,10 @@ locals {
           "ec2:DescribeAddresses*", "ec2:DescribeAvailabilityZones", "ec2:DescribeFlowLogs", "ec2:DescribeInternetGateways",
           "ec2:DescribeManagedPrefixLists", "ec2:DescribeNatGateways", "ec2:DescribeNetworkAcls", "ec2:DescribeNetworkInterfaces",
           "ec2:DescribePrefixLists", "ec2:DescribeRouteTables", "ec2:DescribeSecurityGroup*", "ec2:DescribeSubnets",
-          "ec2:DescribeTags", "ec2:DescribeVpc*", "ec2:GetEbsEncryptionByDefault", "ec2:GetManagedPrefixListEntries",
+          "ec2:DescribeVpc*", "ec2:GetEbsEncryptionByDefault", "ec2:GetManagedPrefixListEntries",
           "ecs:Describe*", "ecs:List*",
           "elasticloadbalancing:Describe*", "elasticloadbalancing:GetLoadBalancerWebACL",
           "events:DescribeRule", "events:List*",
-          "iam:ListOpenIDConnectProviders",
           "kms:DescribeKey", "kms:GetKeyPolicy", "kms:GetKeyRotationStatus", "kms:ListAliases", "kms:ListResourceTags",
           "logs:DescribeLogGroups", "logs:ListTagsForResource",
           "rds:Describe*", "rds:ListTagsForResource",
@@ -42,7 +41,7 @@ locals {
       {
         Sid    = "ProjectsRepositories"
         Effect = "Allow"
-        Action = ["ecr:DescribeImages", "ecr:DescribeRepositories", "ecr:GetLifecyclePolicy", "ecr:ListImages", "ecr:ListTagsForResource"]
+        Action = ["ecr:DescribeImages", "ecr:DescribeRepositories", "ecr:GetLifecyclePolicy", "ecr:ListTagsForResource"]
         Resource = [
           for name in [local.names.build_repository, local.names.preview_repository] : "${local.arn.ecr}:repository/${name}"
         ]
@@ -51,15 +50,18 @@ locals {
         Sid    = "ProjectsRoles"
         Effect = "Allow"
         Action = [
-          "iam:GetPolicy*", "iam:GetRole*", "iam:ListAttachedRolePolicies", "iam:ListInstanceProfilesForRole", "iam:ListPolicyTags",
-          "iam:ListPolicyVersions", "iam:ListRolePolicies", "iam:ListRoleTags",
+          "iam:GetPolicy*", "iam:GetRole*", "iam:ListAttachedRolePolicies", "iam:ListInstanceProfilesForRole", "iam:ListRolePolicies",
+          "iam:ListPolicyTags", "iam:ListPolicyVersions", "iam:ListRoleTags", # whose are they, before a change
         ]
         Resource = ["${local.arn.iam}:policy/${local.app}/*", "${local.arn.iam}:role/${local.app}/*"]
       },
       {
-        Sid      = "OidcProvider"
-        Effect   = "Allow"
-        Action   = ["iam:GetOpenIDConnectProvider", "iam:ListOpenIDConnectProviderTags"]
+        Sid    = "OidcProvider"
+        Effect = "Allow"
+        Action = [
+          "iam:GetOpenIDConnectProvider",
+          "iam:ListOpenIDConnectProviderTags", # make doctor
+        ]
         Resource = local.oidc_arn
       },
       {
@@ -92,7 +94,7 @@ locals {
   # A bucket's settings and the names in it, not what it holds.
   read_bucket = [
     "s3:GetAccelerate*", "s3:GetBucket*", "s3:GetEncryption*", "s3:GetLifecycle*", "s3:GetReplication*", "s3:ListBucket",
-    "s3:ListBucketVersions", "s3:ListTagsForResource",
+    "s3:ListBucketVersions", "s3:ListTagsForResource", # to empty it; its tags, as version 6 of the provider reads them
   ]
 
   # Whose resources each role reads. Previews live with what is dev's.

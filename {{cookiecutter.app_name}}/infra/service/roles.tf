@@ -53,7 +53,7 @@ resource "aws_iam_role_policy" "execution" {
       {
         Sid      = "PullTheImage"
         Effect   = "Allow"
-        Action   = ["ecr:BatchCheckLayerAvailability", "ecr:BatchGetImage", "ecr:GetDownloadUrlForLayer"]
+        Action   = ["ecr:BatchCheckLayerAvailability", "ecr:BatchGetImage", "ecr:GetDownloadUrlForLayer"] # as AmazonECSTaskExecutionRolePolicy
         Resource = data.aws_ecr_repository.build.arn
       },
       {
@@ -120,12 +120,14 @@ resource "aws_iam_role_policy" "task" {
           Resource = "*"
         },
         {
+          # What is typed in a session.
           Sid      = "LogSessions"
           Effect   = "Allow"
           Action   = ["logs:CreateLogStream", "logs:DescribeLogStreams", "logs:PutLogEvents"]
           Resource = [for form in ["", ":*"] : "${local.arn.logs}:log-group:${local.names.sessions_log_group}${form}"]
         },
         {
+          # The channel of a session.
           Sid      = "EncryptSessions"
           Effect   = "Allow"
           Action   = "kms:Decrypt"

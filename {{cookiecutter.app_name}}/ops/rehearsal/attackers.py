@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import json
+import time
 import urllib.parse
 import urllib.request
 from collections.abc import Iterator, Mapping
@@ -16,7 +17,7 @@ from ops.project import Project
 from ops.rehearsal import attempts
 from ops.rehearsal.attempts import ATTEMPTS, Attempted
 from ops.rehearsal.deployed import Platform
-from ops.rehearsal.driver import FailedError, Rehearsal, manifest
+from ops.rehearsal.driver import TAG_LAG_SECONDS, FailedError, Rehearsal, manifest
 from ops.rehearsal.progress import Bar
 from ops.rehearsal.sign_in import MAIN, PULL_REQUEST, Job, Keys
 
@@ -40,6 +41,12 @@ def attack(run: Rehearsal, bar: Bar, jobs: Jobs) -> Iterator[Attempted]:
             flags = run.project.settings["feature_flags"] != "none"
             planted = attempts.planted(run.client, other.names, tags, flags=flags)
             facts |= stack.enter_context(planted) | _about_other(run, other)
+            # That environment is there for long: IAM knows the tags of its key.
+            time.sleep(TAG_LAG_SECONDS)
+            run.findings.limits.append(
+                "Until IAM knows the tags of a new key, which takes up to five minutes, another environment's apply role could "
+                "give it its own: AWS has no condition that tells tagging a key from making one with tags."
+            )
         keys = keys_of_all(run, bar, platform, jobs)
         for row in ATTEMPTS:
             if row.who in keys:

@@ -40,6 +40,9 @@ from ops.terraform import Layer
 
 # The layer of the images here.
 LAYER = b"nothing"
+# How long IAM does not see the tags of a new key: on AWS up to five minutes. Half a minute is longer than Terraform takes to
+# give a key its rotation, its alias and its database, so that all of these meet it without its tags.
+TAG_LAG_SECONDS = 30
 
 
 class FailedError(Exception):
@@ -126,6 +129,7 @@ class Rehearsal:
                     "image_files": str(built) if built else None,
                     "port": 0,
                     "receiver": self.receiver.url,
+                    "tag_lag_seconds": TAG_LAG_SECONDS,
                 }
             ),
             encoding="utf-8",

@@ -328,8 +328,9 @@ def try_everything(run: Rehearsal) -> None:
 
 
 def compare_privileges(run: Rehearsal) -> None:
-    """Say for each role how much of what it may do was done."""
+    """Say for each role how much of what it may do was done, and keep what IAM was asked beside the report."""
     run.findings.usage = usage.read(run.directory.path)
+    usage.keep(run.directory.path, run.render / "ops" / "rehearsal" / "report" / "decisions")
 
 
 # Unmaking.

@@ -23,7 +23,7 @@ from werkzeug.exceptions import HTTPException
 
 from ops.rehearsal.simulator import requests
 from ops.rehearsal.simulator.guard import Guard
-from ops.rehearsal.simulator.identities import RefusedError
+from ops.rehearsal.simulator.identities import Place, RefusedError
 from ops.rehearsal.simulator.requests import Environ
 
 if TYPE_CHECKING:
@@ -172,13 +172,21 @@ class Journal:
         return [body]
 
     def _assume(self, environ: Environ, start_response: StartResponse) -> Iterable[bytes]:
-        """Give the keys of a role as a service of AWS gets them: query `service`, `role`, `source`."""
+        """Give the keys of a role as a service of AWS gets them: query `service`, `role`, `source`.
+
+        With `subnets`, what has these keys runs in them, and its calls go through the endpoints of their VPC.
+        """
         query = {name: values[0] for name, values in parse_qs(environ.get("QUERY_STRING", "")).items()}
         status, answer = "403 Forbidden", {"message": "The secret is wrong."}
         if secrets.compare_digest(environ.get("HTTP_X_SECRET", ""), self.secret):
             try:
+                subnets = tuple(filter(None, query.get("subnets", "").split(",")))
                 answer = self.world.identities.for_service(
-                    query["service"], query["role"], query["source"], "rehearsal"
+                    query["service"],
+                    query["role"],
+                    query["source"],
+                    "rehearsal",
+                    place=Place(self.world.network(subnets).vpc_id, subnets) if subnets else None,
                 )
                 status = "200 OK"
             except RefusedError as error:

@@ -3,9 +3,10 @@
 import json
 import re
 from datetime import UTC, datetime
-from typing import Any
+from typing import TYPE_CHECKING, Any
 from urllib.parse import unquote
 
+from botocore.exceptions import ClientError
 from moto.appconfig import urls
 from moto.appconfig.models import (
     AppConfigBackend,
@@ -14,12 +15,15 @@ from moto.appconfig.models import (
     HostedConfigurationVersion,
 )
 from moto.appconfig.responses import AppConfigResponse
-from moto.cloudwatch.models import cloudwatch_backends
 from moto.core.exceptions import JsonRESTError
 from moto.moto_api._internal import mock_random
 from moto.utilities.utils import get_partition
 
+from ops.rehearsal.simulator.identities import RefusedError
 from ops.rehearsal.simulator.moto_additions.gaps import adds, gap, wraps
+
+if TYPE_CHECKING:
+    from ops.rehearsal.simulator.world import World
 
 FLAGS = "AWS.AppConfig.FeatureFlags"
 
@@ -102,6 +106,7 @@ def create_environment(self: AppConfigResponse) -> tuple[str, dict[str, Any]]:
         "Monitors": self._get_param("Monitors") or [],
         "Deployments": [],
     }
+    _require_alarms(self.appconfig_backend, environment)
     _environments(application)[environment["Id"]] = environment
     self.appconfig_backend.tag_resource(
         _arn(self.appconfig_backend, f"application/{application.id}/environment/{environment['Id']}"),
@@ -124,9 +129,9 @@ def list_environments(self: AppConfigResponse) -> str:
 @adds(AppConfigResponse)
 def update_environment(self: AppConfigResponse) -> str:
     environment = _environment(self)
-    for name in ("Name", "Description", "Monitors"):
-        if self._get_param(name) is not None:
-            environment[name] = self._get_param(name)
+    new = {n: v for n in ("Name", "Description", "Monitors") if (v := self._get_param(n)) is not None}
+    _require_alarms(self.appconfig_backend, environment | new)
+    environment |= new
     return json.dumps(_shown(environment))
 
 
@@ -295,20 +300,64 @@ def _state(deployment: dict[str, Any]) -> str:
     return str(deployment["State"])
 
 
+class BlindError(Exception):
+    """AppConfig does not get to see an alarm with the role that it was given."""
+
+
+def install(world: "World") -> None:
+    """Let AppConfig look at alarms as it does: with each monitor's role.
+
+    https://docs.aws.amazon.com/appconfig/latest/userguide/getting-started-with-appconfig-cloudwatch-alarms-permissions.html
+    """
+
+    @adds(AppConfigBackend)
+    def rings(self: AppConfigBackend, environment: dict[str, Any], monitor: dict[str, str]) -> bool:
+        source = _arn(self, f"application/{environment['ApplicationId']}/environment/{environment['Id']}")
+        name = monitor["AlarmArn"].rpartition(":alarm:")[2]
+        role = monitor.get("AlarmRoleArn")
+        try:
+            given = role and world.identities.for_service("appconfig.amazonaws.com", role, source, "appconfig")
+            found = world.client("cloudwatch", given or None).describe_alarms(
+                AlarmNames=[name], AlarmTypes=["MetricAlarm", "CompositeAlarm"]
+            )
+        except RefusedError as error:
+            raise BlindError(f"AppConfig could not assume the role {role}: {error.message}") from error
+        except ClientError as error:
+            raise BlindError(f"AppConfig could not look at the alarm {name} with the role {role}: {error}") from error
+        return any(a["StateValue"] == "ALARM" for a in [*found["MetricAlarms"], *found["CompositeAlarms"]])
+
+
+def _ringing(backend: Any, environment: dict[str, Any]) -> list[str]:
+    """Return the alarms that are in alarm. Raises BlindError."""
+    return [monitor["AlarmArn"] for monitor in environment["Monitors"] if backend.rings(environment, monitor)]
+
+
+def _require_alarms(backend: Any, environment: dict[str, Any]) -> None:
+    """Refuse an environment whose alarms AppConfig cannot see."""
+    try:
+        _ringing(backend, environment)
+    except BlindError as error:
+        raise BadRequestError(str(error)) from error
+
+
 def _finish(backend: AppConfigBackend, environment: dict[str, Any]) -> None:
-    alarms = cloudwatch_backends[backend.account_id][backend.region_name].alarms
-    ringing = [
-        monitor["AlarmArn"]
-        for monitor in environment["Monitors"]
-        if (alarm := alarms.get(monitor["AlarmArn"].rpartition(":alarm:")[2])) and alarm.state_value == "ALARM"
-    ]
-    for deployment in environment["Deployments"]:
-        if deployment["State"] == "DEPLOYING":
-            deployment |= {
-                "State": "ROLLED_BACK" if ringing else "COMPLETE",
-                "PercentageComplete": 0.0 if ringing else 100.0,
-                "CompletedAt": _now(),
-            }
+    running = [deployment for deployment in environment["Deployments"] if deployment["State"] == "DEPLOYING"]
+    if not running:
+        return
+    try:
+        because = ", ".join(f"{alarm} is in alarm" for alarm in _ringing(backend, environment))
+    except BlindError as error:
+        because = str(error)
+    for deployment in running:
+        deployment |= {
+            "State": "ROLLED_BACK" if because else "COMPLETE",
+            "PercentageComplete": 0.0 if because else 100.0,
+            "CompletedAt": _now(),
+        }
+        if because:
+            deployment["EventLog"] = [
+                {"EventType": "ROLLBACK_STARTED", "TriggeredBy": "CLOUDWATCH_ALARM", "Description": because}
+            ]
 
 
 def _deployment(response: AppConfigResponse) -> tuple[dict[str, Any], dict[str, Any]]:
