@@ -91,8 +91,8 @@ diff-comment: ## Put the summary of make diff on the pull request PULL_REQUEST (
 	@gh pr comment "$$PULL_REQUEST" --edit-last --create-if-none --body-file .diff/summary.md
 
 .PHONY: bench
-bench: $(VENV)/.test ## Measure how long a render takes
-	$(RUN) -m bench.render
+bench: $(VENV)/.test ## Measure what is waited for every day: a render, make project, make setup; each has its goal
+	@$(RUN) -m bench.everyday
 
 .PHONY: lock
 lock: $(VENV)/.test ## Pin the requirement files again, with hashes

@@ -6,7 +6,6 @@ enters, once, as JSON. The rest is plain Python of the standard library, importe
 
 from __future__ import annotations
 
-import importlib
 import json
 import os
 import re
@@ -281,6 +280,23 @@ def report(lines: list[str]) -> str:
     return "\n".join(["", heading, *(f"  {line}" for line in lines), ""])
 
 
+def cookiecutter_version() -> str:
+    """The version of the Cookiecutter that runs this hook; empty where it is packed so that it can't be asked.
+
+    It is in the name of a folder beside the package. importlib.metadata reads it there too, in as long as the rest of
+    this hook takes.
+    """
+    for folder in sys.path[1:]:  # the first is this script's own
+        try:
+            names = [path.name for path in Path(folder).iterdir()]
+        except OSError:  # such as a ZIP file
+            continue
+        for name in names:
+            if found := re.fullmatch(r"cookiecutter-([^-]+?)(-py[\d.]+)?\.(dist|egg)-info", name):
+                return found[1]
+    return ""
+
+
 def require_versions() -> None:
     """Exit with 1 where this runs on a Python or by a Cookiecutter that is older than the template takes."""
     if sys.version_info < (3, 11):  # noqa: UP036 - this is the check
@@ -289,11 +305,8 @@ def require_versions() -> None:
             f"\nThis template needs Python 3.11 or newer; cookiecutter runs on {found}."
             "\nInstall cookiecutter with a newer one, or run `make project` in the template's repository.\n"
         )
-    try:
-        version = importlib.import_module("cookiecutter").__version__  # the one that runs this hook
-    except ImportError:
-        return  # it is packed so that it can't be asked
-    if tuple(map(int, re.findall(r"\d+", version)[:2])) < COOKIECUTTER_OLDEST:
+    version = cookiecutter_version()
+    if version and tuple(map(int, re.findall(r"\d+", version)[:2])) < COOKIECUTTER_OLDEST:
         oldest = ".".join(map(str, COOKIECUTTER_OLDEST))
         sys.exit(
             f"\nThis template needs Cookiecutter {oldest} or newer; this is {version}."

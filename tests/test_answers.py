@@ -4,9 +4,12 @@ from __future__ import annotations
 
 import re
 import string
+import sys
 import unicodedata
+from pathlib import Path
 
 import botocore.session
+import cookiecutter
 import pytest
 import yaml
 from hypothesis import given
@@ -306,10 +309,18 @@ def test_an_old_python_is_told_so(monkeypatch: pytest.MonkeyPatch) -> None:
 @pytest.mark.parametrize(
     ("version", "old"), [("1.7.3", True), ("2.5.0", True), ("2.6.0", False), ("2.10.1", False), ("3.0.0rc1", False)]
 )
-def test_an_old_cookiecutter_is_told_so(monkeypatch: pytest.MonkeyPatch, version: str, old: bool) -> None:
-    monkeypatch.setattr("cookiecutter.__version__", version)
+@pytest.mark.parametrize("kind", ["dist", "egg", "py3.11.egg"])
+def test_an_old_cookiecutter_is_told_so(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path, version: str, old: bool, kind: str
+) -> None:
+    (tmp_path / f"cookiecutter-{version}{'-' if kind.startswith('py') else '.'}{kind}-info").mkdir()
+    monkeypatch.setattr("sys.path", ["/", str(tmp_path / "python.zip"), str(tmp_path), *sys.path])
     if not old:
         rules.require_versions()
         return
     with pytest.raises(SystemExit, match=rf"needs Cookiecutter 2\.6 or newer; this is {re.escape(version)}"):
         rules.require_versions()
+
+
+def test_the_version_of_cookiecutter_is_the_one_that_is_installed() -> None:
+    assert rules.cookiecutter_version() == cookiecutter.__version__

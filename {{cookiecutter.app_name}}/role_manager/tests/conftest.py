@@ -161,16 +161,22 @@ def running(version: int) -> Iterator[LocalPostgres]:
         yield server
 
 
-@pytest.fixture(scope="session", params=VERSIONS, ids=lambda version: f"pg{version}")
+def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
+    """Give a test the servers of all versions, or where it asks for the newest, that one: it is started once."""
+    if "server" in metafunc.fixturenames:
+        versions = VERSIONS[-1:] if "newest" in metafunc.fixturenames else VERSIONS
+        metafunc.parametrize("server", versions, ids=lambda version: f"pg{version}", indirect=True, scope="session")
+
+
+@pytest.fixture(scope="session")
 def server(request: pytest.FixtureRequest) -> Iterator[LocalPostgres]:
     with running(request.param) as found:
         yield found
 
 
-@pytest.fixture(scope="session", params=[VERSIONS[-1]], ids=lambda version: f"pg{version}")
-def newest(request: pytest.FixtureRequest) -> Iterator[LocalPostgres]:
-    with running(request.param) as found:
-        yield found
+@pytest.fixture(scope="session")
+def newest(server: LocalPostgres) -> LocalPostgres:
+    return server
 
 
 @pytest.fixture

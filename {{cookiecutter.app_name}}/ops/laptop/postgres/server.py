@@ -154,6 +154,7 @@ class LocalPostgres:
             password=self.superuser_password,
             database=database or self.database,
             unix_sock=str(self.socket_path),
+            ssl_context=False,  # otherwise it reads all authorities of the system first, for each connection
         ) as connection:
             yield connection
 
