@@ -49,7 +49,7 @@ def operator_targets() -> list[str]:
     """Targets that `make help` lists and whose recipe calls an operator command."""
     makefile = (ROOT / "Makefile").read_text()
     helped = re.findall(r"^([a-z-]+):.*## ", makefile, re.MULTILINE)
-    calling = re.findall(r"^([a-z-]+):.*\n\t@\$\(OPS\) ", makefile, re.MULTILINE)
+    calling = re.findall(r"^([a-z-]+):.*\n\t@.*\$\(OPS\) ", makefile, re.MULTILINE)
     return [target for target in helped if target in calling]
 
 
@@ -86,7 +86,7 @@ def test_target_reaches_its_command(target: str, make: Path) -> None:
     output = process.stdout + process.stderr
     assert "Traceback" not in output
     assert "Usage:" not in output, "an option that the command does not have"
-    if target != "bootstrap":
+    if target not in ("bootstrap", "secrets"):  # a project that declares no secrets says so
         assert process.returncode == 2  # what make makes of every failure
         assert "Error: " in process.stderr
         assert "Next: " in process.stderr or target == "incident-url"

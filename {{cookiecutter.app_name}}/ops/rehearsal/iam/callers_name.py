@@ -10,6 +10,7 @@ from dataclasses import dataclass
 
 from ops.rehearsal.iam.call import Call, State, encryption_context, resources, values
 from ops.rehearsal.iam.conditions import Value
+from ops.rehearsal.iam.errors import UndecidableError
 from ops.rehearsal.iam.exceptions import actions_of, function_name
 
 
@@ -111,7 +112,10 @@ def _secret_context(call: Call, state: State) -> Mapping[str, str]:
 
 
 def _parameter_context(call: Call, _state: State) -> Mapping[str, str]:
-    name = str(call.parameters.get("Name", "")).removeprefix("/")
+    names = call.parameters.get("Names") or [call.parameters.get("Name", "")]
+    if len(names) > 1:
+        raise UndecidableError("the encryption contexts of several parameters in one call")
+    name = str(names[0]).partition(":parameter/")[2] or str(names[0]).removeprefix("/")
     return {"PARAMETER_ARN": f"arn:{call.partition}:ssm:{call.region}:{call.account}:parameter/{name}"}
 
 
