@@ -13,8 +13,8 @@ resource "aws_security_group" "load_balancer" {
   vpc_id      = data.aws_vpc.network.id
 }
 
+# Port 80 answers with a redirect to HTTPS; without a domain there is no certificate and it is the only way in.
 resource "aws_vpc_security_group_ingress_rule" "http" {
-  #checkov:skip=CKV_AWS_260:Port 80 answers with a redirect to HTTPS; without a domain there is no certificate and it is the only way in
   for_each = local.callers
 
   security_group_id = aws_security_group.load_balancer.id
