@@ -349,7 +349,7 @@ class Rehearsal:
 
         The first one runs in this thread, where Ctrl-C ends it wherever it is.
         """
-        with ThreadPoolExecutor(len(others)) as pool:
+        with ThreadPoolExecutor(max(1, len(others))) as pool:
             running = [pool.submit(step) for step in others]
             try:
                 first()
