@@ -61,7 +61,7 @@ test-nightly: $(VENV)/.test ## Everything, for every pair of choices
 
 .PHONY: lint
 lint: $(VENV)/.test ## Check formatting, style, types, spelling and generated documents
-	$(RUN) -m ruff format --check $(CHECKED)
+	$(RUN) -m ruff format --check $(CHECKED) '{{cookiecutter.app_name}}'
 	$(RUN) -m ruff check $(CHECKED)
 	$(RUN) -m mypy $(CHECKED)
 	$(RUN) -m tools.docs --check
@@ -70,7 +70,7 @@ lint: $(VENV)/.test ## Check formatting, style, types, spelling and generated do
 
 .PHONY: format
 format: $(VENV)/.test ## Format Python
-	$(RUN) -m ruff format $(CHECKED)
+	$(RUN) -m ruff format $(CHECKED) '{{cookiecutter.app_name}}'
 	$(RUN) -m ruff check --fix $(CHECKED)
 
 .PHONY: docs

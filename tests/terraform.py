@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import importlib.util
+import importlib
 import os
 import re
 import shutil
@@ -17,16 +17,9 @@ from tools import template
 
 def rendered_check() -> ModuleType:
     """ops/checks.py of the template, which is copied into renders as it is."""
-    import sys
-
-    name = "rendered_checks"
-    if name not in sys.modules:
-        spec = importlib.util.spec_from_file_location(name, template.RENDERED_ROOT / "ops" / "checks.py")
-        assert spec is not None
-        assert spec.loader is not None
-        sys.modules[name] = importlib.util.module_from_spec(spec)
-        spec.loader.exec_module(sys.modules[name])
-    return sys.modules[name]
+    with pytest.MonkeyPatch.context() as patch:
+        patch.syspath_prepend(template.RENDERED_ROOT)
+        return importlib.import_module("ops.checks")
 
 
 def layers() -> list[str]:

@@ -22,6 +22,8 @@ from tests.terraform import Terraform
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(2400)]
 
+# A folder for temporary files below which no Unix socket of a Terraform provider could be opened.
+LONG = "temporary files of somebody whose paths are as long as those of macOS, and a little longer"
 QUICK: list[Options] = [{}, minimal()]
 NIGHTLY = [options for options in MAIN if options not in QUICK]
 
@@ -41,7 +43,7 @@ def make(project: Project, *words: str) -> subprocess.CompletedProcess[str]:
     return subprocess.run(
         ["make", "--no-print-directory", *words],
         cwd=project.path,
-        env=environment(project.path.parent / "tmp"),
+        env=environment(project.path.parent / LONG),
         stdin=subprocess.DEVNULL,
         stdout=subprocess.PIPE,
         stderr=subprocess.STDOUT,
@@ -87,7 +89,7 @@ def rehearsed(bake: Bake, tmp_path_factory: pytest.TempPathFactory, worker_id: s
                 Terraform(tmp_path_factory.mktemp("terraform"))
                 project = bake.copy(folder / "project", **options)
                 result = make(project, "rehearse")
-                left = [str(path) for path in (folder / "tmp").glob("rehearsal-*")]
+                left = [str(path) for path in (folder / LONG).glob("rehearsal-*")]
                 made = Rehearsed(
                     result.returncode,
                     result.stdout,

@@ -16,7 +16,7 @@ from tests.options import MAIN, Options, label
 def check(project: Project, argument: str) -> subprocess.CompletedProcess[str]:
     """Run the render's ops/checks.py without leaving anything in it."""
     return subprocess.run(
-        [sys.executable, "-B", "ops/checks.py", argument],
+        [sys.executable, "-B", "-m", "ops.checks", argument],
         cwd=project.path,
         capture_output=True,
         text=True,

@@ -4,9 +4,9 @@ Formatting, init, validate and `terraform test` (mocked provider, no account), t
 controls that docs/security.md claims. All of it runs on a copy, so that nothing is left in the layers;
 a committed `.terraform.lock.hcl` is used.
 
-    python ops/checks.py [LAYER…]     everything, or these layers and modules ("service", "modules/key")
-    python ops/checks.py --controls   docs/security.md against the Terraform, and nothing else
-    python ops/checks.py --skips      the checkov findings that are accepted, with the reason of each
+    python -m ops.checks [LAYER…]     everything, or these layers and modules ("service", "modules/key")
+    python -m ops.checks --controls   docs/security.md against the Terraform, and nothing else
+    python -m ops.checks --skips      the checkov findings that are accepted, with the reason of each
 """
 
 from __future__ import annotations
@@ -25,12 +25,12 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
 
+from ops import processes
+
 ROOT = Path(__file__).resolve().parent.parent
 INFRA = ROOT / "infra"
 SECURITY = ROOT / "docs" / "security.md"
 CHECKOV = ROOT / ".venv-checkov" / "bin" / "checkov"
-# As ops/processes.py has it; this file runs without the package too.
-TERRAFORM = os.environ.get("TERRAFORM") or "terraform"
 
 # Where Terraform looks for providers on this machine by itself, and folders directly below /opt.
 # https://developer.hashicorp.com/terraform/cli/config/config-file#implied-local-mirror-directories
@@ -95,10 +95,12 @@ def terraform_environment(work: Path) -> dict[str, str]:
     registry; a mirror on this machine. Raises NoTerraformError when none has the provider, or
     when there is no Terraform.
     """
-    if shutil.which(TERRAFORM) is None:
+    if shutil.which(processes.TERRAFORM) is None:
         raise NoTerraformError("https://developer.hashicorp.com/terraform/install")
     others = ("TF_CLI_", "TF_DATA_DIR", "TF_VAR_", "TF_WORKSPACE")  # for somebody's own work with Terraform
-    environment = {name: value for name, value in os.environ.items() if not name.startswith(others)}
+    environment = processes.for_providers(
+        {name: value for name, value in os.environ.items() if not name.startswith(others)}
+    )
     environment |= {"CHECKPOINT_DISABLE": "1", "TF_IN_AUTOMATION": "1", "TF_INPUT": "0"}
     named = os.environ.get("TF_CLI_CONFIG_FILE", "")
     if named and os.access(named, os.R_OK):
@@ -112,7 +114,7 @@ def terraform_environment(work: Path) -> dict[str, str]:
     probe.mkdir()
     (probe / "provider.tf").write_text(PROBE, encoding="utf-8")
     try:
-        run([TERRAFORM, "init", "-no-color", "-backend=false"], probe, environment)
+        run([processes.TERRAFORM, "init", "-no-color", "-backend=false"], probe, environment)
     except CheckError as error:
         for mirror in (*MIRRORS, *sorted(Path("/opt").glob("*"))):
             if (mirror / PROVIDER).is_dir():
@@ -131,10 +133,10 @@ def check_root(copy: Path, root: str, environment: dict[str, str]) -> str:
     """Validate and test one initialised layer or module; return a line that says what was done."""
     directory = copy / "infra" / root
     began = time.monotonic()
-    run([TERRAFORM, "validate", "-no-color"], directory, environment)
+    run([processes.TERRAFORM, "validate", "-no-color"], directory, environment)
     done = "valid, no tests"
     if list(directory.glob("tests/*.tftest.hcl")) or list(directory.glob("*.tftest.hcl")):
-        printed = run([TERRAFORM, "test", "-no-color"], directory, environment)
+        printed = run([processes.TERRAFORM, "test", "-no-color"], directory, environment)
         passed = re.search(r"(\d+) passed", printed)
         if passed is None or int(passed.group(1)) == 0:
             raise CheckError(f"terraform test ran nothing:\n{printed}")
@@ -299,7 +301,7 @@ def check(only: Sequence[str]) -> list[str]:
                     return check_controls(INFRA, SECURITY)
                 if check == "fmt":
                     run(
-                        [TERRAFORM, "fmt", "-check", "-diff", "-recursive", "infra"],
+                        [processes.TERRAFORM, "fmt", "-check", "-diff", "-recursive", "infra"],
                         ROOT,
                         environment,
                     )
@@ -314,7 +316,7 @@ def check(only: Sequence[str]) -> list[str]:
         for root in only or known:
             try:
                 run(
-                    [TERRAFORM, "init", "-no-color", "-backend=false"],
+                    [processes.TERRAFORM, "init", "-no-color", "-backend=false"],
                     copy / "infra" / root,
                     environment,
                 )

@@ -12,6 +12,18 @@ from pathlib import Path
 TERRAFORM = os.environ.get("TERRAFORM") or "terraform"
 NOT_FOUND = 127  # the status by which a shell says that there is no such program
 TOO_LONG = 124  # the one by which timeout(1) says that it stopped it
+# A Terraform provider opens a Unix socket in TMPDIR: "/plugin" and up to ten digits. A socket's path has 103 bytes on
+# macOS, 107 on Linux.
+_TMPDIR_BYTES = 103 - len("/plugin") - 10
+
+
+def for_providers(environment: Mapping[str, str]) -> dict[str, str]:
+    """The variables without a TMPDIR that is too long for a provider's socket: Terraform then takes /tmp.
+
+    With it no provider starts, and Terraform's message speaks of a wrong architecture and missing libraries.
+    """
+    long = len(os.fsencode(environment.get("TMPDIR", ""))) > _TMPDIR_BYTES
+    return {name: value for name, value in environment.items() if not (long and name == "TMPDIR")}
 
 
 @dataclass(frozen=True)

@@ -10,7 +10,9 @@ if TYPE_CHECKING:
     from ops.rehearsal.simulator.world import World
 
 
-@gap("sts:AssumeRoleWithWebIdentity", "A call that is not signed names no region: the keys belong to us-east-1's partition")
+@gap(
+    "sts:AssumeRoleWithWebIdentity", "A call that is not signed names no region: its keys are of us-east-1's partition"
+)
 def install(world: "World") -> None:
     """Let a call without a region be one to this region's endpoint, as the SDK that made it meant."""
     TokenResponse.default_region = world.region
