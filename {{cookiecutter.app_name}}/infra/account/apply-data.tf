@@ -34,8 +34,8 @@ locals {
         Sid    = "OwnKeys"
         Effect = "Allow"
         Action = [
-          "kms:CreateGrant", "kms:Decrypt", "kms:DeleteAlias", "kms:GenerateDataKey", "kms:ScheduleKeyDeletion",
-          "kms:CreateAlias", "kms:EnableKeyRotation",                                             # when the tags have arrived by then
+          "kms:Decrypt", "kms:DeleteAlias", "kms:ScheduleKeyDeletion",
+          "kms:CreateAlias", "kms:CreateGrant", "kms:EnableKeyRotation", "kms:GenerateDataKey",   # when the tags have arrived by then
           "kms:UpdateAlias",                                                                      # when a key is replaced
           "kms:PutKeyPolicy", "kms:TagResource", "kms:UntagResource", "kms:UpdateKeyDescription", # when these change
         ]

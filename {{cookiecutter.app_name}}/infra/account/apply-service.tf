@@ -62,7 +62,10 @@ locals {
           "logs:GetLogDelivery", "logs:ListLogDeliveries", "logs:UpdateLogDelivery", # AWS WAF asks for them when it looks or changes
           ],
           # The incident management's subscription, changed and deleted by Terraform.
-          owner.temporary == null && local.project.incident_management != "none" ? ["sns:SetSubscriptionAttributes", "sns:Unsubscribe"] : [],
+          owner.temporary == null && local.project.incident_management != "none" ? [
+            "sns:Unsubscribe",
+            "sns:SetSubscriptionAttributes", # when it changes
+          ] : [],
         )
         Resource  = "*"
         Condition = { StringEquals = { "aws:RequestedRegion" = local.region } }
@@ -165,8 +168,11 @@ locals {
           Effect = "Allow"
           Action = [
             "appconfig:CreateConfigurationProfile", "appconfig:CreateEnvironment", "appconfig:CreateHostedConfigurationVersion", "appconfig:Delete*",
-            "appconfig:StartDeployment", "appconfig:StopDeployment", "appconfig:TagResource", "appconfig:UntagResource",
-            "appconfig:UpdateApplication", "appconfig:UpdateConfigurationProfile", "appconfig:UpdateDeploymentStrategy", "appconfig:UpdateEnvironment",
+            "appconfig:StartDeployment",
+            "appconfig:StopDeployment",                                                   # a rollout that is under way is taken back
+            "appconfig:TagResource", "appconfig:UntagResource",                           # when tags change
+            "appconfig:UpdateApplication", "appconfig:UpdateEnvironment",                 # when these change
+            "appconfig:UpdateConfigurationProfile", "appconfig:UpdateDeploymentStrategy", # likewise
           ]
           Resource  = ["${local.arn.appconfig}:application/*", "${local.arn.appconfig}:deploymentstrategy/*"]
           Condition = local.own[key]
@@ -177,8 +183,10 @@ locals {
           Sid    = "InOwnFlags"
           Effect = "Allow"
           Action = [
-            "appconfig:CreateConfigurationProfile", "appconfig:CreateEnvironment", "appconfig:CreateHostedConfigurationVersion",
-            "appconfig:DeleteHostedConfigurationVersion", "appconfig:StartDeployment", "appconfig:StopDeployment",
+            "appconfig:DeleteHostedConfigurationVersion",
+            "appconfig:CreateConfigurationProfile", "appconfig:CreateEnvironment",     # those steps
+            "appconfig:CreateHostedConfigurationVersion", "appconfig:StartDeployment", # before the tags have arrived
+            "appconfig:StopDeployment",                                                # a rollout of `make flag`
           ]
           Resource  = ["${local.arn.appconfig}:application/*/configurationprofile/*", "${local.arn.appconfig}:application/*/environment/*"]
           Condition = local.untagged
@@ -193,9 +201,12 @@ locals {
           Condition = local.made[key]
         },
         {
-          Sid       = "OwnCertificates"
-          Effect    = "Allow"
-          Action    = ["acm:AddTagsToCertificate", "acm:DeleteCertificate", "acm:RemoveTagsFromCertificate"]
+          Sid    = "OwnCertificates"
+          Effect = "Allow"
+          Action = [
+            "acm:DeleteCertificate",
+            "acm:AddTagsToCertificate", "acm:RemoveTagsFromCertificate", # when tags change
+          ]
           Resource  = "${local.arn.acm}:certificate/*"
           Condition = local.own[key]
         },

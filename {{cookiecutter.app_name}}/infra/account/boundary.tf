@@ -80,7 +80,6 @@ locals {
           Condition = { StringEquals = { "aws:RequestedRegion" = local.region } }
         },
       ],
-      # Of previews only those that were stored for them, with a key that is not theirs.
       [for statement in [
         {
           Sid      = "Secrets"
@@ -88,7 +87,10 @@ locals {
           Action   = "ssm:GetParameters"
           Resource = "${local.arn.ssm}:parameter${local.secrets_paths[boundary]}/*"
         },
+      ] : statement if length(module.config.secrets) > 0],
+      [for statement in [
         {
+          # Of previews only what was stored for them, with a key that is not theirs.
           Sid      = "DecryptSecrets"
           Effect   = "Allow"
           Action   = "kms:Decrypt"
@@ -97,12 +99,15 @@ locals {
             StringLike = { "kms:EncryptionContext:PARAMETER_ARN" = "${local.arn.ssm}:parameter${local.secrets_paths[boundary]}/*" }
           })
         },
-      ] : statement if length(module.config.secrets) > 0],
+      ] : statement if bound.temporary && length(module.config.secrets) > 0],
       [for statement in [
         {
           Sid    = "LogsOfTheDatabase"
           Effect = "Allow"
-          Action = ["logs:CreateLogGroup", "logs:CreateLogStream", "logs:DescribeLogStreams", "logs:GetLogEvents", "logs:PutLogEvents", "logs:PutRetentionPolicy"]
+          Action = [
+            "logs:CreateLogStream", "logs:PutLogEvents",
+            "logs:CreateLogGroup", "logs:DescribeLogStreams", "logs:GetLogEvents", "logs:PutRetentionPolicy", # as AmazonRDSEnhancedMonitoringRole
+          ]
           Resource = flatten([
             for group in ["RDSOSMetrics", module.environment[bound.environment].names.role_manager_log_group] :
             [for form in ["", ":*"] : "${local.arn.logs}:log-group:${group}${form}"]
@@ -111,7 +116,7 @@ locals {
         {
           Sid      = "MasterPassword"
           Effect   = "Allow"
-          Action   = ["secretsmanager:DescribeSecret", "secretsmanager:GetSecretValue"]
+          Action   = "secretsmanager:GetSecretValue"
           Resource = "${local.arn.secretsmanager}:secret:rds!cluster-*"
           Condition = { StringEquals = {
             "aws:ResourceTag/aws:rds:primaryDBClusterArn" = "${local.arn.rds}:cluster:${module.environment[bound.environment].names.database_cluster}"
@@ -122,7 +127,7 @@ locals {
           # https://docs.aws.amazon.com/lambda/latest/dg/configuration-vpc.html#configuration-vpc-permissions
           Sid       = "FindSubnets"
           Effect    = "Allow"
-          Action    = ["ec2:DescribeNetworkInterfaces", "ec2:DescribeSubnets"]
+          Action    = ["ec2:DescribeNetworkInterfaces", "ec2:DescribeSubnets"] # the second as Lambda's page lists it
           Resource  = "*"
           Condition = local.role_manager_only[bound.environment]
         },
@@ -130,7 +135,8 @@ locals {
           Sid    = "Interfaces"
           Effect = "Allow"
           Action = [
-            "ec2:AssignPrivateIpAddresses", "ec2:CreateNetworkInterface", "ec2:DeleteNetworkInterface", "ec2:UnassignPrivateIpAddresses",
+            "ec2:CreateNetworkInterface", "ec2:DeleteNetworkInterface",
+            "ec2:AssignPrivateIpAddresses", "ec2:UnassignPrivateIpAddresses", # as that page lists them
           ]
           Resource  = "${local.arn.ec2}:network-interface/*"
           Condition = local.role_manager_only[bound.environment]

@@ -114,7 +114,10 @@ locals {
       local.project.database == "none" ? [] : [{
         Sid    = "OwnFunctions"
         Effect = "Allow"
-        Action = ["lambda:GetFunction*", "lambda:GetPolicy", "lambda:ListTags", "lambda:ListVersionsByFunction"]
+        Action = [
+          "lambda:GetFunction*", "lambda:GetPolicy", "lambda:ListVersionsByFunction",
+          "lambda:ListTags", # newer providers do not take them from GetFunction
+        ]
         Resource = [
           for name in distinct([for key in owned : local.owners[key].environment]) :
           "${local.arn.lambda}:function:${module.environment[name].names.role_manager}"
@@ -158,7 +161,7 @@ locals {
           # delivery is older than what is there, the commit and the images that were delivered. A preview reads its own.
           Sid    = "OwnParameters"
           Effect = "Allow"
-          Action = ["ssm:GetParameter", "ssm:GetParameterHistory", "ssm:ListTagsForResource"]
+          Action = ["ssm:GetParameter", "ssm:GetParameterHistory"]
           Resource = distinct(flatten([
             for key in owned : [
               for name in reader == "plan" ? ["commit", "image", "incident-url"] : key == reader ? ["*"] : ["image"] :

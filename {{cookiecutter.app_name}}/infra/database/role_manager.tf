@@ -103,7 +103,7 @@ resource "aws_iam_role_policy" "role_manager" {
       {
         Sid      = "MasterPassword"
         Effect   = "Allow"
-        Action   = ["secretsmanager:DescribeSecret", "secretsmanager:GetSecretValue"]
+        Action   = "secretsmanager:GetSecretValue"
         Resource = local.master_secret
       },
       {
@@ -115,7 +115,7 @@ resource "aws_iam_role_policy" "role_manager" {
       {
         Sid    = "LogInToCheck"
         Effect = "Allow"
-        Action = "rds-db:connect"
+        Action = "rds-db:connect" # decided by the database when somebody logs in, not by a call
         Resource = [
           for name in local.iam_roles : "${local.arn}:rds-db:${local.region}:${local.account}:dbuser:${aws_rds_cluster.this.cluster_resource_id}/${name}"
         ]
@@ -126,8 +126,8 @@ resource "aws_iam_role_policy" "role_manager" {
         Sid    = "ConnectToVpc"
         Effect = "Allow"
         Action = [
-          "ec2:AssignPrivateIpAddresses", "ec2:CreateNetworkInterface", "ec2:DeleteNetworkInterface",
-          "ec2:DescribeNetworkInterfaces", "ec2:DescribeSubnets", "ec2:UnassignPrivateIpAddresses",
+          "ec2:CreateNetworkInterface", "ec2:DeleteNetworkInterface", "ec2:DescribeNetworkInterfaces",
+          "ec2:AssignPrivateIpAddresses", "ec2:DescribeSubnets", "ec2:UnassignPrivateIpAddresses", # Lambda's page lists them
         ]
         Resource = "*"
       },

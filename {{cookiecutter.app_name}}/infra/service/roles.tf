@@ -21,7 +21,7 @@ locals {
     for task, user in local.database_user : task => {
       Sid      = "LogInToTheDatabase"
       Effect   = "Allow"
-      Action   = "rds-db:connect"
+      Action   = "rds-db:connect" # decided by the database when somebody logs in, not by a call
       Resource = "${local.arn.rds-db}:dbuser:${one(data.aws_rds_cluster.database[*].cluster_resource_id)}/${user}"
     } if local.database
   }
