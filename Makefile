@@ -40,8 +40,12 @@ update: $(VENV)/.project ## Bring a project of an old version, which has no `mak
 
 .PHONY: test
 test: $(VENV)/.test ## Everything: every kind of render, Terraform, the rendered repositories' own tests
-	$(RUN) -m tools.machinery
-	$(RUN) -m pytest -n 2 -m "not nightly" $(call given,PYTEST_ARGS)
+	$(RUN) -m tools.machinery --junitxml '$(CURDIR)/.test-times/machinery.xml' -n 2 --dist worksteal
+	$(RUN) -m pytest -n 2 -m "not nightly" --junitxml .test-times/template.xml $(call given,PYTEST_ARGS)
+
+.PHONY: test-times
+test-times: $(VENV)/.project ## Write what the tests of the last make test cost into docs/maintaining.md
+	@$(RUN) -m tools.times
 
 .PHONY: test-machinery
 test-machinery: $(VENV)/.test ## The tests of ops/ in a render: PYTEST_ARGS="-k doctor tests/machinery/ops/test_doctor.py"
@@ -113,7 +117,7 @@ release: ## Publish the tag TAG on GitHub, with its part of CHANGELOG.md (the wo
 
 .PHONY: clean
 clean: ## Delete the environment and the caches
-	rm -rf $(VENV) .mypy_cache .pytest_cache .ruff_cache .hypothesis
+	rm -rf $(VENV) .mypy_cache .pytest_cache .ruff_cache .hypothesis .test-times
 
 $(VENV)/.project: requirements.txt
 	@$(PYTHON) -c 'import sys; sys.exit(None if sys.version_info >= (3, 11) else "Python 3.11 or newer is needed (make PYTHON=python3.13 …); this is " + sys.version)'

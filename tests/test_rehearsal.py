@@ -372,6 +372,47 @@ def test_sabotage_is_named(kept: Project, subtests: pytest.Subtests) -> None:
                 assert mended.returncode == 0, mended.stdout[-10_000:]
 
 
+def edit(project: Project, file: str, old: str, new: str) -> None:
+    """Replace something that stands once in a file."""
+    text = (project.path / file).read_text(encoding="utf-8")
+    assert text.count(old) == 1, f"{file} changed: write the edit again"
+    (project.path / file).write_text(text.replace(old, new), encoding="utf-8")
+
+
+@pytest.mark.nightly
+def test_what_an_edit_concerns_is_repeated_and_what_is_not_is_said(kept: Project) -> None:
+    def again() -> str:
+        result = make(kept, "rehearse", "AGAIN=1")
+        assert result.returncode == 0, result.stdout[-10_000:]
+        return result.stdout
+
+    assert "nothing is repeated" in again()
+
+    edit(kept, "infra/service/alarms.tf", "callers see it.", "callers notice it.")
+    said = again()
+    assert "make apply LAYER=service" in said
+    assert "make apply LAYER=network" not in said
+    assert "Not repeated: layers account, network, build-repository, database" in said
+    assert "what must be refused (no policy changed)" in said
+
+    edit(kept, "app/routes/health.py", '    status: str = "ok"\n', '    status: str = "ok"\n    again: str = "yes"\n')
+    said = again()
+    assert "make deploy ENV=dev" in said
+    assert "make apply LAYER" not in said
+
+    edit(kept, "project.yaml", "  variables: {}", "  variables: { AGAIN: 'yes' }")
+    said = again()
+    assert "make apply LAYER=service" in said
+    assert "nothing is repeated" in again()
+
+
+def test_again_without_a_kept_rehearsal_is_refused(bake: Bake, tmp_path: Path) -> None:
+    project = bake.copy(tmp_path / "project", **minimal())
+    result = make(project, "rehearse", "AGAIN=1")
+    assert result.returncode != 0
+    assert "make rehearse KEEP=1" in result.stdout
+
+
 # These come last: what they ask was rehearsed by then.
 
 

@@ -70,7 +70,7 @@ def main() -> None:
         arguments = sys.argv[1:] or ["-n", "2", "--dist", "worksteal"]
         # The template's own conftest.py needs what the render does not have.
         where = ["--rootdir", str(template.ROOT), "--confcutdir", str(TESTS), "-c", settings]
-        chosen = [] if any("test" in word for word in arguments) else [str(TESTS)]
+        chosen = [] if any(word.startswith("tests/") for word in arguments) else [str(TESTS)]
         command = [python, "-m", "pytest", *where, *arguments, *chosen]
     sys.exit(subprocess.run(command, cwd=template.ROOT, env=environment(), check=False).returncode)
 

@@ -1,8 +1,9 @@
 """`make rehearse`: deploy this repository to a simulated AWS on this machine, and prove that it works.
 
---keep leaves everything running until Ctrl-C. --only takes a layer: it is applied and everything proved again
-in a rehearsal that is kept in another terminal; without one, the layers up to it are rehearsed. Exit codes: 0 it
-works, 1 it does not, 2 this machine cannot rehearse or the options are wrong, 130 interrupted.
+--keep leaves everything running until Ctrl-C. --again repeats, in a rehearsal that is kept in another terminal, what was
+edited since. --only takes a layer: it is applied and everything proved again there; without a kept rehearsal, the layers
+up to it are rehearsed. Exit codes: 0 it works, 1 it does not, 2 this machine cannot rehearse or the options are wrong, 130
+interrupted.
 """
 
 from __future__ import annotations
@@ -28,7 +29,9 @@ def main() -> int:
     """Rehearse; return the exit code."""
     parser = argparse.ArgumentParser(prog="make rehearse", description=__doc__)
     parser.add_argument("--keep", action="store_true")
-    parser.add_argument("--only", choices=kept.PARTS)
+    parts = parser.add_mutually_exclusive_group()
+    parts.add_argument("--again", action="store_true")
+    parts.add_argument("--only", choices=kept.PARTS)
     parser.add_argument("--env", help="environment; the first when left out")
     options = parser.parse_args()
     # SIGINT as well: a shell starts what it puts into the background with SIGINT ignored.
@@ -39,7 +42,8 @@ def main() -> int:
     try:
         machine.check()
         machine.forget_aws()
-        if options.only is not None and (running := kept.find(render)) is not None:
+        running = kept.find(render, needed=options.again) if options.again or options.only else None
+        if running is not None:
             return kept.repeat(running, render, options.only, progress)
         rehearsal = Rehearsal(render, options.env, progress)
         return _rehearse(rehearsal, progress, only=options.only, keep=options.keep)

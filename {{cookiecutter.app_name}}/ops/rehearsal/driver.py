@@ -171,6 +171,14 @@ class Rehearsal:
         )
         return target
 
+    def rebuild(self) -> None:
+        """Build the image again, where the run's tasks are from one."""
+        target = self.directory.path / "image"
+        if target.exists():
+            with self.progress.step("build the image"):
+                shutil.rmtree(target)
+                self._build()
+
     def _watch(self, attached: bool = False) -> None:
         """Count calls, measure memory, and stop everything at once when the simulator lacks a call."""
         if attached:

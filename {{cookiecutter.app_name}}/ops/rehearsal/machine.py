@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import contextlib
 import fcntl
+import hashlib
 import importlib.util
 import json
 import os
@@ -177,6 +178,19 @@ def copy_render(source: Path, target: Path) -> None:
     venv = target / ".venv"
     if not venv.exists():
         venv.symlink_to(Path(sys.prefix).resolve(), target_is_directory=True)
+
+
+def digests(source: Path) -> dict[str, str]:
+    """Return the digest of each file that copy_render copies, by its path below `source`."""
+    left_out = shutil.ignore_patterns(*NOT_COPIED)
+    found = {}
+    for folder, folders, files in os.walk(source):
+        skipped = left_out(folder, [*folders, *files])
+        folders[:] = [name for name in folders if name not in skipped]
+        for path in (Path(folder, name) for name in files if name not in skipped):
+            if path.is_file():
+                found[str(path.relative_to(source))] = hashlib.sha256(path.read_bytes()).hexdigest()
+    return found
 
 
 def memory_of(process: int) -> int:

@@ -11,6 +11,7 @@ import contextlib
 import json
 import re
 import sys
+import time
 from collections.abc import Iterable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
@@ -20,7 +21,7 @@ from ops.rehearsal import attackers, edits, secret, use
 from ops.rehearsal.claims.claim import Context
 from ops.rehearsal.claims.subjects import SUBJECTS, Subject, prove
 from ops.rehearsal.claims.ways import reachable
-from ops.rehearsal.driver import LAYER, FailedError, Rehearsal, digest
+from ops.rehearsal.driver import LAYER, FailedError, Rehearsal, digest, manifest
 from ops.rehearsal.iam import usage
 from ops.rehearsal.leftovers import left_over
 from ops.rehearsal.progress import Bar, clock
@@ -82,6 +83,58 @@ def again(run: Rehearsal, part: str) -> None:
     prove_all(run)
     try_everything(run)
     use.use(run)
+
+
+def after(run: Rehearsal, edited: Sequence[str]) -> None:
+    """What the edited files concern, then the proofs; says what is not repeated."""
+    concerned = [layer for layer in run.layers() if any(_concerns(path, layer) for path in edited)]
+    rolls = any(path.startswith("app/") or path == ".dockerignore" for path in edited)
+    if not edited:
+        run.progress.say("No file was edited since: nothing is repeated.")
+        return
+    asked_before = len(run.notes("journal"))
+    if ACCOUNT in concerned:
+        apply(run, ACCOUNT)
+    if rolls:
+        run.rebuild()
+        image = manifest(time.time_ns())
+        push(run, image)
+    others = [layer for layer in concerned if layer is not ACCOUNT and not (rolls and layer is SERVICE)]
+    changes = [
+        *([lambda: deploy(run, digest(image))] if rolls else []),
+        *(lambda layer=layer: apply(run, layer) for layer in others),
+    ]
+    if changes:
+        run.at_the_same_time(*changes)
+    asked = run.notes("journal")[asked_before:]
+    changed_policies = any(_GRANTS.match(str(record.get("call"))) for record in asked)
+    if rolls or concerned:
+        use.launch(run, jobs(run).apply)
+    prove_all(run)
+    if changed_policies:
+        try_everything(run)
+    use.use(run)
+    left = [layer.name for layer in run.layers() if layer not in concerned and not (rolls and layer is SERVICE)]
+    not_repeated = [
+        *([f"layers {', '.join(left)} (no file of theirs was edited)"] if left else []),
+        *([] if rolls else ["the image (nothing in it was edited)"]),
+        *([] if changed_policies else ["what must be refused (no policy changed)"]),
+        "the second plans, the change of each layer and the end of them all",
+    ]
+    run.progress.say("Not repeated: " + "; ".join(not_repeated) + ".")
+
+
+# Calls by which somebody may do more or less than before.
+_GRANTS = re.compile(
+    r"(?!Assume|Describe|Get|List).*(Policy|Role|Permission|Grant)|(Create|Modify)VpcEndpoint|SetTopicAttributes"
+)
+
+
+def _concerns(path: str, layer: Layer) -> bool:
+    """Whether an edit of a file may change what a layer is."""
+    if path == "project.yaml" or path.startswith(("infra/config/", "infra/modules/")):
+        return True
+    return path.startswith(f"infra/{layer.name}/") or (layer is DATABASE and path.startswith("role_manager/"))
 
 
 def _present(run: Rehearsal, name: str) -> Layer:
@@ -197,6 +250,13 @@ def apply(run: Rehearsal, layer: Layer) -> None:
         _settle(run)
 
 
+def deploy(run: Rehearsal, image: str) -> None:
+    """Deploy an image that was pushed."""
+    with run.progress.step(f"make deploy ENV={run.environment}") as bar:
+        keys = run.sign_in(bar, jobs(run).apply)
+        run.make(bar, "deploy", f"ENV={run.environment}", f"IMAGE={image}", "YES=1", keys=keys)
+
+
 def _where(run: Rehearsal, layer: Layer) -> list[str]:
     return [f"ENV={run.environment}"] if layer.per_environment else []
 
@@ -234,15 +294,13 @@ def change(run: Rehearsal) -> None:
             keys = run.sign_in(bar, jobs(run).apply)
         value = secret.store(run, image, keys)
 
-    def deploy() -> None:
-        with run.progress.step(f"make deploy ENV={run.environment}") as bar:
-            keys = run.sign_in(bar, jobs(run).apply)
-            run.make(bar, "deploy", f"ENV={run.environment}", f"IMAGE={image}", "YES=1", keys=keys)
+    def deploy_and_plan() -> None:
+        deploy(run, image)
         # The provider waits half a minute for the database: time for the plans of what all environments share.
         plan_again(run, [layer for layer in run.layers() if not layer.per_environment])
 
     others = [layer for layer in (NETWORK, DATABASE) if layer in run.layers() and not (value and layer is NETWORK)]
-    run.at_the_same_time(deploy, *(lambda layer=layer: apply(run, layer) for layer in others))
+    run.at_the_same_time(deploy_and_plan, *(lambda layer=layer: apply(run, layer) for layer in others))
     with run.progress.step("prove the change") as bar:
         use.healthy(run)
         platform = run.platform()
