@@ -31,6 +31,7 @@ template_update.py  what is new in the template, on a branch
 processes.py        running another program
 waiting.py          waiting until something is so
 interruption.py     Ctrl-C for the threads
+refusals.py         what IAM refused, and the statement that would have to allow it
 output.py, errors.py  what people see
 laptop/             `make dev`, PostgreSQL, Lambda's runtime, the image and its contract
 rehearsal/          all layers on a simulated AWS

@@ -25,6 +25,7 @@ from ops import (
     interruption,
     layers,
     logs,
+    refusals,
     roles,
     secret_values,
     session,
@@ -568,6 +569,8 @@ def _show(error: OpsError) -> int:
     click.echo(click.style("Error: ", fg="red", bold=True) + error.message, err=True)
     if error.next_step:
         click.echo(click.style("Next: ", bold=True) + error.next_step, err=True)
+    for refused in refusals.explain(error.message, Path.cwd()):
+        click.echo(click.style("IAM: ", bold=True) + refused, err=True)
     return error.exit_code
 
 
