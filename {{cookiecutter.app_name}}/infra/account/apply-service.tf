@@ -171,8 +171,8 @@ locals {
           Effect = "Allow"
           Action = [
             "sqs:CreateQueue", "sqs:DeleteQueue", "sqs:SetQueueAttributes", "sqs:TagQueue",
-            "sqs:ReceiveMessage", # make jobs says what could not be started
-            "sqs:UntagQueue",     # when tags change
+            "sqs:PurgeQueue", "sqs:ReceiveMessage", # make jobs
+            "sqs:UntagQueue",                       # when tags change
           ]
           Resource = [for name in owner.names : "${local.arn.sqs}:${name}"]
         },
