@@ -54,6 +54,33 @@ def test_secrets_take_an_endpoint_more(bake: Bake, tmp_path: Path) -> None:
     assert (before["dev"][0][:2], after["dev"][0][:2]) == ("7 ", "8 ")
 
 
+def test_jobs_cost_their_minutes_and_their_alarms(bake: Bake, tmp_path: Path) -> None:
+    project = bake.copy(tmp_path / "project")
+    before = tables(costs(project))
+    file = project.path / "project.yaml"
+    text = file.read_text(encoding="utf-8")
+    jobs = """
+jobs:
+  nightly: { command: [x], schedule: 'cron(0,30 1-3/2 * * ? *)', timeout_minutes: 5 }
+  often: { command: [x], schedule: rate(10 minutes), timeout_minutes: 5, cpu: 1024, memory: 2048, environments: [prod] }
+"""
+    file.write_text(text.replace("\njobs: {}\n", jobs), encoding="utf-8")
+    assert run(project.path).returncode == 0
+    after = tables(costs(project))
+    # Four runs a day of 0.25 vCPU and 0.5 GB for a minute.
+    assert after["dev"]["Scheduled jobs"][0] == "1 job, 122 runs of a minute"
+    assert after["dev"]["Scheduled jobs"][1] == pytest.approx(122 / 60 * (0.25 * 0.03238 + 0.5 * 0.00356), abs=0.01)
+    assert after["prod"]["Scheduled jobs"][0].startswith("2 jobs, 4502 ")
+    for name, more in (("dev", 2), ("prod", 3)):
+        alarms = [
+            int(re.findall(r"(\d+) metrics in alarms", bill[name]["Metrics and alarms"][0])[0])
+            for bill in (before, after)
+        ]
+        assert alarms[1] - alarms[0] == more
+    assert "Scheduled jobs" not in before["dev"]
+    assert "EventBridge Scheduler's calls" in costs(project)
+
+
 @every_option_set
 def test_every_environment_has_a_bill_of_what_was_chosen(bake: Bake, options: Options) -> None:
     project = bake(**options)

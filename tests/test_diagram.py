@@ -39,7 +39,8 @@ LONGEST = {"app_name": "mmmmmmmmmmmmmmmmmmmm", "aws_region": "ap-northeast-99", 
 
 def all_answers() -> list[Options]:
     """Every combination of the answers that change the picture."""
-    parameters = {name: CHOICES[name] for name in DRAWN} | {"domain_name": ["", "shop.example.com"]}
+    parameters: dict[str, list[Any]] = {name: CHOICES[name] for name in DRAWN}
+    parameters |= {"domain_name": ["", "shop.example.com"], "jobs": [{}, {"clean-up": {}}]}
     return [dict(zip(parameters, values, strict=True)) for values in itertools.product(*parameters.values())]
 
 

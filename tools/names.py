@@ -68,6 +68,13 @@ NAMES = {
     "alarms_topic": Name("{app}-{environment}-alarms", 256, "SNS topic"),
     "failed_deployments": Name("{app}-{environment}-failed-deployments", 64, "EventBridge rule"),
     "migrate": Name("{app}-{environment}-migrate", 255, "ECS task definition"),
+    "jobs": Name("{app}-{environment}-jobs", 64, "IAM role and EventBridge schedule group"),
+    "jobs_dead_letters": Name("{app}-{environment}-jobs-dead-letters", 80, "SQS queue"),
+    "job": Name(
+        "{app}-{environment}-job",
+        39,
+        "EventBridge schedule and rule, ECS task definition, before - and a job's 24 characters",
+    ),
     "task_role": Name("{app}-{environment}-task", 64, "IAM role"),
     "migrate_role": Name("{app}-{environment}-migrate", 64, "IAM role"),
     "execution_role": Name("{app}-{environment}-execution", 64, "IAM role"),

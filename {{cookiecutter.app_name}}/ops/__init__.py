@@ -21,6 +21,7 @@ package.py          its archive for Lambda
 flags.py            feature flags
 logs.py             CloudWatch Logs
 secret_values.py    the service's secrets: stored, listed, never shown
+jobs.py             scheduled jobs: run, listed, kept with the service's image
 incident.py         the incident service's URL
 doctor.py           what would go wrong later, said now
 status.py           what is deployed

@@ -23,6 +23,7 @@ from ops import (
     images,
     incident,
     interruption,
+    jobs,
     layers,
     logs,
     refusals,
@@ -508,6 +509,34 @@ def secrets_command(environment: str | None, workspace: str) -> None:
         say(line)
     if not project.secrets:
         say("project.yaml has no secrets (service.secrets).")
+
+
+@cli.command("job")
+@env_option
+@click.option("--name", required=True, help="Name in jobs of project.yaml.")
+@click.option("--overlap", is_flag=True, help="Also beside another run of it.")
+def job_command(environment: str | None, workspace: str, name: str, overlap: bool) -> None:
+    """Run a scheduled job now, show its log, and exit with its code."""
+    project = _project(environment, workspace)
+    jobs.require_declared(project, name)
+    stopped = jobs.run(aws.connect(project), project, name, overlap=overlap, show=say)
+    if stopped.exit_code is None:
+        raise OpsError(f"The job did not run: {stopped.reason}")
+    if stopped.exit_code:
+        click.echo(f"task {stopped.task}: {stopped.reason}", err=True)
+    raise click.exceptions.Exit(stopped.exit_code)
+
+
+@cli.command("jobs")
+@env_option
+@click.option("--forget", is_flag=True, help="Forget what could not be started, which ends its alarm.")
+def jobs_command(environment: str | None, workspace: str, forget: bool) -> None:
+    """List the scheduled jobs with their next run and their last ones."""
+    project = _project(environment, workspace)
+    connection = aws.connect(project)
+    if forget:
+        jobs.forget(connection, project)
+    say(jobs.text(connection, project))
 
 
 @cli.command("unlock")

@@ -30,6 +30,7 @@ INSIGHTS_METRICS = 8 + 11 + 6
 NOT_COUNTED = (
     ("database", "the role manager's runs"),
     ("", "SNS messages"),
+    ("jobs", "EventBridge Scheduler's calls"),
     ("feature_flags", "AppConfig requests"),
     ("", "SSM parameters"),
     ("", "the state bucket and its locks"),
@@ -181,6 +182,26 @@ def environment_items(settings: Mapping[str, Any], name: str, counted: Counts, u
             },
         )
 
+    jobs = jobs_of(settings, name)
+    if jobs:
+        per_run = {
+            job: usd["task_cpu_hour"][settings["cpu_architecture"]]
+            * job_settings.get("cpu", service["cpu"])
+            / 1024
+            / 60
+            + usd["task_gb_hour"][settings["cpu_architecture"]]
+            * job_settings.get("memory", service["memory"])
+            / 1024
+            / 60
+            for job, job_settings in jobs.items()
+        }
+        runs = {job: runs_a_month(job_settings["schedule"]) for job, job_settings in jobs.items()}
+        add(
+            "Scheduled jobs",
+            f"{number(len(jobs), 'job')}, {number(round(sum(runs.values())), 'run')} of a minute",
+            sum(per_run[job] * runs[job] for job in jobs),
+        )
+
     zones = network["zones"]
     add(
         "Load balancer",
@@ -235,14 +256,37 @@ def environment_items(settings: Mapping[str, Any], name: str, counted: Counts, u
         0,
         {load: load.log_gb * (usd["log_gb"] + months * usd["log_gb_month"]) for load in (IDLE, SMALL)},
     )
+    # One for each job, and one for those that could not be started.
+    alarm_metrics = counted.alarm_metrics + (len(jobs) + 1 if jobs else 0)
     add(
         "Metrics and alarms",
-        f"{INSIGHTS_METRICS} metrics of Container Insights, {counted.alarm_metrics} metrics in alarms",
-        INSIGHTS_METRICS * usd["custom_metric_month"] + counted.alarm_metrics * usd["alarm_metric_month"],
+        f"{INSIGHTS_METRICS} metrics of Container Insights, {alarm_metrics} metrics in alarms",
+        INSIGHTS_METRICS * usd["custom_metric_month"] + alarm_metrics * usd["alarm_metric_month"],
     )
     keys = sum(number_of for layer, number_of in counted.keys.items() if layer in ("network", "database", "service"))
     add("Encryption keys", number(keys, "key"), keys * usd["key_month"])
     return items
+
+
+def jobs_of(settings: Mapping[str, Any], name: str) -> dict[str, Any]:
+    """The scheduled jobs of an environment."""
+    jobs = settings.get("jobs") or {}
+    return {job: found for job, found in jobs.items() if name in found.get("environments", settings["environments"])}
+
+
+def runs_a_month(schedule: str) -> float:
+    """How often a schedule begins; of a cron as if it did every day."""
+    if match := re.match(r"rate\((\d+) (minute|hour|day)", schedule):
+        return DAYS * 1440 / (int(match[1]) * {"minute": 1, "hour": 60, "day": 1440}[match[2]])
+    times = 1
+    for field, size in zip(re.findall(r"[^ ()]+", schedule)[1:3], (60, 24), strict=True):
+        found: set[int] = set()
+        for part in field.split(","):
+            span, _, step = part.partition("/")
+            low, _, high = span.replace("*", f"0-{size - 1}").partition("-")
+            found |= set(range(int(low), int(high or (size - 1 if step else low)) + 1, int(step or 1)))
+        times *= len(found)
+    return DAYS * times
 
 
 def database_capacity(database: Mapping[str, Any], usd: Mapping[str, Any]) -> tuple[str, str, float, dict[Load, float]]:
@@ -345,7 +389,9 @@ def document(settings: Mapping[str, Any], per_name: Mapping[str, list[Item]], da
 
 def not_counted(settings: Mapping[str, Any]) -> str:
     """What costs cents, of the components that the project has."""
-    return ", ".join(what for setting, what in NOT_COUNTED if not setting or settings[setting] != "none")
+    return ", ".join(
+        what for setting, what in NOT_COUNTED if not setting or settings.get(setting, "none") not in ("none", {})
+    )
 
 
 def levers(settings: Mapping[str, Any]) -> list[str]:

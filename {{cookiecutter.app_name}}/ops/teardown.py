@@ -8,7 +8,7 @@ from concurrent.futures import ThreadPoolExecutor
 
 from botocore.exceptions import ClientError
 
-from ops import flags, incident, layers, releases, secret_values
+from ops import flags, incident, jobs, layers, releases, secret_values
 from ops.aws import Aws, code
 from ops.bootstrap import local_terraform, state_file
 from ops.errors import OpsError, WrongUse
@@ -197,7 +197,7 @@ def _destroy_layer(project: Project, aws: Aws, layer: Layer, plan: Plan | None) 
 def _deregister(project: Project, aws: Aws) -> None:
     """Deregister the task definitions that a rollback would have needed."""
     client = aws.client("ecs")
-    for family in (project.names["service"], project.names["migrate"]):
+    for family in (project.names["service"], project.names["migrate"], *jobs.families(aws, project)):
         pages = client.get_paginator("list_task_definitions").paginate(familyPrefix=family, status="ACTIVE")
         for arn in [arn for page in pages for arn in page["taskDefinitionArns"]]:
             # The prefix of a family is also the prefix of the families of temporary environments.

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 
 from botocore.exceptions import BotoCoreError, ClientError
 
-from ops import ecs, images, incident, interruption, layers, releases, review, roles, secret_values
+from ops import ecs, images, incident, interruption, jobs, layers, releases, review, roles, secret_values
 from ops import terraform as terraform_module
 from ops.aws import Aws
 from ops.errors import DeploymentFailed, OpsError
@@ -243,7 +243,12 @@ class Up:
 
     def wait_healthy(self, step: Step) -> str:
         """The step that follows the rollout."""
-        ecs.wait_healthy(self.aws, self.project, step)
+        try:
+            ecs.wait_healthy(self.aws, self.project, step)
+        except DeploymentFailed:
+            if changed := jobs.follow_service(self.aws, self.project):
+                step.say(f"scheduled jobs run the service's image again: {', '.join(changed)}")
+            raise
         releases.record(self.aws, self.project, self._digest())
         return "healthy"
 

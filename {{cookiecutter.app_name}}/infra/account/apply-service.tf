@@ -157,6 +157,31 @@ locals {
       ],
       [for statement in [
         {
+          # Schedules have no tags; their group has.
+          Sid    = "OwnSchedules"
+          Effect = "Allow"
+          Action = [
+            "scheduler:CreateSchedule", "scheduler:CreateScheduleGroup", "scheduler:DeleteSchedule", "scheduler:DeleteScheduleGroup",
+            "scheduler:TagResource", "scheduler:UpdateSchedule",
+            "scheduler:UntagResource", # when tags change
+          ]
+          Resource = flatten([
+            for name in owner.names : ["${local.arn.scheduler}:schedule/${name}/*", "${local.arn.scheduler}:schedule-group/${name}"]
+          ])
+        },
+        {
+          Sid    = "OwnDeadLetters"
+          Effect = "Allow"
+          Action = [
+            "sqs:CreateQueue", "sqs:DeleteQueue", "sqs:SetQueueAttributes", "sqs:TagQueue",
+            "sqs:PurgeQueue", "sqs:ReceiveMessage", # make jobs
+            "sqs:UntagQueue",                       # when tags change
+          ]
+          Resource = [for name in owner.names : "${local.arn.sqs}:${name}"]
+        },
+      ] : statement if owner.temporary == null && contains(local.with_jobs, owner.environment)],
+      [for statement in [
+        {
           Sid       = "MakeFlags"
           Effect    = "Allow"
           Action    = ["appconfig:CreateApplication", "appconfig:CreateDeploymentStrategy", "appconfig:TagResource"]

@@ -42,7 +42,11 @@ locals {
           Resource = owner.roles
           # Ends in * because whether China's services call themselves amazonaws.com.cn here is not documented.
           Condition = { StringLike = { "iam:PassedToService" = [
-            for service in concat(["ecs-tasks"], owner.temporary == null ? ["lambda", "monitoring.rds", "vpc-flow-logs"] : []) :
+            for service in concat(
+              ["ecs-tasks"],
+              owner.temporary == null ? ["lambda", "monitoring.rds", "vpc-flow-logs"] : [],
+              owner.temporary == null && contains(local.with_jobs, owner.environment) ? ["scheduler"] : [],
+            ) :
             "${service}.amazonaws.com*"
           ] } }
         },

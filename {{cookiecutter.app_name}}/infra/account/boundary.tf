@@ -102,6 +102,31 @@ locals {
       ] : statement if bound.temporary && length(module.config.secrets) > 0],
       [for statement in [
         {
+          Sid       = "StartJobs"
+          Effect    = "Allow"
+          Action    = "ecs:RunTask"
+          Resource  = "${local.arn.ecs}:task-definition/${module.environment[bound.environment].names.job}-*"
+          Condition = { ArnEquals = { "ecs:cluster" = "${local.arn.ecs}:cluster/${module.environment[bound.environment].names.service}" } }
+        },
+        {
+          Sid    = "GiveJobsTheServicesRoles"
+          Effect = "Allow"
+          Action = "iam:PassRole"
+          Resource = [
+            for key in ["execution_role", "task_role"] :
+            "${local.arn.iam}:role${module.environment[bound.environment].names.role_path}${module.environment[bound.environment].names[key]}"
+          ]
+          Condition = { StringLike = { "iam:PassedToService" = "ecs-tasks.amazonaws.com*" } }
+        },
+        {
+          Sid      = "JobsThatCouldNotBeStarted"
+          Effect   = "Allow"
+          Action   = "sqs:SendMessage"
+          Resource = "${local.arn.sqs}:${module.environment[bound.environment].names.jobs_dead_letters}"
+        },
+      ] : statement if !bound.temporary && contains(local.with_jobs, bound.environment)],
+      [for statement in [
+        {
           Sid    = "LogsOfTheDatabase"
           Effect = "Allow"
           Action = [

@@ -30,12 +30,15 @@ locals {
   account_id = local.project.aws_account_id
   region     = local.project.aws_region
 
+  # Environments that have scheduled jobs.
+  with_jobs = [for name in local.project.environment_names : name if length(module.environment[name].jobs) > 0]
+
   # ARN up to the resource, as in "${local.arn.iam}:role/name".
   arn = merge(
     {
       for service in [
         "acm", "appconfig", "application-autoscaling", "cloudwatch", "dynamodb", "ec2", "ecr", "ecs", "elasticloadbalancing",
-        "events", "kms", "lambda", "logs", "rds", "rds-db", "secretsmanager", "sns", "ssm", "wafv2",
+        "events", "kms", "lambda", "logs", "rds", "rds-db", "scheduler", "secretsmanager", "sns", "sqs", "ssm", "wafv2",
       ] : service => "arn:${module.config.partition}:${service}:${local.region}:${local.account_id}"
     },
     {

@@ -13,7 +13,7 @@ locals {
       {
         Sid    = "Describe"
         Effect = "Allow"
-        Action = [
+        Action = concat([
           "acm:DescribeCertificate", "acm:ListTagsForCertificate",
           "appconfig:GetApplication", "appconfig:GetConfigurationProfile", "appconfig:GetDeployment",
           "appconfig:GetDeploymentStrategy", "appconfig:GetEnvironment", "appconfig:GetHostedConfigurationVersion", "appconfig:List*",
@@ -35,7 +35,12 @@ locals {
           "sns:GetSubscriptionAttributes", "sns:GetTopicAttributes", "sns:ListTagsForResource",
           "ssm:DescribeParameters",
           "wafv2:GetLoggingConfiguration", "wafv2:GetWebACL*", "wafv2:ListTagsForResource",
-        ]
+          ],
+          length(local.with_jobs) > 0 ? [
+            "scheduler:GetSchedule*", "scheduler:ListSchedules", "scheduler:ListTagsForResource",
+            "sqs:GetQueueAttributes", "sqs:GetQueueUrl", "sqs:ListQueueTags",
+          ] : [],
+        )
         Resource = "*"
       },
       {

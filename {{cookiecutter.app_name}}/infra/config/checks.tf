@@ -7,6 +7,7 @@ locals {
       for key, value in try({ for key, value in local.settings : key => value }, {}) : { path = key, rule = key, value = value }
       if !contains(["environments", "alarms", "database_roles", "service"], key)
     ],
+    local.jobs_found,
     [
       for key, value in try({ for key, value in local.settings.service : key => value }, { "" = local.settings.service }, {}) :
       { path = trimsuffix("service.${key}", "."), rule = trimsuffix("service.${key}", "."), value = value }
@@ -256,6 +257,7 @@ locals {
     local.temporary && contains(keys(local.environments), var.workspace) ? [
       "workspace ${var.workspace}: is an environment of project.yaml"
     ] : [],
+    local.job_contradictions,
   )
 
   problems = sort(distinct(concat(local.repeated, local.unknown, local.wrong_type, local.wrong_value, local.missing, local.contradictions)))

@@ -2,6 +2,7 @@
 #   rules.tf   what each setting may be
 #   checks.tf  finds what breaks a rule
 #   names.tf   every name that AWS sees
+#   jobs.tf    rules of scheduled jobs, and when each begins
 
 locals {
   file     = coalesce(var.project_file, "${path.module}/../../project.yaml")

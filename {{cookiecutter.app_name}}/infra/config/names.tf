@@ -76,6 +76,9 @@ locals {
     alarms_topic                 = "${local.service}-alarms"
     failed_deployments           = "${local.service}-failed-deployments"
     migrate                      = "${local.service}-migrate"
+    jobs                         = "${local.service}-jobs"
+    jobs_dead_letters            = "${local.service}-jobs-dead-letters"
+    job                          = "${local.service}-job" # and behind a hyphen the job's own
     task_role                    = "${local.service}-task"
     migrate_role                 = "${local.service}-migrate"
     execution_role               = "${local.service}-execution"

@@ -1,7 +1,7 @@
 output "project" {
   description = "The answers at the top of project.yaml, and environment_names."
   value = merge(
-    { for key, value in try({ for key, value in local.settings : key => value }, {}) : key => value if !contains(["environments", "alarms", "database_roles", "service"], key) },
+    { for key, value in try({ for key, value in local.settings : key => value }, {}) : key => value if !contains(["environments", "alarms", "database_roles", "service", "jobs"], key) },
     { environment_names = sort(keys(local.environments)) },
   )
 
@@ -43,6 +43,11 @@ output "platform_variables" {
 output "secrets" {
   description = "Names of the environment variables whose values are encrypted parameters below names.secrets_path, sorted."
   value       = try(sort(local.secrets), [])
+}
+
+output "jobs" {
+  description = "Scheduled jobs of var.environment by name, with the defaults filled in: { command, schedule, time_zone, timeout_minutes, cpu, memory, overlap }. A temporary environment has none."
+  value       = local.temporary ? {} : try(local.jobs_in[var.environment], {})
 }
 
 output "database_roles" {

@@ -108,6 +108,7 @@ locals {
       "database_roles.roles.*.connection_limit"          = { type = "integer", min = -1, max = 262142, required = false }
       "database_roles.roles.*.statement_timeout_seconds" = { type = "integer", min = 0, max = 86400, required = false }
     },
+    local.job_rules,
     { for key, rule in local.alarm_rules : "alarms.${key}" => merge(rule, { required = false }) },
     { for key, rule in local.alarm_rules : "environments.*.alarms.${key}" => merge(rule, { required = false }) },
   )
@@ -118,6 +119,7 @@ locals {
     ["APP_NAME", "AWS_REGION", "ENVIRONMENT", "PORT", "RELEASE"],
     local.database ? ["DB_HOST", "DB_NAME", "DB_PORT", "DB_SCHEMA", "DB_USER"] : [],
     try(local.settings.feature_flags, "none") != "none" ? ["APPCONFIG_APPLICATION", "APPCONFIG_ENVIRONMENT", "APPCONFIG_PROFILE"] : [],
+    length(local.jobs) > 0 ? ["JOB_NAME", "JOB_SCHEDULED_AT", "JOB_TIMEOUT_SECONDS"] : [],
   )
   platform_prefixes = ["AWS_", "ECS_"]
 

@@ -9,6 +9,7 @@
 #   cluster.tf                   ECS cluster and its sessions (ECS Exec)
 #   task-definitions.tf          what runs: the service and its migrations
 #   service.tf                   how many run, and how a deployment goes or is rolled back
+#   jobs.tf                      commands on a schedule, by setting
 #   roles.tf                     what the tasks may do
 #   feature-flags.tf             AppConfig, by setting
 #   alarms.tf                    alarms on the service

@@ -107,7 +107,7 @@ class Diagram(NamedTuple):
 
 
 def options_of(answers: Mapping[str, Any]) -> dict[str, str]:
-    """Return the answers as the source uses them: as text, with the two made from others.
+    """Return the answers as the source uses them: as text, with those made from others.
 
     `answers` is the content of project.yaml, or Cookiecutter's answers: environments are a mapping
     there, a text such as "dev+prod" here.
@@ -117,6 +117,7 @@ def options_of(answers: Mapping[str, Any]) -> dict[str, str]:
     names = environments.split("+") if isinstance(environments, str) else list(environments)
     options["environments"] = ", ".join(names)
     options["domain"] = "yes" if options["domain_name"] else "no"
+    options["jobs"] = "yes" if answers.get("jobs") else "no"
     return options
 
 

@@ -251,3 +251,113 @@ run "each_wrong_address_is_told" {
     error_message = "nobody in the list is everybody"
   }
 }
+
+run "jobs" {
+  command = plan
+  variables {
+    project_file = "./tests/jobs.yaml"
+    environment  = "dev"
+  }
+
+  assert {
+    condition     = join(" ", keys(output.jobs)) == "clean-up hourly often second-friday"
+    error_message = "dev has the jobs that are for all environments: ${join(" ", keys(output.jobs))}"
+  }
+  assert {
+    condition = jsonencode(output.jobs["clean-up"]) == jsonencode({
+      command         = ["python", "-m", "app.jobs.heartbeat"], schedule = "cron(30 3 * * ? *)", time_zone = "Europe/Berlin"
+      timeout_minutes = 90, cpu = 256, memory = 512, overlap = false
+    })
+    error_message = "a job's defaults are filled in: ${jsonencode(output.jobs["clean-up"])}"
+  }
+  assert {
+    condition     = local.job_gaps == { clean-up = 1380, hourly = 20, last-day = 1440, often = 5, report = 30, second-friday = 1440 }
+    error_message = "the shortest time between two runs: ${jsonencode(local.job_gaps)}"
+  }
+  assert {
+    condition     = output.jobs["clean-up"].timeout_minutes == 90 && length(setintersection(output.platform_variables, ["JOB_NAME", "JOB_SCHEDULED_AT", "JOB_TIMEOUT_SECONDS"])) == 3
+    error_message = "what a job is given is the platform's"
+  }
+}
+
+run "jobs_of_one_environment" {
+  command = plan
+  variables {
+    project_file = "./tests/jobs.yaml"
+    environment  = "prod"
+  }
+
+  assert {
+    condition     = output.jobs["report"].cpu == 1024 && output.jobs["report"].memory == 4096 && !contains(keys(output.jobs), "last-day")
+    error_message = "a job runs in its environments, with its own size"
+  }
+}
+
+run "temporary_environments_have_no_jobs" {
+  command = plan
+  variables {
+    project_file = "./tests/jobs.yaml"
+    environment  = "prod"
+    workspace    = "pr-1"
+  }
+
+  assert {
+    condition     = length(output.jobs) == 0
+    error_message = "nothing is scheduled in a temporary environment"
+  }
+}
+
+run "a_temporary_environment_is_not_called_as_a_job" {
+  command = plan
+  variables {
+    project_file = "./tests/jobs.yaml"
+    environment  = "prod"
+    workspace    = "job-clean-up"
+  }
+  expect_failures = [output.project]
+}
+
+run "each_wrong_job_is_told" {
+  command = plan
+  variables {
+    project_file = "./tests/broken-jobs.yaml"
+    environment  = "dev"
+  }
+  expect_failures = [output.project]
+
+  assert {
+    condition = local.problems == sort(concat(
+      [
+        "jobs.no-command.command: missing",
+        "jobs.no-list.command: \"python -m app.jobs.heartbeat\" is not a list such as [a, b]",
+        "jobs.unknown-key.every: unknown key. Known keys beside it: command, cpu, environments, memory, overlap, schedule, time_zone, timeout_minutes",
+        "jobs.backwards.schedule: \"cron(30-10 3 * * ? *)\" — a range of minutes or hours ends before it begins",
+        "jobs.nowhere.time_zone: \"Europe/Bonn\" — UTC or a name in IANA's zone database, such as Europe/Berlin",
+        "jobs.endless.timeout_minutes: 1441 is not between 1 and 1440",
+        "jobs.elsewhere.environments: \"staging\" is no environment: dev",
+        "jobs.no-pair.memory: in dev Fargate has no 512 MiB with cpu 2048: 4096 to 16384 in steps of 1024",
+        "jobs.no-cpu.cpu: 300 is not one of 1024, 16384, 2048, 256, 4096, 512, 8192",
+        "jobs.twice: is there more than once",
+        "jobs.text: \"python -m app.jobs.heartbeat\" is not a block such as { NAME: 'value' }",
+        "service.variables.JOB_NAME: the platform sets it itself, as APP_NAME, AWS_REGION, ENVIRONMENT, PORT, RELEASE, APPCONFIG_APPLICATION, APPCONFIG_ENVIRONMENT, APPCONFIG_PROFILE, JOB_NAME, JOB_SCHEDULED_AT, JOB_TIMEOUT_SECONDS and what begins with AWS_ or ECS_",
+      ],
+      [
+        for name, command in { empty = "[]", numbers = "[\"python\",5]" } :
+        "jobs.${name}.command: ${command} — a program and its arguments as texts, such as [python, -m, app.jobs.heartbeat]"
+      ],
+      [
+        for name in ["five-fields", "both-days", "minute-60", "hour-24", "singular", "once"] :
+        "jobs.${name}.schedule: ${jsonencode(local.jobs[name].schedule)} — ${local.job_rules["jobs.*.schedule"].rule}"
+      ],
+      [
+        for name, minutes in { overlaps = [6, 5], overlaps-at-night = [1440, 1380], overlaps-at-noon = [61, 60] } :
+        "jobs.${name}.timeout_minutes: ${minutes[0]} is longer than the ${minutes[1]} minutes that may be between two runs, so one would begin before the other is over: shorten it, or say overlap: true"
+      ],
+      [
+        for name in ["Capital", "twenty-five-characters-ab"] :
+        "jobs.${name}: 1 to 24 lower-case letters, digits and single hyphens, beginning with a letter"
+      ],
+    ))
+    error_message = "each has its line: ${join("; ", local.problems)}"
+  }
+}

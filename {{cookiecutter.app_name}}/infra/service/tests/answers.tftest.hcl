@@ -40,6 +40,13 @@ run "nothing_optional" {
     error_message = "without secrets nothing of them, and no right to any"
   }
   assert {
+    condition = (
+      length(aws_scheduler_schedule_group.jobs) + length(aws_sqs_queue.jobs_dead_letters) + length(aws_sqs_queue_policy.jobs_dead_letters) +
+      length(aws_iam_role.jobs) + length(aws_iam_role_policy.jobs) + length(aws_cloudwatch_metric_alarm.jobs_dead_letters) == 0
+    )
+    error_message = "without jobs nothing of them"
+  }
+  assert {
     condition     = toset(keys(local.platform_variables)) == toset(module.config.platform_variables)
     error_message = "infra/config refuses exactly the names that the platform sets"
   }

@@ -186,7 +186,7 @@ run "dev" {
     error_message = "ECS may read exactly these, with the environment's key"
   }
   assert {
-    condition     = toset(concat(keys(local.platform_variables), ["DB_USER"])) == toset(module.config.platform_variables)
+    condition     = toset(concat(keys(local.platform_variables), ["DB_USER", "JOB_SCHEDULED_AT"], keys(local.job_variables["clean-up"]))) == toset(module.config.platform_variables)
     error_message = "infra/config refuses exactly the names that the platform sets"
   }
   assert {
@@ -320,19 +320,22 @@ run "dev" {
     condition = toset(concat(
       [aws_cloudwatch_metric_alarm.errors.alarm_name, aws_cloudwatch_metric_alarm.latency.alarm_name],
       values(aws_cloudwatch_metric_alarm.service)[*].alarm_name, values(aws_cloudwatch_metric_alarm.database)[*].alarm_name,
+      values(aws_cloudwatch_metric_alarm.job)[*].alarm_name, aws_cloudwatch_metric_alarm.jobs_dead_letters[*].alarm_name,
       )) == toset([
       for name in [
         "errors", "latency", "unhealthy-hosts", "cpu", "memory", "running-tasks", "failed-deployments",
         "database-capacity", "database-connections", "database-transaction-ids", "role-manager-errors",
+        "job-clean-up", "jobs-dead-letters",
       ] : "shop-dev-${name}"
     ])
-    error_message = "all eleven alarms are there"
+    error_message = "all thirteen alarms are there"
   }
   assert {
     condition = alltrue([
       for alarm in concat(
         [aws_cloudwatch_metric_alarm.errors, aws_cloudwatch_metric_alarm.latency],
         values(aws_cloudwatch_metric_alarm.service), values(aws_cloudwatch_metric_alarm.database),
+        values(aws_cloudwatch_metric_alarm.job), aws_cloudwatch_metric_alarm.jobs_dead_letters,
       ) : alarm.alarm_actions == toset([aws_sns_topic.alarms.arn]) && alarm.ok_actions == toset([aws_sns_topic.alarms.arn]) && length(alarm.alarm_description) > 60
     ])
     error_message = "every alarm tells the topic when it begins and when it is over, and says what to do"
@@ -346,7 +349,11 @@ run "dev" {
   }
   assert {
     condition = {
-      for name, alarm in merge(aws_cloudwatch_metric_alarm.service, aws_cloudwatch_metric_alarm.database) :
+      for name, alarm in merge(
+        aws_cloudwatch_metric_alarm.service, aws_cloudwatch_metric_alarm.database,
+        { for name, alarm in aws_cloudwatch_metric_alarm.job : "job-${name}" => alarm },
+        { jobs-dead-letters = aws_cloudwatch_metric_alarm.jobs_dead_letters[0] },
+      ) :
       name => "${alarm.metric_name} ${alarm.statistic} ${alarm.comparison_operator} ${alarm.threshold}, ${alarm.datapoints_to_alarm} of ${alarm.evaluation_periods} x ${alarm.period} s"
       } == {
       unhealthy-hosts          = "UnHealthyHostCount Maximum GreaterThanOrEqualToThreshold 1, 5 of 5 x 60 s"
@@ -358,6 +365,8 @@ run "dev" {
       database-connections     = "DatabaseConnections Maximum GreaterThanThreshold 1600, 5 of 5 x 60 s"
       database-transaction-ids = "MaximumUsedTransactionIDs Maximum GreaterThanThreshold 1000000000, 5 of 5 x 60 s"
       role-manager-errors      = "Errors Sum GreaterThanThreshold 0, 1 of 60 x 60 s"
+      job-clean-up             = "TriggeredRules Sum GreaterThanOrEqualToThreshold 1, 1 of 60 x 60 s"
+      jobs-dead-letters        = "ApproximateNumberOfMessagesVisible Maximum GreaterThanOrEqualToThreshold 1, 1 of 1 x 60 s"
     }
     error_message = "each alarm compares its metric with its threshold, in the right direction"
   }
@@ -440,6 +449,106 @@ run "dev" {
       LoadBalancerWritesItsLogs = ["Allow", "logdelivery.elasticloadbalancing.amazonaws.com"]
     }
     error_message = "only the load balancer writes, over TLS"
+  }
+
+  # Jobs.
+  assert {
+    condition     = keys(aws_scheduler_schedule.job) == ["clean-up"] && keys(aws_ecs_task_definition.job) == ["clean-up"]
+    error_message = "dev has the job that is for all environments, and not prod's"
+  }
+  assert {
+    condition = (
+      aws_ecs_task_definition.job["clean-up"].family == "shop-dev-job-clean-up" && aws_ecs_task_definition.job["clean-up"].skip_destroy &&
+      aws_ecs_task_definition.job["clean-up"].cpu == "256" && aws_ecs_task_definition.job["clean-up"].memory == "512" &&
+      aws_ecs_task_definition.job["clean-up"].task_role_arn == aws_iam_role.task.arn &&
+      aws_ecs_task_definition.job["clean-up"].execution_role_arn == aws_iam_role.execution.arn
+    )
+    error_message = "a job has the service's size where it says none, and the service's roles"
+  }
+  assert {
+    condition = alltrue([
+      for container in jsondecode(aws_ecs_task_definition.job["clean-up"].container_definitions) : (
+        container.command == ["python", "-m", "app.job", "python", "-m", "app.jobs.heartbeat"] &&
+        container.image == jsondecode(aws_ecs_task_definition.service.container_definitions)[0].image &&
+        container.secrets == jsondecode(aws_ecs_task_definition.service.container_definitions)[0].secrets &&
+        container.readonlyRootFilesystem && container.user == "10001" && !contains(keys(container), "portMappings") &&
+        container.logConfiguration.options["awslogs-stream-prefix"] == "job-clean-up" &&
+        { for variable in container.environment : variable.name => variable.value } == merge(
+          { for variable in jsondecode(aws_ecs_task_definition.service.container_definitions)[0].environment : variable.name => variable.value },
+          { JOB_NAME = "clean-up", JOB_TIMEOUT_SECONDS = "600" },
+        )
+      )
+    ])
+    error_message = "a job runs the service's image, with its variables, secrets and database role, under its timeout"
+  }
+  assert {
+    condition = (
+      aws_scheduler_schedule.job["clean-up"].name == "shop-dev-job-clean-up" && aws_scheduler_schedule.job["clean-up"].group_name == "shop-dev-jobs" &&
+      aws_scheduler_schedule.job["clean-up"].schedule_expression == "cron(30 3 * * ? *)" &&
+      aws_scheduler_schedule.job["clean-up"].schedule_expression_timezone == "Europe/Berlin" &&
+      one(aws_scheduler_schedule.job["clean-up"].flexible_time_window).mode == "OFF" &&
+      one(one(aws_scheduler_schedule.job["clean-up"].target).retry_policy).maximum_event_age_in_seconds == 600 &&
+      one(one(aws_scheduler_schedule.job["clean-up"].target).dead_letter_config).arn == aws_sqs_queue.jobs_dead_letters[0].arn &&
+      one(aws_scheduler_schedule.job["clean-up"].target).arn == "arn:aws:scheduler:::aws-sdk:ecs:runTask" &&
+      one(aws_scheduler_schedule.job["clean-up"].target).role_arn == aws_iam_role.jobs[0].arn
+    )
+    error_message = "the schedule is project.yaml's; a run that cannot be started is tried until its time is over, and kept"
+  }
+  assert {
+    condition = (
+      strcontains(one(aws_scheduler_schedule.job["clean-up"].target).input, "-<aws.scheduler.scheduled-time>\"") &&
+      { for key, value in jsondecode(one(aws_scheduler_schedule.job["clean-up"].target).input) : key => jsonencode(value) if !contains(["ClientToken", "NetworkConfiguration"], key) } == {
+        Cluster        = jsonencode("shop-dev")
+        LaunchType     = jsonencode("FARGATE")
+        StartedBy      = jsonencode("schedule")
+        TaskDefinition = jsonencode(aws_ecs_task_definition.job["clean-up"].arn)
+        Overrides = jsonencode({ ContainerOverrides = [{
+          Name = "app", Environment = [{ Name = "JOB_SCHEDULED_AT", Value = "<aws.scheduler.scheduled-time>" }]
+        }] })
+      } &&
+      length(jsondecode(one(aws_scheduler_schedule.job["clean-up"].target).input).ClientToken) - length("<aws.scheduler.scheduled-time>") + length("2026-01-01T00:00:00Z") <= 64 &&
+      jsondecode(one(aws_scheduler_schedule.job["clean-up"].target).input).NetworkConfiguration.AwsvpcConfiguration.AssignPublicIp == "DISABLED" &&
+      jsondecode(one(aws_scheduler_schedule.job["clean-up"].target).input).NetworkConfiguration.AwsvpcConfiguration.SecurityGroups == ["sg-service"]
+    )
+    error_message = "it starts the revision that was deployed, once for a moment, where the service's tasks run"
+  }
+  assert {
+    condition = (
+      jsondecode(aws_iam_role.jobs[0].assume_role_policy).Statement[0].Principal == { Service = "scheduler.amazonaws.com" } &&
+      jsondecode(aws_iam_role.jobs[0].assume_role_policy).Statement[0].Condition.StringEquals["aws:SourceArn"] == aws_scheduler_schedule_group.jobs[0].arn &&
+      aws_iam_role.jobs[0].permissions_boundary == "arn:aws:iam::123456789012:policy/shop/github-actions/shop-dev-boundary" && aws_iam_role.jobs[0].path == "/shop/dev/" &&
+      { for statement in jsondecode(aws_iam_role_policy.jobs[0].policy).Statement : statement.Action => flatten([statement.Resource]) } == {
+        "ecs:RunTask"     = ["arn:aws:ecs:eu-west-1:123456789012:task-definition/shop-dev-job-clean-up:*"]
+        "iam:PassRole"    = [aws_iam_role.execution.arn, aws_iam_role.task.arn]
+        "sqs:SendMessage" = [aws_sqs_queue.jobs_dead_letters[0].arn]
+      } &&
+      jsondecode(aws_iam_role_policy.jobs[0].policy).Statement[0].Condition == { ArnEquals = { "ecs:cluster" = "arn:aws:ecs:eu-west-1:123456789012:cluster/shop-dev" } } &&
+      jsondecode(aws_iam_role_policy.jobs[0].policy).Statement[1].Condition == { StringLike = { "iam:PassedToService" = "ecs-tasks.amazonaws.com*" } }
+    )
+    error_message = "only the schedules of this environment start these jobs, in this cluster, as the service's roles"
+  }
+  assert {
+    condition = (
+      aws_sqs_queue.jobs_dead_letters[0].sqs_managed_sse_enabled && aws_sqs_queue.jobs_dead_letters[0].message_retention_seconds == 1209600 &&
+      jsondecode(aws_sqs_queue_policy.jobs_dead_letters[0].policy).Statement[0].Effect == "Deny" &&
+      jsondecode(aws_sqs_queue_policy.jobs_dead_letters[0].policy).Statement[0].Condition.Bool["aws:SecureTransport"] == "false"
+    )
+    error_message = "dead letters are encrypted and go over TLS alone"
+  }
+  assert {
+    condition = (
+      jsondecode(aws_cloudwatch_event_rule.job["clean-up"].event_pattern).detail == {
+        clusterArn        = ["arn:aws:ecs:eu-west-1:123456789012:cluster/shop-dev"]
+        taskDefinitionArn = [{ prefix = "arn:aws:ecs:eu-west-1:123456789012:task-definition/shop-dev-job-clean-up:" }]
+        startedBy         = ["schedule"]
+        lastStatus        = ["STOPPED"]
+        containers        = { exitCode = [{ anything-but = [0] }, { exists = false }] }
+      } &&
+      aws_cloudwatch_event_target.job["clean-up"].arn == aws_sns_topic.alarms.arn &&
+      aws_cloudwatch_metric_alarm.job["clean-up"].dimensions.RuleName == aws_cloudwatch_event_rule.job["clean-up"].name &&
+      aws_cloudwatch_metric_alarm.jobs_dead_letters[0].dimensions.QueueName == "shop-dev-jobs-dead-letters"
+    )
+    error_message = "every end of a scheduled run that is not 0 reaches the topic, and so does what could not be started"
   }
 
   # Off in dev.

@@ -79,6 +79,10 @@ run "beside_prod" {
     error_message = "prod watches the database; nobody is called for a temporary environment"
   }
   assert {
+    condition     = length(aws_scheduler_schedule.job) + length(aws_scheduler_schedule_group.jobs) + length(aws_ecs_task_definition.job) + length(aws_sqs_queue.jobs_dead_letters) + length(aws_iam_role.jobs) == 0
+    error_message = "nothing is scheduled in it"
+  }
+  assert {
     condition     = one(aws_ecs_service.service.alarms).alarm_names == toset(["shop-prod-pr-12-errors", "shop-prod-pr-12-latency"])
     error_message = "its deployments are rolled back on its own alarms"
   }

@@ -55,6 +55,15 @@ mock_resource "aws_ecs_cluster" {
 mock_resource "aws_ecs_task_definition" {
   defaults = { arn = "arn:aws:ecs:eu-west-1:123456789012:task-definition/shop:1" }
 }
+mock_resource "aws_scheduler_schedule_group" {
+  defaults = { arn = "arn:aws:scheduler:eu-west-1:123456789012:schedule-group/shop-jobs" }
+}
+mock_resource "aws_sqs_queue" {
+  defaults = {
+    arn = "arn:aws:sqs:eu-west-1:123456789012:shop-jobs-dead-letters"
+    url = "https://sqs.eu-west-1.amazonaws.com/123456789012/shop-jobs-dead-letters"
+  }
+}
 mock_resource "aws_appconfig_application" {
   defaults = { id = "abcd123" }
 }
