@@ -35,6 +35,7 @@ class Project:
     tags: Mapping[str, str]
     database_roles: Mapping[str, Any] | None
     secrets: Sequence[str]
+    workers: Mapping[str, Mapping[str, Any]]
     host: str
     partition: str
     dns_suffix: str
@@ -122,6 +123,7 @@ def load(environment: str | None = None, workspace: str = DEFAULT_WORKSPACE, *, 
         tags=outputs["tags"],
         database_roles=outputs["database_roles"],
         secrets=outputs["secrets"] or [],
+        workers=outputs["workers"] or {},
         host=outputs["host"],
         partition=outputs["partition"],
         dns_suffix=outputs["dns_suffix"],
@@ -168,6 +170,7 @@ def _evaluate(module: Path, variables: Mapping[str, str]) -> dict[str, Any]:
         "names",
         "database_roles",
         "secrets",
+        "workers",
         "host",
         "partition",
         "dns_suffix",

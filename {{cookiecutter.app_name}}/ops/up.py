@@ -244,6 +244,7 @@ class Up:
     def wait_healthy(self, step: Step) -> str:
         """The step that follows the rollout."""
         ecs.wait_healthy(self.aws, self.project, step)
+        ecs.wait_workers(self.aws, self.project, step)
         releases.record(self.aws, self.project, self._digest())
         return "healthy"
 

@@ -37,6 +37,7 @@ TARGETS = {
     "incident-url": "ENV=dev",
     "secret": "ENV=dev NAME=API_KEY GENERATE=1",
     "secrets": "ENV=dev",
+    "queue": "ENV=dev NAME=example ACTION=redrive YES=1",
     "plan": "LAYER=network ENV=dev",
     "apply": "LAYER=network ENV=dev",
     "unlock": "LAYER=network ENV=dev LOCK=1",

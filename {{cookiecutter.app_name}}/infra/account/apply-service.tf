@@ -154,6 +154,17 @@ locals {
       ],
       [for statement in [
         {
+          Sid    = "OwnQueues"
+          Effect = "Allow"
+          Action = [
+            "sqs:CreateQueue", "sqs:DeleteQueue", "sqs:TagQueue",
+            "sqs:SetQueueAttributes", "sqs:UntagQueue", # when these change
+          ]
+          Resource = [for name in owner.names : "${local.arn.sqs}:${name}" if strcontains(name, "*")]
+        },
+      ] : statement if length(module.config.workers) > 0],
+      [for statement in [
+        {
           Sid       = "MakeFlags"
           Effect    = "Allow"
           Action    = ["appconfig:CreateApplication", "appconfig:CreateDeploymentStrategy", "appconfig:TagResource"]

@@ -35,7 +35,7 @@ locals {
     {
       for service in [
         "acm", "appconfig", "application-autoscaling", "cloudwatch", "dynamodb", "ec2", "ecr", "ecs", "elasticloadbalancing",
-        "events", "kms", "lambda", "logs", "rds", "rds-db", "secretsmanager", "sns", "ssm", "wafv2",
+        "events", "kms", "lambda", "logs", "rds", "rds-db", "secretsmanager", "sns", "sqs", "ssm", "wafv2",
       ] : service => "arn:${module.config.partition}:${service}:${local.region}:${local.account_id}"
     },
     {

@@ -1,7 +1,7 @@
 output "project" {
   description = "The answers at the top of project.yaml, and environment_names."
   value = merge(
-    { for key, value in try({ for key, value in local.settings : key => value }, {}) : key => value if !contains(["environments", "alarms", "database_roles", "service"], key) },
+    { for key, value in try({ for key, value in local.settings : key => value }, {}) : key => value if !contains(["environments", "alarms", "database_roles", "service", "workers"], key) },
     { environment_names = sort(keys(local.environments)) },
   )
 
@@ -43,6 +43,21 @@ output "platform_variables" {
 output "secrets" {
   description = "Names of the environment variables whose values are encrypted parameters below names.secrets_path, sorted."
   value       = try(sort(local.secrets), [])
+}
+
+output "workers" {
+  description = "Processes that take messages from a queue each, by name, with the defaults filled in, the names of what each has in AWS, and the variable with its queue's URL."
+  value = {
+    for name, worker in local.workers : name => merge(
+      { for key, rule in local.worker_rules : key => try(worker[key], rule.default) },
+      {
+        command      = try(worker.command, [])
+        name         = "${local.names.worker}-${name}" # queue, ECS service, task definitions and role
+        dead_letters = "${local.names.worker}-${name}-dead-letters"
+        variable     = local.queue_variables[name]
+      },
+    )
+  }
 }
 
 output "database_roles" {

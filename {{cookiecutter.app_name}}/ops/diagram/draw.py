@@ -23,6 +23,9 @@ HERE = Path(__file__).resolve().parent
 SVG = "http://www.w3.org/2000/svg"
 NAME = "system-architecture"
 
+# Settings of project.yaml that add a box in a fourth column.
+ADDED = ("workers",)
+
 Point = tuple[float, float]
 Attributes = dict[str, str | float]
 
@@ -107,7 +110,7 @@ class Diagram(NamedTuple):
 
 
 def options_of(answers: Mapping[str, Any]) -> dict[str, str]:
-    """Return the answers as the source uses them: as text, with the two made from others.
+    """Return the answers as the source uses them: as text, with those made from others.
 
     `answers` is the content of project.yaml, or Cookiecutter's answers: environments are a mapping
     there, a text such as "dev+prod" here.
@@ -117,6 +120,9 @@ def options_of(answers: Mapping[str, Any]) -> dict[str, str]:
     names = environments.split("+") if isinstance(environments, str) else list(environments)
     options["environments"] = ", ".join(names)
     options["domain"] = "yes" if options["domain_name"] else "no"
+    for name in ADDED:
+        options[name] = "yes" if answers.get(name) not in (None, "", "none", {}) else "no"
+    options["fourth_column"] = "yes" if "yes" in (options[name] for name in ADDED) else "no"
     return options
 
 
