@@ -81,6 +81,25 @@ jobs:
     assert "EventBridge Scheduler's calls" in costs(project)
 
 
+def test_workers_take_tasks_metrics_and_an_endpoint_more(bake: Bake, tmp_path: Path) -> None:
+    project = bake.copy(tmp_path / "project")
+    before = tables(costs(project))["dev"]
+    file = project.path / "project.yaml"
+    text = file.read_text(encoding="utf-8")
+    assert "\nworkers: {}\n" in text
+    workers = "workers:\n  one: { command: [x], min_tasks: 2 }\n  other: { command: [x], min_tasks: 0 }\n"
+    file.write_text(text.replace("workers: {}\n", workers), encoding="utf-8")
+    done = run(project.path)
+    assert done.returncode == 0, done.stderr
+    after = tables(costs(project))["dev"]
+    assert (before["VPC endpoints"][0][:2], after["VPC endpoints"][0][:2]) == ("7 ", "8 ")
+    assert "Workers" not in before
+    # Two tasks of 7.21 each that ask 720 times an hour at 0.40 a million; one more under load.
+    assert after["Workers"][1:] == pytest.approx((2 * 7.42, 3 * 7.42), abs=0.02)
+    metrics = ("25 metrics of Container Insights, 13 metrics", "59 metrics of Container Insights, 19 metrics")
+    assert [bill["Metrics and alarms"][0].removesuffix(" in alarms") for bill in (before, after)] == list(metrics)
+
+
 @every_option_set
 def test_every_environment_has_a_bill_of_what_was_chosen(bake: Bake, options: Options) -> None:
     project = bake(**options)

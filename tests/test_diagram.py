@@ -39,8 +39,8 @@ LONGEST = {"app_name": "mmmmmmmmmmmmmmmmmmmm", "aws_region": "ap-northeast-99", 
 
 def all_answers() -> list[Options]:
     """Every combination of the answers that change the picture."""
-    parameters: dict[str, list[Any]] = {name: CHOICES[name] for name in DRAWN}
-    parameters |= {"domain_name": ["", "shop.example.com"], "jobs": [{}, {"clean-up": {}}]}
+    parameters = {name: CHOICES[name] for name in DRAWN} | {"domain_name": ["", "shop.example.com"]}
+    parameters |= {name: ["", "yes"] for name in ("jobs", *program().ADDED)}
     return [dict(zip(parameters, values, strict=True)) for values in itertools.product(*parameters.values())]
 
 
@@ -550,6 +550,19 @@ def test_picture_and_terraform_agree(bake: Bake, options: Options) -> None:
     project = bake(**options)
     assert missing_components(project) == []
     assert unknown_resources(project) == [], f"see {diagram.SOURCE / 'architecture.toml'}"
+    assert wrong_lines(project) == []
+
+
+def test_what_a_setting_adds_has_its_box_and_its_terraform(bake: Bake, tmp_path: Path) -> None:
+    project = bake.copy(tmp_path / "project")
+    file, before = project.path / "project.yaml", drawn(project)
+    text = file.read_text(encoding="utf-8")
+    text = text.replace("\nworkers: {}\n", "\nworkers: { example: { command: [x] } }\n")
+    file.write_text(text, encoding="utf-8")
+    subprocess.run([sys.executable, "ops/diagram/draw.py"], cwd=project.path, check=True, capture_output=True)
+    assert drawn(project) - before == set(program().ADDED)
+    assert missing_components(project) == []
+    assert unknown_resources(project) == []
     assert wrong_lines(project) == []
 
 

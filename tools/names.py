@@ -84,6 +84,9 @@ NAMES = {
     "flags_rollback_role": Name("{app}-{environment}-flags-rollback", 64, "IAM role"),
     "image_parameter": Name("/{app}/{environment}/image", 1011, "SSM parameter"),
     "commit_parameter": Name("/{app}/{environment}/commit", 1011, "SSM parameter"),
+    "worker": Name(
+        "{app}-{environment}-worker", 43, "IAM roles, before - and 20 characters of a worker; its queues have 80"
+    ),
     "secrets_path": Name(
         "/{app}/{environment}/secrets", 882, "SSM parameters, before / and 128 characters of a secret"
     ),

@@ -20,6 +20,7 @@ roles.py            the database role manager
 package.py          its archive for Lambda
 flags.py            feature flags
 logs.py             CloudWatch Logs
+queues.py           the queues of workers: looked at, redriven, purged
 secret_values.py    the service's secrets: stored, listed, never shown
 jobs.py             scheduled jobs: run, listed, kept with the service's image
 incident.py         the incident service's URL

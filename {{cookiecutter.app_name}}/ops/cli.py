@@ -26,6 +26,7 @@ from ops import (
     jobs,
     layers,
     logs,
+    queues,
     refusals,
     roles,
     secret_values,
@@ -537,6 +538,28 @@ def jobs_command(environment: str | None, workspace: str, forget: bool) -> None:
     if forget:
         jobs.forget(connection, project)
     say(jobs.text(connection, project))
+
+
+@cli.command("queue")
+@env_option
+@click.option("--name", help="Worker of project.yaml; needed where there are several.")
+@click.option("--action", type=click.Choice(queues.ACTIONS), default="look", show_default=True)
+@yes_option
+def queue_command(environment: str | None, workspace: str, name: str | None, action: str, yes: bool) -> None:
+    """Look at a worker's queue, give its dead letters back to it (redrive), or delete them (purge)."""
+    project = _project(environment, workspace)
+    worker = queues.chosen(project, name)
+    connection = aws.connect(project)
+    if action == "look":
+        say("\n".join(queues.look(connection, project, worker)))
+    elif action == "redrive":
+        step = Step("redrive")
+        step.done(queues.redrive(connection, project, worker, step))
+    else:
+        number = queues.dead_letters(connection, project, worker)
+        confirm(f"Delete {number} dead letters of {worker} in {project.place} for good?", yes=yes)
+        queues.purge(connection, project, worker)
+        say(f"The dead letters of {worker} are deleted, within a minute.")
 
 
 @cli.command("unlock")

@@ -24,6 +24,12 @@ DAYS = 365 / 12
 # Container Insights reports so many metrics for a cluster, a service and a task definition.
 # https://aws.amazon.com/cloudwatch/pricing/, "Container Insights for Amazon ECS"
 INSIGHTS_METRICS = 8 + 11 + 6
+INSIGHTS_METRICS_OF_WORKER = 11 + 6
+
+# A worker's task asks for messages every five seconds (app/worker.py), and an alarm starts the first one of those with
+# min_tasks 0: it looks at two metrics.
+RECEIVES_AN_HOUR = 12 * 60
+FIRST_TASK_METRICS = 2
 
 # Below a tenth of a dollar together, or never reached: not in the tables.
 # Cents, by the setting that brings them; "" for those that are always there.
@@ -38,6 +44,10 @@ NOT_COUNTED = (
     ("database", "backups up to the size of the database"),
     ("", "traffic between zones"),
 )
+
+
+# As infra/config fills it in.
+WORKER = {"min_tasks": 1}
 
 
 class Load(NamedTuple):
@@ -90,6 +100,8 @@ class Counts(NamedTuple):
     alarm_metrics: int
     """Metrics that an environment's alarms look at."""
     firewall_rules: int
+    worker_alarm_metrics: int
+    """Metrics that the alarms of one worker look at."""
 
 
 class CountError(Exception):
@@ -125,6 +137,8 @@ def counts(settings: Mapping[str, Any], infra: Path) -> Counts:
         endpoints -= {"secretsmanager"}
     if not (settings.get("service") or {}).get("secrets"):
         endpoints -= {"ssm"}
+    if not settings.get("workers"):
+        endpoints -= {"sqs"}
 
     key = r'source += "\.\./modules/key"|resource "aws_kms_key"'
     layers = [
@@ -144,6 +158,7 @@ def counts(settings: Mapping[str, Any], infra: Path) -> Counts:
         # By name in a table or an alarm; the errors alarm names its three by their ids.
         alarm_metrics=count(r'\b(metric(_name)?|requests|service|balancer) += "', *alarms),
         firewall_rules=count(r"^  rule \{", infra / "service/web-application-firewall.tf"),
+        worker_alarm_metrics=count(r'^ +metric += "', infra / "service/workers.tf"),
     )
 
 
@@ -167,6 +182,18 @@ def environment_items(settings: Mapping[str, Any], name: str, counted: Counts, u
         f"{number(service['min_tasks'], 'task')} of {service['cpu'] / 1024:g} vCPU and {service['memory']} MiB",
         task * service["min_tasks"],
     )
+
+    workers = [WORKER | dict(worker) for worker in (settings.get("workers") or {}).values()]
+    if workers:
+        tasks = [(worker["min_tasks"], max(worker["min_tasks"], 1)) for worker in workers]
+        working = task + HOURS * RECEIVES_AN_HOUR / 1e6 * usd["queue_million_requests"]
+        idle = sum(least for least, _ in tasks)
+        add(
+            "Workers",
+            f"{number(len(workers), 'worker')}: {number(idle, 'task')}, at least one for each under load, and their queues",
+            working * idle,
+            {SMALL: working * (sum(busy for _, busy in tasks) - idle)},
+        )
 
     if settings["database"] != "none":
         database = environment["database"]
@@ -256,12 +283,14 @@ def environment_items(settings: Mapping[str, Any], name: str, counted: Counts, u
         0,
         {load: load.log_gb * (usd["log_gb"] + months * usd["log_gb_month"]) for load in (IDLE, SMALL)},
     )
-    # One for each job, and one for those that could not be started.
-    alarm_metrics = counted.alarm_metrics + (len(jobs) + 1 if jobs else 0)
+    insights = INSIGHTS_METRICS + len(workers) * INSIGHTS_METRICS_OF_WORKER
+    watched = counted.alarm_metrics + sum(
+        counted.worker_alarm_metrics + (0 if worker["min_tasks"] else FIRST_TASK_METRICS) for worker in workers
+    )
     add(
         "Metrics and alarms",
-        f"{INSIGHTS_METRICS} metrics of Container Insights, {alarm_metrics} metrics in alarms",
-        INSIGHTS_METRICS * usd["custom_metric_month"] + alarm_metrics * usd["alarm_metric_month"],
+        f"{insights} metrics of Container Insights, {watched} metrics in alarms",
+        insights * usd["custom_metric_month"] + watched * usd["alarm_metric_month"],
     )
     keys = sum(number_of for layer, number_of in counted.keys.items() if layer in ("network", "database", "service"))
     add("Encryption keys", number(keys, "key"), keys * usd["key_month"])

@@ -77,8 +77,9 @@ def restart_for_secrets(aws: Aws, project: Project) -> list[str]:
     primary = next(item for item in found["deployments"] if item["status"] == "PRIMARY")
     changed = secret_values.newer(aws, project, primary["createdAt"])
     if changed:
-        name = project.names["service"]
-        aws.client("ecs").update_service(cluster=name, service=name, forceNewDeployment=True)
+        cluster = project.names["service"]
+        for name in (cluster, *(worker["name"] for worker in project.workers.values())):
+            aws.client("ecs").update_service(cluster=cluster, service=name, forceNewDeployment=True)
     return changed
 
 
@@ -253,6 +254,56 @@ def wait_healthy(aws: Aws, project: Project, step: Step, *, timeout: float = ROL
         raise _unhealthy(aws, project, found, f"The service is not healthy after {duration(timeout)}")
 
 
+def wait_workers(aws: Aws, project: Project, step: Step, *, timeout: float = ROLLOUT_SECONDS) -> None:
+    """Follow the newest deployment of each worker to its end: its tasks run, as many as are wanted.
+
+    Raises DeploymentFailed where the version before runs again, or none.
+    """
+    for name, worker in project.workers.items():
+        newest = task_definition(aws, worker["name"])
+        last = ""
+
+        def look(name: str = name, worker: Mapping[str, Any] = worker, newest: Any = newest) -> bool:
+            nonlocal last
+            found = workers(aws, project).get(name)
+            if found is None:
+                return False
+            primary = next(item for item in found["deployments"] if item["status"] == "PRIMARY")
+            text = f"worker {name}: {primary['runningCount']}/{primary['desiredCount']} tasks run"
+            if text != last:
+                step.say(text)
+                last = text
+            # A rollback is a new deployment of the version before.
+            failed = primary.get("rolloutState") == "FAILED"
+            if failed or (newest and found["taskDefinition"] != newest["taskDefinitionArn"]):
+                what = f"The deployment of the worker {name} failed; the version before it runs, if there was one"
+                raise _unhealthy(aws, project, found, what, worker["name"])
+            complete = primary.get("rolloutState") == "COMPLETED"
+            return bool(complete and primary["runningCount"] >= primary["desiredCount"])
+
+        if not waiting.until(look, timeout, every=POLL_SECONDS):
+            found = workers(aws, project).get(name, {})
+            what = f"The worker {name} does not run after {duration(timeout)}"
+            raise _unhealthy(aws, project, found, what, worker["name"])
+
+
+def workers(aws: Aws, project: Project) -> dict[str, dict[str, Any]]:
+    """The ECS services of workers that are there, by the worker's name."""
+    by_service = {worker["name"]: name for name, worker in project.workers.items()}
+    found: dict[str, dict[str, Any]] = {}
+    names = sorted(by_service)
+    for start in range(0, len(names), 10):  # AWS takes ten at once.
+        asked = names[start : start + 10]
+        try:
+            answer = aws.client("ecs").describe_services(cluster=project.names["service"], services=asked)
+        except ClientError as error:
+            if code(error) == "ClusterNotFoundException":
+                return {}
+            raise
+        found |= {by_service[item["serviceName"]]: item for item in answer["services"] if item["status"] == "ACTIVE"}
+    return found
+
+
 def targets(aws: Aws, found: Mapping[str, Any]) -> tuple[int, int]:
     """(healthy, all) targets of the service's load balancer, without those that are draining."""
     groups = [item["targetGroupArn"] for item in found.get("loadBalancers", []) if "targetGroupArn" in item]
@@ -264,12 +315,15 @@ def targets(aws: Aws, found: Mapping[str, Any]) -> tuple[int, int]:
     return states.count("healthy"), len([state for state in states if state != "draining"])
 
 
-def _unhealthy(aws: Aws, project: Project, found: Mapping[str, Any], what: str) -> DeploymentFailed:
-    lines = [f"{what}: {project.names['service']}."]
+def _unhealthy(
+    aws: Aws, project: Project, found: Mapping[str, Any], what: str, name: str | None = None
+) -> DeploymentFailed:
+    name = name or project.names["service"]
+    lines = [f"{what}: {name}."]
     events = [event["message"] for event in found.get("events", [])[:5]]
     if events:
         lines += ["Events of the service, newest first:", *(f"  {event}" for event in events)]
-    stopped = stopped_tasks(aws, project)
+    stopped = stopped_tasks(aws, project, name)
     if stopped:
         lines += [
             "Why its tasks stopped:",
@@ -285,11 +339,11 @@ def _unhealthy(aws: Aws, project: Project, found: Mapping[str, Any], what: str) 
     )
 
 
-def stopped_tasks(aws: Aws, project: Project) -> list[tuple[str, str]]:
-    """(task, reason) of the service's tasks that stopped in the last hour."""
+def stopped_tasks(aws: Aws, project: Project, name: str) -> list[tuple[str, str]]:
+    """(task, reason) of an ECS service's tasks that stopped in the last hour."""
     client = aws.client("ecs")
     cluster = project.names["service"]
-    arns = client.list_tasks(cluster=cluster, serviceName=cluster, desiredStatus="STOPPED")["taskArns"]
+    arns = client.list_tasks(cluster=cluster, serviceName=name, desiredStatus="STOPPED")["taskArns"]
     if not arns:
         return []
     tasks = client.describe_tasks(cluster=cluster, tasks=arns[:100])["tasks"]

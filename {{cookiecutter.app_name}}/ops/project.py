@@ -36,6 +36,7 @@ class Project:
     database_roles: Mapping[str, Any] | None
     secrets: Sequence[str]
     jobs: Mapping[str, Any]
+    workers: Mapping[str, Mapping[str, Any]]
     host: str
     partition: str
     dns_suffix: str
@@ -124,6 +125,7 @@ def load(environment: str | None = None, workspace: str = DEFAULT_WORKSPACE, *, 
         database_roles=outputs["database_roles"],
         secrets=outputs["secrets"] or [],
         jobs=outputs["jobs"] or {},
+        workers=outputs["workers"] or {},
         host=outputs["host"],
         partition=outputs["partition"],
         dns_suffix=outputs["dns_suffix"],
@@ -171,6 +173,7 @@ def _evaluate(module: Path, variables: Mapping[str, str]) -> dict[str, Any]:
         "database_roles",
         "secrets",
         "jobs",
+        "workers",
         "host",
         "partition",
         "dns_suffix",

@@ -28,6 +28,7 @@ class Status:
     targets: str = ""
     rollouts: list[str] = field(default_factory=list)
     events: list[str] = field(default_factory=list)
+    workers: dict[str, str] = field(default_factory=dict)
     alarms: dict[str, list[str]] = field(default_factory=dict)
     database: str = ""
     deployments: list[dict[str, str]] = field(default_factory=list)
@@ -42,6 +43,10 @@ def read(aws: Aws, project: Project, *, drift: bool) -> Status:
     """Gather everything. With `drift`, each layer is planned (without taking its lock)."""
     status = Status(project.place)
     _service(aws, project, status)
+    status.workers = {
+        name: f"{found['runningCount']} of {found['desiredCount']} run, {found['pendingCount']} start"
+        for name, found in ecs.workers(aws, project).items()
+    }
     status.alarms = alarms(aws, project)
     status.database = _database(aws, project)
     status.deployments = [
@@ -151,6 +156,7 @@ def text(status: Status) -> str:
         ]
         rows += [["rollout", item] for item in status.rollouts]
         rows += [["event", item] for item in status.events]
+    rows += [[f"worker {name}", tasks] for name, tasks in status.workers.items()]
     if status.database:
         rows.append(["database", status.database])
     for state in sorted(status.alarms):

@@ -245,6 +245,7 @@ class Up:
         """The step that follows the rollout."""
         try:
             ecs.wait_healthy(self.aws, self.project, step)
+            ecs.wait_workers(self.aws, self.project, step)
         except DeploymentFailed:
             if changed := jobs.follow_service(self.aws, self.project):
                 step.say(f"scheduled jobs run the service's image again: {', '.join(changed)}")

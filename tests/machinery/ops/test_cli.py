@@ -39,6 +39,7 @@ TARGETS = {
     "secrets": "ENV=dev",
     "job": "ENV=dev NAME=clean-up OVERLAP=1",
     "jobs": "ENV=dev FORGET=1",
+    "queue": "ENV=dev NAME=example ACTION=redrive YES=1",
     "plan": "LAYER=network ENV=dev",
     "apply": "LAYER=network ENV=dev",
     "unlock": "LAYER=network ENV=dev LOCK=1",

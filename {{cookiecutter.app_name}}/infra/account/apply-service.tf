@@ -182,6 +182,17 @@ locals {
       ] : statement if owner.temporary == null && contains(local.with_jobs, owner.environment)],
       [for statement in [
         {
+          Sid    = "OwnQueues"
+          Effect = "Allow"
+          Action = [
+            "sqs:CreateQueue", "sqs:DeleteQueue", "sqs:TagQueue",
+            "sqs:SetQueueAttributes", "sqs:UntagQueue", # when these change
+          ]
+          Resource = [for name in owner.names : "${local.arn.sqs}:${name}" if strcontains(name, "*")]
+        },
+      ] : statement if length(module.config.workers) > 0],
+      [for statement in [
+        {
           Sid       = "MakeFlags"
           Effect    = "Allow"
           Action    = ["appconfig:CreateApplication", "appconfig:CreateDeploymentStrategy", "appconfig:TagResource"]

@@ -127,6 +127,16 @@ locals {
       ] : statement if !bound.temporary && contains(local.with_jobs, bound.environment)],
       [for statement in [
         {
+          Sid    = "Queues"
+          Effect = "Allow"
+          Action = [
+            "sqs:ChangeMessageVisibility", "sqs:DeleteMessage", "sqs:GetQueueAttributes", "sqs:ReceiveMessage", "sqs:SendMessage",
+          ]
+          Resource = "${local.arn.sqs}:${local.app}-${bound.environment}${bound.temporary ? "-*" : ""}-worker-*"
+        },
+      ] : statement if length(module.config.workers) > 0],
+      [for statement in [
+        {
           Sid    = "LogsOfTheDatabase"
           Effect = "Allow"
           Action = [

@@ -151,6 +151,14 @@ locals {
         Action   = ["s3:DeleteObject", "s3:PutObject"]
         Resource = [for state in states : "${local.state_bucket_arn}/${state}.tflock"]
       }],
+      length(module.config.workers) == 0 ? [] : [{
+        Sid    = "OwnQueues"
+        Effect = "Allow"
+        Action = ["sqs:GetQueueAttributes", "sqs:GetQueueUrl", "sqs:ListQueueTags"]
+        Resource = distinct(flatten([
+          for key in owned : [for name in local.owners[key].names : "${local.arn.sqs}:${name}" if strcontains(name, "*")]
+        ]))
+      }],
       [
         {
           # Of the whole path: AWS decides on the path itself, which has no / at its end.

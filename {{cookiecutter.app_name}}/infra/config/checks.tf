@@ -17,6 +17,15 @@ locals {
       { path = "${variable.place}.${variable.name}", rule = "${variable.rule}.*", value = variable.value }
     ],
     flatten([
+      for name, worker in local.workers : concat(
+        [{ path = "workers.${name}", rule = "workers.*", value = worker }],
+        [
+          for key, value in try({ for key, value in worker : key => value if !can(worker[0]) }, {}) :
+          { path = "workers.${name}.${key}", rule = "workers.*.${key}", value = value }
+        ],
+      )
+    ]),
+    flatten([
       for name, environment in local.environments : [
         for section, settings in try({ for key, value in environment : key => value }, {}) : [
           for key, value in try({ for key, value in settings : key => value }, { "" = settings }) : {
@@ -131,6 +140,10 @@ locals {
       for name in keys(local.roles) : "database_roles.roles.${name}.profile: missing"
       if !contains(local.paths, "database_roles.roles.${name}.profile")
     ],
+    [
+      for name in keys(local.workers) : "workers.${name}.command: missing"
+      if !contains(local.paths, "workers.${name}.command")
+    ],
     length(local.environments) == 0 ? ["environments: at least one is needed, as a block with its name"] : [],
     local.database && length(local.roles) == 0 ? ["database_roles.roles: needed, as blocks with their names"] : [],
   )
@@ -241,6 +254,26 @@ locals {
       for place in distinct([for variable in local.variables : variable.place]) : "${place}: more than 16,384 bytes together; a task definition has 65,536 for everything"
       if length(base64encode(jsonencode([for variable in local.variables : [variable.name, variable.value] if variable.place == place]))) > 16384 * 4 / 3
     ],
+    [
+      for name in keys(local.workers) : "workers.${name}: 2 to 20 lower-case letters, digits and single hyphens, beginning with a letter"
+      if !can(regex("^[a-z][a-z0-9]*(-[a-z0-9]+)*$", name)) || length(name) < 2 || length(name) > 20
+    ],
+    [
+      for name in keys(local.workers) : "workers.${name}: does not end in -dead-letters, as the queues of dead letters do"
+      if endswith(name, "-dead-letters")
+    ],
+    [
+      for name, worker in local.workers : "workers.${name}.command: ${jsonencode(worker.command)} — the words of a command, such as [python, -m, app.worker, ${name}]"
+      if try(can(worker.command[0]) || length(worker.command) == 0, false) && !try(alltrue([for word in worker.command : can(regex("^\".+\"$", jsonencode(word)))]) && length(worker.command) > 0, false)
+    ],
+    [
+      for name, worker in local.workers : "workers.${name}: min_tasks ${try(worker.min_tasks, local.worker_rules.min_tasks.default)} is more than max_tasks ${try(worker.max_tasks, local.worker_rules.max_tasks.default)}"
+      if try(try(worker.min_tasks, local.worker_rules.min_tasks.default) > try(worker.max_tasks, local.worker_rules.max_tasks.default), false)
+    ],
+    length(local.workers) > 20 ? ["workers: at most 20"] : [],
+    local.temporary && startswith(var.workspace, "worker-") ? [
+      "workspace ${var.workspace}: ${local.service} is the name of a worker of ${local.base}"
+    ] : [],
     [
       for item in try(tolist(local.settings.database_roles.adopt), []) : "database_roles.adopt: ${jsonencode(item)} is not a kind and a name, such as table app.orders. Kinds are ${join(", ", local.adoptable)}"
       if !can(regex("^(${join("|", local.adoptable)}) +[^ ]", item))

@@ -11,6 +11,7 @@ locals {
   # Objects, or empty where the file has something else: checks.tf says so.
   environments = try({ for name, settings in local.settings.environments : tostring(name) => settings if !can(local.settings.environments[0]) }, {})
   roles        = try({ for name, role in local.settings.database_roles.roles : tostring(name) => role if !can(local.settings.database_roles.roles[0]) }, {})
+  workers      = try({ for name, worker in local.settings.workers : tostring(name) => worker if !can(local.settings.workers[0]) }, {})
   temporary    = var.workspace != "default"
 
   aws_region = try(local.settings.aws_region, "")

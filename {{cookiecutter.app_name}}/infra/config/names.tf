@@ -87,11 +87,15 @@ locals {
     flags_profile                = "flags"
     flags_rollback_role          = "${local.service}-flags-rollback"
     image_parameter              = "${local.path}/image"
-    commit_parameter             = "${local.path}/commit" # the newest that was delivered
+    commit_parameter             = "${local.path}/commit"    # the newest that was delivered
+    worker                       = "${local.service}-worker" # before the name of each: queues, ECS service, role
     # Temporary environments run code that nobody has reviewed: they share values of their own.
     secrets_path           = "/${local.app}/${local.environment}${local.temporary ? "/previews" : ""}/secrets"
     incident_url_parameter = "/${local.app}/${local.environment}/incident-url"
   }
+
+  # The variable by which the containers find a worker's queue.
+  queue_variables = { for name in keys(local.workers) : name => "QUEUE_URL_${upper(replace(name, "-", "_"))}" }
 
   domain = try(local.settings.domain_name, "")
   host = (

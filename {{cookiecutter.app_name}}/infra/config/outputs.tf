@@ -1,7 +1,7 @@
 output "project" {
   description = "The answers at the top of project.yaml, and environment_names."
   value = merge(
-    { for key, value in try({ for key, value in local.settings : key => value }, {}) : key => value if !contains(["environments", "alarms", "database_roles", "service", "jobs"], key) },
+    { for key, value in try({ for key, value in local.settings : key => value }, {}) : key => value if !contains(["environments", "alarms", "database_roles", "service", "jobs", "workers"], key) },
     { environment_names = sort(keys(local.environments)) },
   )
 
@@ -48,6 +48,21 @@ output "secrets" {
 output "jobs" {
   description = "Scheduled jobs of var.environment by name, with the defaults filled in: { command, schedule, time_zone, timeout_minutes, cpu, memory, overlap }. A temporary environment has none."
   value       = local.temporary ? {} : try(local.jobs_in[var.environment], {})
+}
+
+output "workers" {
+  description = "Processes that take messages from a queue each, by name, with the defaults filled in, the names of what each has in AWS, and the variable with its queue's URL."
+  value = {
+    for name, worker in local.workers : name => merge(
+      { for key, rule in local.worker_rules : key => try(worker[key], rule.default) },
+      {
+        command      = try(worker.command, [])
+        name         = "${local.names.worker}-${name}" # queue, ECS service, task definitions and role
+        dead_letters = "${local.names.worker}-${name}-dead-letters"
+        variable     = local.queue_variables[name]
+      },
+    )
+  }
 }
 
 output "database_roles" {

@@ -10,6 +10,15 @@ locals {
     database_capacity_percent    = { type = "number", min = 1, max = 100, default = 90 }
     database_connections_percent = { type = "number", min = 1, max = 100, default = 80 }
     database_transaction_ids     = { type = "integer", min = 1000000, max = 2000000000, default = 1000000000 }
+    message_age_seconds          = { type = "integer", min = 60, max = 1209600, default = 900 }
+  }
+
+  # https://docs.aws.amazon.com/AWSSimpleQueueService/latest/SQSDeveloperGuide/quotas-messages.html
+  worker_rules = {
+    min_tasks          = { type = "integer", min = 0, max = 1000, default = 1 }
+    max_tasks          = { type = "integer", min = 1, max = 1000, default = 2 }
+    visibility_seconds = { type = "integer", min = 2, max = 43200, default = 60 }
+    max_receives       = { type = "integer", min = 1, max = 1000, default = 5 }
   }
 
   rules = merge(
@@ -109,6 +118,13 @@ locals {
       "database_roles.roles.*.statement_timeout_seconds" = { type = "integer", min = 0, max = 86400, required = false }
     },
     local.job_rules,
+    {
+      # Processes that take messages from a queue each.
+      "workers"           = { type = "block", required = false }
+      "workers.*"         = { type = "block", required = false }
+      "workers.*.command" = { type = "list", required = true }
+    },
+    { for key, rule in local.worker_rules : "workers.*.${key}" => merge(rule, { required = false }) },
     { for key, rule in local.alarm_rules : "alarms.${key}" => merge(rule, { required = false }) },
     { for key, rule in local.alarm_rules : "environments.*.alarms.${key}" => merge(rule, { required = false }) },
   )
@@ -120,6 +136,7 @@ locals {
     local.database ? ["DB_HOST", "DB_NAME", "DB_PORT", "DB_SCHEMA", "DB_USER"] : [],
     try(local.settings.feature_flags, "none") != "none" ? ["APPCONFIG_APPLICATION", "APPCONFIG_ENVIRONMENT", "APPCONFIG_PROFILE"] : [],
     length(local.jobs) > 0 ? ["JOB_NAME", "JOB_SCHEDULED_AT", "JOB_TIMEOUT_SECONDS"] : [],
+    [for name in keys(local.workers) : local.queue_variables[name]],
   )
   platform_prefixes = ["AWS_", "ECS_"]
 

@@ -30,6 +30,11 @@ locals {
         actions = ["ssm:GetParameters"]
       }
     } : {},
+    length(module.config.workers) > 0 ? {
+      "sqs" = { # the service sends to its workers, and they take
+        actions = ["sqs:ChangeMessageVisibility", "sqs:DeleteMessage", "sqs:GetQueueAttributes", "sqs:ReceiveMessage", "sqs:SendMessage"]
+      }
+    } : {},
     local.project.feature_flags == "appconfig" ? {
       "appconfigdata" = { # the service's feature flags
         actions = ["appconfig:GetLatestConfiguration", "appconfig:StartConfigurationSession"]

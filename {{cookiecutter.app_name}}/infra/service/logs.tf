@@ -1,4 +1,4 @@
-# One key for this layer: logs, alarms, sessions.
+# One key for this layer: logs, alarms, sessions, messages of workers.
 
 locals {
   log_retention_days = module.config.temporary ? 7 : local.settings.service.log_retention_days

@@ -12,6 +12,7 @@
 #   jobs.tf                      commands on a schedule, by setting
 #   roles.tf                     what the tasks may do
 #   feature-flags.tf             AppConfig, by setting
+#   workers.tf                   queues and the tasks that work on them, by setting
 #   alarms.tf                    alarms on the service
 #   alarms-database.tf           alarms on the database and the role manager
 #   notifications.tf             topic of the alarms and the incident management's subscription
@@ -57,7 +58,7 @@ locals {
   # ARN up to the resource, as in "${local.arn.logs}:log-group:name".
   arn = merge(
     {
-      for service in ["cloudwatch", "ecs", "events", "logs", "rds-db", "ssm"] :
+      for service in ["cloudwatch", "ecs", "events", "logs", "rds-db", "sqs", "ssm"] :
       service => "arn:${module.config.partition}:${service}:${local.region}:${local.account_id}"
     },
     { iam = "arn:${module.config.partition}:iam::${local.account_id}" },

@@ -25,6 +25,13 @@ locals {
       Resource = "${local.arn.rds-db}:dbuser:${one(data.aws_rds_cluster.database[*].cluster_resource_id)}/${user}"
     } if local.database
   }
+
+  read_flags = local.feature_flags ? [{
+    Sid      = "ReadFlags"
+    Effect   = "Allow"
+    Action   = ["appconfig:GetLatestConfiguration", "appconfig:StartConfigurationSession"]
+    Resource = "${one(aws_appconfig_environment.flags[*].arn)}/configuration/${one(aws_appconfig_configuration_profile.flags[*].configuration_profile_id)}"
+  }] : []
 }
 
 # ECS itself, before the container starts: pull the image, read the secrets, write the log.
@@ -135,12 +142,8 @@ resource "aws_iam_role_policy" "task" {
         },
       ],
       local.database ? [local.database_login.service] : [],
-      local.feature_flags ? [{
-        Sid      = "ReadFlags"
-        Effect   = "Allow"
-        Action   = ["appconfig:GetLatestConfiguration", "appconfig:StartConfigurationSession"]
-        Resource = "${one(aws_appconfig_environment.flags[*].arn)}/configuration/${one(aws_appconfig_configuration_profile.flags[*].configuration_profile_id)}"
-      }] : [],
+      local.read_flags,
+      [for statement in local.send_messages : statement if length(local.workers) > 0],
     )
   })
 }

@@ -5,6 +5,9 @@
 locals {
   ways_out = !module.config.temporary
   callers  = toset(local.settings.ingress.cidrs)
+
+  # Of the service's tasks and of those of its workers, to which nobody connects.
+  task_security_groups = concat([aws_security_group.service.id], flatten(data.aws_security_groups.environment[*].ids))
 }
 
 resource "aws_security_group" "load_balancer" {

@@ -33,7 +33,7 @@ resource "aws_ecs_service" "service" {
 
   network_configuration {
     subnets          = data.aws_subnets.private.ids
-    security_groups  = concat([aws_security_group.service.id], flatten(data.aws_security_groups.environment[*].ids))
+    security_groups  = local.task_security_groups
     assign_public_ip = false
   }
 

@@ -1,4 +1,4 @@
-# Two tasks of one image: the service, and its migrations under the database role that owns the schema.
+# Two tasks of one image: the service, and its migrations under the database role that owns the schema. workers.tf has more.
 
 locals {
   container_name = "app"
@@ -32,6 +32,7 @@ locals {
       APPCONFIG_ENVIRONMENT = local.names.flags_environment
       APPCONFIG_PROFILE     = local.names.flags_profile
     } : {},
+    { for name, worker in local.workers : worker.variable => aws_sqs_queue.worker[name].url },
   )
   variables = merge(
     { LOG_LEVEL = "info" },

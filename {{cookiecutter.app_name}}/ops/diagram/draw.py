@@ -23,6 +23,9 @@ HERE = Path(__file__).resolve().parent
 SVG = "http://www.w3.org/2000/svg"
 NAME = "system-architecture"
 
+# Settings of project.yaml that add a box in a fourth column.
+ADDED = ("workers",)
+
 Point = tuple[float, float]
 Attributes = dict[str, str | float]
 
@@ -118,6 +121,9 @@ def options_of(answers: Mapping[str, Any]) -> dict[str, str]:
     options["environments"] = ", ".join(names)
     options["domain"] = "yes" if options["domain_name"] else "no"
     options["jobs"] = "yes" if answers.get("jobs") else "no"
+    for name in ADDED:
+        options[name] = "yes" if answers.get(name) not in (None, "", "none", {}) else "no"
+    options["fourth_column"] = "yes" if "yes" in (options[name] for name in ADDED) else "no"
     return options
 
 

@@ -35,6 +35,11 @@ def _clusters(client: Clients) -> Iterator[str]:
             yield str(cluster["clusterArn"])
 
 
+def _queues(client: Clients) -> Iterator[str]:
+    """The answer has no list where there is none."""
+    yield from client("sqs").list_queues().get("QueueUrls", [])
+
+
 # What carries the application's name. Kind, and how its names are listed.
 NAMED: tuple[tuple[str, Callable[[Clients], Iterator[str]]], ...] = (
     ("bucket", _items("s3", "list_buckets", "Buckets", "Name")),
@@ -47,6 +52,7 @@ NAMED: tuple[tuple[str, Callable[[Clients], Iterator[str]]], ...] = (
     ("function", _items("lambda", "list_functions", "Functions", "FunctionName")),
     ("log group", _items("logs", "describe_log_groups", "logGroups", "logGroupName")),
     ("topic", _items("sns", "list_topics", "Topics", "TopicArn")),
+    ("queue", _queues),
     ("alarm", _items("cloudwatch", "describe_alarms", "MetricAlarms", "AlarmName")),
     (
         "composite alarm",

@@ -169,6 +169,38 @@ run "the_longest_policies_fit" {
   }
 }
 
+run "queues_are_each_environments_own" {
+  command = plan
+  variables {
+    project_file = "./tests/everything.yaml"
+  }
+
+  assert {
+    condition = alltrue(flatten([
+      for name in ["dev", "prod"] : [
+        for statement in jsondecode(aws_iam_policy.apply["${name}-components"].policy).Statement :
+        statement.Resource == ["arn:aws:sqs:ap-southeast-1:123456789012:twenty-characters-ab-${name}-*"] && !contains(statement.Action, "sqs:ReceiveMessage")
+        if statement.Sid == "OwnQueues"
+      ]
+    ]))
+    error_message = "an apply role makes its environment's queues, and reads no message"
+  }
+  assert {
+    condition = {
+      for name, policy in aws_iam_policy.boundary : name => one([for statement in jsondecode(policy.policy).Statement : statement.Resource if statement.Sid == "Queues"])
+      if strcontains(name, "-dev-")
+      } == {
+      twenty-characters-ab-dev-boundary           = "arn:aws:sqs:ap-southeast-1:123456789012:twenty-characters-ab-dev-worker-*"
+      twenty-characters-ab-dev-temporary-boundary = "arn:aws:sqs:ap-southeast-1:123456789012:twenty-characters-ab-dev-*-worker-*"
+    }
+    error_message = "roles of an environment reach the queues of its workers"
+  }
+  assert {
+    condition     = length(flatten([for policy in aws_iam_policy.apply : [for statement in jsondecode(policy.policy).Statement : statement if statement.Sid == "OwnQueues"]])) == 14
+    error_message = "each of seven roles makes its queues, and reads them"
+  }
+}
+
 run "state_is_guarded" {
   command = plan
 

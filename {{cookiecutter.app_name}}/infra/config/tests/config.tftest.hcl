@@ -361,3 +361,86 @@ run "each_wrong_job_is_told" {
     error_message = "each has its line: ${join("; ", local.problems)}"
   }
 }
+
+run "workers_have_defaults_and_names" {
+  command = plan
+  variables {
+    project_file = "./tests/workers.yaml"
+    environment  = "dev"
+  }
+
+  assert {
+    condition = output.workers.send-mail == {
+      command      = ["python", "-m", "app.worker", "send-mail"], min_tasks = 0, max_tasks = 7, visibility_seconds = 300, max_receives = 3
+      name         = "shop-dev-worker-send-mail"
+      dead_letters = "shop-dev-worker-send-mail-dead-letters"
+      variable     = "QUEUE_URL_SEND_MAIL"
+    }
+    error_message = "a worker is as project.yaml says: ${jsonencode(output.workers.send-mail)}"
+  }
+  assert {
+    condition = { for key, value in output.workers.twenty-characters-ab : key => value if can(local.worker_rules[key]) } == {
+      min_tasks = 1, max_tasks = 2, visibility_seconds = 60, max_receives = 5
+    }
+    error_message = "a command is enough"
+  }
+  assert {
+    condition     = !contains(keys(output.project), "workers") && contains(output.platform_variables, "QUEUE_URL_SEND_MAIL")
+    error_message = "their variables are the platform's"
+  }
+}
+
+# IAM roles have 64 characters, queues 80: https://docs.aws.amazon.com/AWSSimpleQueueService/latest/SQSDeveloperGuide/quotas-queues.html
+run "a_workers_names_fit_in_the_longest_temporary_environment" {
+  command = plan
+  variables {
+    project_file = "./tests/workers.yaml"
+    environment  = "dev"
+    workspace    = "as-long-as-a-balancers"
+  }
+
+  assert {
+    condition = (
+      length(output.names.service) == 31 && length(output.workers.twenty-characters-ab.name) < 64 &&
+      length(output.workers.twenty-characters-ab.dead_letters) < 80
+    )
+    error_message = "${output.names.service}, ${output.workers.twenty-characters-ab.name}, ${output.workers.twenty-characters-ab.dead_letters}"
+  }
+}
+
+run "a_temporary_environment_is_not_called_as_a_worker" {
+  command = plan
+  variables {
+    project_file = "./tests/workers.yaml"
+    environment  = "dev"
+    workspace    = "worker-send-mail"
+  }
+  expect_failures = [output.project]
+}
+
+run "each_wrong_worker_is_told" {
+  command = plan
+  variables {
+    project_file = "./tests/broken-workers.yaml"
+    environment  = "dev"
+  }
+  expect_failures = [output.project]
+
+  assert {
+    condition = length(local.problems) == 16 && alltrue([
+      for line in [
+        "service.variables.QUEUE_URL_NOTHING: the platform sets it itself, as ", "workers.nothing.command: missing",
+        "workers.text.command: \"python -m app.worker text\" is not a list such as [a, b]",
+        "workers.empty.command: [] — the words of a command, such as [python, -m, app.worker, empty]",
+        "workers.numbers.command: [\"python\",5] — the words of a command", "workers.numbers.visibility_seconds: 43201 is not between 2 and 43200",
+        "workers.numbers.max_receives: 0 is not between 1 and 1000", "workers.numbers.min_tasks: -1 is not between 0 and 1000",
+        "workers.numbers.max_tasks: 0 is not between 1 and 1000",
+        "workers.unknown.tasks: unknown key. Known keys beside it: command, max_receives, max_tasks, min_tasks, visibility_seconds",
+        "workers.no-block: [\"work\"] is not a block", "workers.no-block.command: missing",
+        "workers.more-than-most: min_tasks 3 is more than max_tasks 2", "workers.a-dead-letters: does not end in -dead-letters",
+        "workers.Upper: 2 to 20 lower-case letters, digits", "workers.twenty-one-characters: 2 to 20 lower-case letters, digits",
+      ] : anytrue([for problem in local.problems : startswith(problem, line)])
+    ])
+    error_message = "each has its line: ${join("; ", local.problems)}"
+  }
+}

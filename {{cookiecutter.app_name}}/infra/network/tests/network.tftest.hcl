@@ -183,6 +183,22 @@ run "nothing_optional" {
   }
 }
 
+run "workers_need_their_queues" {
+  variables {
+    project_file = "../config/tests/workers.yaml"
+    environment  = "dev"
+  }
+
+  assert {
+    condition = (
+      output.endpoints == tolist(["ecr.api", "ecr.dkr", "kms", "logs", "sqs", "ssmmessages"]) &&
+      jsondecode(aws_vpc_endpoint.interface["sqs"].policy).Statement[0].Condition.StringEquals["aws:PrincipalAccount"] == "123456789012" &&
+      !contains(jsondecode(aws_vpc_endpoint.interface["sqs"].policy).Statement[0].Action, "sqs:PurgeQueue")
+    )
+    error_message = "one endpoint more, for what the service and its workers ask"
+  }
+}
+
 run "services_without_endpoint_policies" {
   state_key = "services_without_endpoint_policies" # a policy that was there stays when it is no longer given
 

@@ -47,6 +47,13 @@ run "nothing_optional" {
     error_message = "without jobs nothing of them"
   }
   assert {
+    condition = (
+      length(aws_sqs_queue.worker) + length(aws_sqs_queue.dead_letters) + length(aws_ecs_service.worker) + length(aws_iam_role.worker) +
+      length(aws_cloudwatch_metric_alarm.worker) + length([for statement in jsondecode(aws_iam_role_policy.task.policy).Statement : statement if strcontains(jsonencode(statement), "sqs")]) == 0
+    )
+    error_message = "without workers nothing of them, and no right to any queue"
+  }
+  assert {
     condition     = toset(keys(local.platform_variables)) == toset(module.config.platform_variables)
     error_message = "infra/config refuses exactly the names that the platform sets"
   }

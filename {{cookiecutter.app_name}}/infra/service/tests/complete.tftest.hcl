@@ -156,6 +156,8 @@ run "dev" {
       APPCONFIG_APPLICATION = "shop-dev"
       APPCONFIG_ENVIRONMENT = "dev"
       APPCONFIG_PROFILE     = "flags"
+      QUEUE_URL_SEND_MAIL   = "https://sqs.eu-west-1.amazonaws.com/123456789012/mocked"
+      QUEUE_URL_THUMBNAILS  = "https://sqs.eu-west-1.amazonaws.com/123456789012/mocked"
     }
     error_message = "the service's environment is what app/settings.py reads"
   }
@@ -248,10 +250,86 @@ run "dev" {
     error_message = "scales between min_tasks and max_tasks on CPU and requests, both ways"
   }
 
+  # Workers.
+  assert {
+    condition = (
+      { for name, queue in aws_sqs_queue.worker : name => queue.name } == { send-mail = "shop-dev-worker-send-mail", thumbnails = "shop-dev-worker-thumbnails" } &&
+      aws_sqs_queue.worker["send-mail"].visibility_timeout_seconds == 300 &&
+      jsondecode(aws_sqs_queue.worker["send-mail"].redrive_policy) == { deadLetterTargetArn = aws_sqs_queue.dead_letters["send-mail"].arn, maxReceiveCount = 3 } &&
+      jsondecode(aws_sqs_queue.dead_letters["send-mail"].redrive_allow_policy) == {
+        redrivePermission = "byQueue", sourceQueueArns = ["arn:aws:sqs:eu-west-1:123456789012:shop-dev-worker-send-mail"]
+      } &&
+      aws_sqs_queue.dead_letters["send-mail"].message_retention_seconds > aws_sqs_queue.worker["send-mail"].message_retention_seconds
+    )
+    error_message = "each worker has a queue, and one for its dead letters alone, which are kept longer"
+  }
+  assert {
+    condition = alltrue([
+      for queue in concat(values(aws_sqs_queue.worker), values(aws_sqs_queue.dead_letters)) :
+      queue.kms_master_key_id == module.key.arn && jsondecode(queue.policy).Statement == [{
+        Sid       = "OnlyTls", Effect = "Deny", Principal = "*", Action = "sqs:*", Resource = "arn:aws:sqs:eu-west-1:123456789012:${queue.name}"
+        Condition = { Bool = { "aws:SecureTransport" = "false" } }
+      }]
+    ])
+    error_message = "queues are encrypted with the customer key and take TLS only"
+  }
+  assert {
+    condition = alltrue([
+      for name, definition in aws_ecs_task_definition.worker :
+      jsondecode(definition.container_definitions)[0].command == ["python", "-m", "app.worker", name] && definition.task_role_arn == aws_iam_role.worker[name].arn &&
+      alltrue([
+        for key in ["environment", "secrets", "image", "user", "readonlyRootFilesystem"] :
+        jsonencode(jsondecode(definition.container_definitions)[0][key]) == jsonencode(jsondecode(aws_ecs_task_definition.service.container_definitions)[0][key])
+      ])
+    ])
+    error_message = "a worker is the service's image with its variables and secrets, a command and a role of its own"
+  }
+  assert {
+    condition = alltrue([
+      for name, service in aws_ecs_service.worker :
+      length(service.load_balancer) == 0 && toset(one(service.network_configuration).security_groups) == toset(["sg-service"]) &&
+      !one(service.network_configuration).assign_public_ip && one(service.deployment_circuit_breaker).rollback
+    ])
+    error_message = "nobody connects to a worker; it reaches what the service reaches"
+  }
+  assert {
+    condition = (
+      { for name, target in aws_appautoscaling_target.worker : name => [target.min_capacity, target.max_capacity] } == { send-mail = [0, 7], thumbnails = [1, 2] } &&
+      keys(aws_appautoscaling_policy.worker_first) == ["send-mail"] && keys(aws_cloudwatch_metric_alarm.worker_first) == ["send-mail"] &&
+      aws_cloudwatch_metric_alarm.worker_first["send-mail"].alarm_actions == toset([aws_appautoscaling_policy.worker_first["send-mail"].arn])
+    )
+    error_message = "workers scale between their numbers; from 0 by an alarm"
+  }
+  assert {
+    condition = alltrue([
+      for name, policy in aws_iam_role_policy.worker : { for statement in jsondecode(policy.policy).Statement : statement.Sid => statement.Resource } == {
+        TakeMessages       = "arn:aws:sqs:eu-west-1:123456789012:shop-dev-worker-${name}"
+        DecryptMessages    = module.key.arn
+        LogInToTheDatabase = "arn:aws:rds-db:eu-west-1:123456789012:dbuser:cluster-ABCDEFGHIJKL/app"
+        ReadFlags          = "arn:aws:appconfig:eu-west-1:123456789012:application/abcd123/environment/efgh456/configuration/ijkl789"
+      }
+    ])
+    error_message = "a worker takes from its own queue, and reads what the service reads"
+  }
+  assert {
+    condition = { for statement in jsondecode(aws_iam_role_policy.task.policy).Statement : statement.Sid => statement.Resource if statement.Sid == "SendToWorkers" } == {
+      SendToWorkers = ["arn:aws:sqs:eu-west-1:123456789012:shop-dev-worker-send-mail", "arn:aws:sqs:eu-west-1:123456789012:shop-dev-worker-thumbnails"]
+    }
+    error_message = "the service sends to these queues and takes from none"
+  }
+  assert {
+    condition = (
+      length(aws_cloudwatch_metric_alarm.worker) == 4 && aws_cloudwatch_metric_alarm.worker["shop-dev-worker-send-mail-age"].threshold == 900 &&
+      aws_cloudwatch_metric_alarm.worker["shop-dev-worker-send-mail-dead-letters"].dimensions == tomap({ QueueName = "shop-dev-worker-send-mail-dead-letters" }) &&
+      alltrue([for alarm in aws_cloudwatch_metric_alarm.worker : alarm.alarm_actions == toset([aws_sns_topic.alarms.arn])])
+    )
+    error_message = "old messages and dead letters are told to the topic"
+  }
+
   # What the roles may do.
   assert {
     condition = alltrue([
-      for role in concat([aws_iam_role.execution, aws_iam_role.task], aws_iam_role.migrate, aws_iam_role.flags_rollback) :
+      for role in concat([aws_iam_role.execution, aws_iam_role.task], aws_iam_role.migrate, aws_iam_role.flags_rollback, values(aws_iam_role.worker)) :
       role.permissions_boundary == "arn:aws:iam::123456789012:policy/shop/github-actions/shop-dev-boundary" && role.path == "/shop/dev/"
     ])
     error_message = "every role carries the environment's boundary, and is on its path"

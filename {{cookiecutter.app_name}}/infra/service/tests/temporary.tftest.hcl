@@ -55,6 +55,8 @@ run "beside_prod" {
           aws_cloudwatch_metric_alarm.errors.alarm_name, aws_cloudwatch_metric_alarm.latency.alarm_name,
         ],
         values(aws_cloudwatch_metric_alarm.service)[*].alarm_name,
+        values(aws_sqs_queue.worker)[*].name, values(aws_sqs_queue.dead_letters)[*].name, values(aws_ecs_service.worker)[*].name,
+        values(aws_ecs_task_definition.worker)[*].family, values(aws_iam_role.worker)[*].name, values(aws_cloudwatch_metric_alarm.worker)[*].alarm_name,
       ) : startswith(name, "shop-prod-pr-12")
     ])
     error_message = "whatever it makes has a name of its own"

@@ -37,7 +37,11 @@ def alarms(context: Context, result: Result) -> None:
     for word, what in (WATCHED | (WATCHED_DATABASE if platform.project.database else {})).items():
         found = [name for name, alarm in platform.alarms.items() if watches(alarm, word)]
         result.claim(f"{what} are watched", found, ", ".join(found) or f"no alarm on {word}")
+    # What starts a worker's first task tells nobody.
+    starting = {f"{worker['name']}-first" for worker in platform.project.workers.values()}
     for name, alarm in platform.alarms.items():
+        if name in starting:
+            continue
         tells = topic in alarm.get("AlarmActions", []) and alarm.get("ActionsEnabled", True)
         result.claim(
             f"{name} tells the topic",
@@ -62,19 +66,21 @@ def watches(alarm: dict[str, Any], word: str) -> bool:
 
 def _dimensions(platform: Platform, alarm: dict[str, Any]) -> list[str]:
     names = platform.project.names
+    workers = platform.project.workers.values()
     expected = {
-        "ClusterName": names["service"],
-        "ServiceName": names["service"],
-        "LoadBalancer": platform.load_balancer["LoadBalancerArn"].partition(":loadbalancer/")[2],
-        "DBClusterIdentifier": names["database_cluster"],
-        "FunctionName": names["role_manager"],
-        "RuleName": names["failed_deployments"],
+        "ClusterName": {names["service"]},
+        "ServiceName": {names["service"], *(worker["name"] for worker in workers)},
+        "QueueName": {worker[key] for worker in workers for key in ("name", "dead_letters")},
+        "LoadBalancer": {platform.load_balancer["LoadBalancerArn"].partition(":loadbalancer/")[2]},
+        "DBClusterIdentifier": {names["database_cluster"]},
+        "FunctionName": {names["role_manager"]},
+        "RuleName": {names["failed_deployments"]},
     }
     return [
-        f"{alarm['AlarmName']} watches {dimension} {value}, not {expected[dimension]}"
+        f"{alarm['AlarmName']} watches {dimension} {value}, not {' or '.join(sorted(expected[dimension]))}"
         for _, dimensions in _metrics(alarm)
         for dimension, value in dimensions.items()
-        if dimension in expected and value != expected[dimension]
+        if dimension in expected and value not in expected[dimension]
     ]
 
 

@@ -19,6 +19,7 @@ MODULES = (
     "awslambda",
     "elbv2",
     "sns",
+    "sqs",
     "cloudwatch",
     "ecr",
     "ecs",

@@ -1,0 +1,284 @@
+"""The worker as a process of its own, and a queue that speaks SQS's protocol over HTTP, as the real client calls it."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import threading
+import time
+import uuid
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from app.tests.service import ROOT, free_port, wait_until
+
+VISIBILITY = 2
+# A worker whose work takes as long as its message says.
+SLOW = """
+import asyncio, sys
+from app import worker
+
+async def slow(text):
+    await asyncio.sleep(float(text))
+
+worker.HANDLERS["slow"] = slow
+sys.exit(worker.main(["slow"]))
+"""
+
+
+@dataclass
+class Message:
+    body: str
+    identity: str = field(default_factory=lambda: str(uuid.uuid4()))
+    received: int = 0
+    visible_at: float = 0
+
+
+class Sqs(ThreadingHTTPServer):
+    """A queue with the attributes that project.yaml gives it."""
+
+    daemon_threads = True
+
+    def __init__(self, port: int, max_receives: int = 2) -> None:
+        super().__init__(("127.0.0.1", port), Handler)
+        self.url = f"http://127.0.0.1:{port}/123456789012/shop-dev-worker-example"
+        self.max_receives = max_receives
+        self.messages: list[Message] = []
+        self.dead: list[Message] = []
+        self.broken = False
+        self.asked = 0
+        self.lock = threading.Lock()
+
+    def handle_error(self, request: Any, client_address: Any) -> None:
+        """Say nothing where the worker's process was killed before its answer."""
+        if not isinstance(sys.exc_info()[1], ConnectionError):
+            super().handle_error(request, client_address)
+
+    def put(self, body: str) -> Message:
+        message = Message(body)
+        with self.lock:
+            self.messages.append(message)
+        return message
+
+    def take(self) -> Message | None:
+        with self.lock:
+            for message in [one for one in self.messages if one.visible_at <= time.monotonic()]:
+                if message.received >= self.max_receives:
+                    self.messages.remove(message)
+                    self.dead.append(message)
+                    continue
+                message.received += 1
+                message.visible_at = time.monotonic() + VISIBILITY
+                return message
+        return None
+
+    def do(self, operation: str, asked: dict[str, Any]) -> dict[str, Any]:
+        assert asked["QueueUrl"] == self.url
+        if operation == "GetQueueAttributes":
+            return {"Attributes": {"VisibilityTimeout": str(VISIBILITY)}}
+        if operation == "SendMessage":
+            return {"MessageId": self.put(asked["MessageBody"]).identity}
+        if operation == "ReceiveMessage":
+            deadline = time.monotonic() + min(asked["WaitTimeSeconds"], 1)
+            while (message := self.take()) is None and time.monotonic() < deadline:
+                time.sleep(0.02)
+            attributes = {"ApproximateReceiveCount": str(message.received)} if message else {}
+            found = (
+                {"MessageId": message.identity, "ReceiptHandle": message.identity, "Body": message.body}
+                if message
+                else {}
+            )
+            return {"Messages": [found | {"Attributes": attributes}]} if message else {}
+        with self.lock:
+            message = next(one for one in self.messages if one.identity == asked["ReceiptHandle"])
+            if operation == "DeleteMessage":
+                self.messages.remove(message)
+            elif operation == "ChangeMessageVisibility":
+                message.visible_at = time.monotonic() + asked["VisibilityTimeout"]
+            else:
+                raise ValueError(operation)
+        return {}
+
+
+class Handler(BaseHTTPRequestHandler):
+    server: Sqs
+
+    def do_POST(self) -> None:
+        asked = json.loads(self.rfile.read(int(self.headers["Content-Length"])))
+        self.server.asked += 1
+        assert "Credential=test/" in self.headers["Authorization"]
+        operation = self.headers["X-Amz-Target"].removeprefix("AmazonSQS.")
+        status, answer = (500, {}) if self.server.broken else (200, self.server.do(operation, asked))
+        content = json.dumps(answer).encode()
+        self.send_response(status)
+        self.send_header("Content-Type", "application/x-amz-json-1.0")
+        self.send_header("Content-Length", str(len(content)))
+        self.end_headers()
+        self.wfile.write(content)
+
+    def log_message(self, *_: object) -> None:
+        pass
+
+
+@pytest.fixture
+def sqs() -> Iterator[Sqs]:
+    server = Sqs(free_port())
+    threading.Thread(target=server.serve_forever, daemon=True).start()
+    yield server
+    server.shutdown()
+    server.server_close()
+
+
+def variables(sqs: Sqs, **more: str) -> dict[str, str]:
+    return {
+        "PATH": os.environ["PATH"],
+        "APP_NAME": "shop",
+        "ENVIRONMENT": "dev",
+        "AWS_REGION": "eu-west-1",
+        "AWS_ACCESS_KEY_ID": "test",
+        "AWS_SECRET_ACCESS_KEY": "test",
+        "AWS_ENDPOINT_URL_SQS": sqs.url.partition("/1234")[0],
+        "QUEUE_URL_EXAMPLE": sqs.url,
+        "QUEUE_URL_SLOW": sqs.url,
+        **more,
+    }
+
+
+class Process:
+    """A worker that runs; what it logs is in `lines`."""
+
+    def __init__(self, output: Path, environment: dict[str, str], *command: str) -> None:
+        self._output = output
+        with output.open("wb") as stdout:
+            self.process = subprocess.Popen(
+                [sys.executable, *(command or ("-m", "app.worker", "example"))],
+                cwd=ROOT,
+                env=environment,
+                stdout=stdout,
+            )
+
+    def lines(self, **fields: object) -> list[dict[str, Any]]:
+        found = [json.loads(line) for line in self._output.read_text(encoding="utf-8").splitlines()]
+        return [line for line in found if fields.items() <= line.items()]
+
+    def stop(self) -> int:
+        self.process.send_signal(signal.SIGTERM)
+        return self.process.wait(timeout=40)
+
+
+@pytest.fixture
+def worker(sqs: Sqs, tmp_path: Path) -> Iterator[Process]:
+    running = Process(tmp_path / "stdout", variables(sqs))
+    yield running
+    running.process.kill()
+    running.process.wait()
+
+
+@pytest.fixture
+def slow(sqs: Sqs, tmp_path: Path) -> Iterator[Process]:
+    running = Process(tmp_path / "stdout", variables(sqs, STOP_SECONDS="3"), "-c", SLOW)
+    yield running
+    running.process.kill()
+    running.process.wait()
+
+
+def test_a_message_is_worked_on_and_deleted(sqs: Sqs, worker: Process) -> None:
+    message = sqs.put('{"name": "Ada"}')
+    wait_until(lambda: not sqs.messages)
+    (line,) = worker.lines(message="greeted Ada")
+    assert line["request_id"] == message.identity
+    assert message.received == 1
+    assert worker.stop() == 0
+
+
+def test_a_message_that_fails_comes_again_and_ends_with_the_dead_letters(sqs: Sqs, worker: Process) -> None:
+    poison, good = sqs.put("no JSON"), sqs.put('{"name": "Ada"}')
+    wait_until(lambda: sqs.dead)
+    assert sqs.dead == [poison]
+    failed = worker.lines(level="error", request_id=poison.identity)
+    assert [line["message"] for line in failed] == [f"this message failed, received {n} times" for n in (1, 2)]
+    assert "ValidationError" in failed[0]["exception"]
+    assert (good.received, sqs.messages) == (1, [])
+    assert worker.stop() == 0
+
+
+def test_long_work_keeps_its_message(sqs: Sqs, slow: Process) -> None:
+    message = sqs.put(str(2 * VISIBILITY + 1))
+    wait_until(lambda: not sqs.messages)
+    assert message.received == 1
+    assert slow.stop() == 0
+
+
+def test_sigterm_lets_work_end(sqs: Sqs, slow: Process) -> None:
+    message = sqs.put("2")
+    wait_until(lambda: message.received)
+    later = sqs.put("0")
+    assert slow.stop() == 0
+    assert sqs.messages == [later]
+    assert later.received == 0
+
+
+def test_sigterm_gives_back_what_does_not_end(sqs: Sqs, slow: Process) -> None:
+    message = sqs.put("60")
+    wait_until(lambda: message.received)
+    started = time.monotonic()
+    assert slow.stop() == 0
+    assert time.monotonic() - started < 10
+    assert sqs.messages == [message]
+    assert message.visible_at <= time.monotonic(), "another worker takes it at once"
+    assert slow.lines(level="warning", request_id=message.identity)
+
+
+def test_an_idle_worker_ends_soon(sqs: Sqs, worker: Process) -> None:
+    wait_until(lambda: sqs.asked > 1)
+    started = time.monotonic()
+    assert worker.stop() == 0
+    assert time.monotonic() - started < 8
+
+
+def test_it_goes_on_when_the_queue_was_away(sqs: Sqs, worker: Process) -> None:
+    wait_until(lambda: sqs.asked > 1)
+    sqs.broken = True
+    wait_until(lambda: worker.lines(level="warning"))
+    sqs.broken = False
+    sqs.put('{"name": "Ada"}')
+    wait_until(lambda: not sqs.messages)
+    assert worker.stop() == 0
+
+
+def test_the_service_sends_what_a_worker_takes(sqs: Sqs, worker: Process) -> None:
+    send = "import asyncio; from app.worker import Queue; asyncio.run(Queue('example').send('{\"name\": \"Grace\"}'))"
+    subprocess.run([sys.executable, "-c", send], cwd=ROOT, env=variables(sqs), check=True)
+    wait_until(lambda: worker.lines(message="greeted Grace"))
+
+
+@pytest.mark.parametrize(
+    ("arguments", "said"),
+    [
+        (["other"], "other is no worker here: example"),
+        ([], "nothing is no worker here: example"),
+        (["example"], "QUEUE_URL_EXAMPLE is missing"),
+    ],
+)
+def test_what_is_missing_is_told(sqs: Sqs, arguments: list[str], said: str) -> None:
+    environment = {name: value for name, value in variables(sqs).items() if not name.startswith("QUEUE")}
+    ended = subprocess.run(
+        [sys.executable, "-m", "app.worker", *arguments],
+        cwd=ROOT,
+        env=environment,
+        capture_output=True,
+        text=True,
+        timeout=30,
+        check=False,
+    )
+    assert ended.returncode == 1
+    assert said in ended.stderr
+    assert "Traceback" not in ended.stderr
