@@ -287,6 +287,7 @@ def environment_items(settings: Mapping[str, Any], name: str, counted: Counts, u
     watched = counted.alarm_metrics + sum(
         counted.worker_alarm_metrics + (0 if worker["min_tasks"] else FIRST_TASK_METRICS) for worker in workers
     )
+    watched += len(jobs) + 1 if jobs else 0  # one for each job, and one for those that could not be started
     add(
         "Metrics and alarms",
         f"{insights} metrics of Container Insights, {watched} metrics in alarms",

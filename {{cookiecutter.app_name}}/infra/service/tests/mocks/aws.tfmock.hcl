@@ -64,12 +64,6 @@ mock_resource "aws_ecs_task_definition" {
 mock_resource "aws_scheduler_schedule_group" {
   defaults = { arn = "arn:aws:scheduler:eu-west-1:123456789012:schedule-group/shop-jobs" }
 }
-mock_resource "aws_sqs_queue" {
-  defaults = {
-    arn = "arn:aws:sqs:eu-west-1:123456789012:shop-jobs-dead-letters"
-    url = "https://sqs.eu-west-1.amazonaws.com/123456789012/shop-jobs-dead-letters"
-  }
-}
 mock_resource "aws_appconfig_application" {
   defaults = { id = "abcd123" }
 }
