@@ -162,8 +162,8 @@ locals {
           Effect = "Allow"
           Action = [
             "scheduler:CreateSchedule", "scheduler:CreateScheduleGroup", "scheduler:DeleteSchedule", "scheduler:DeleteScheduleGroup",
-            "scheduler:TagResource", "scheduler:UpdateSchedule",
-            "scheduler:UntagResource", # when tags change
+            "scheduler:TagResource",
+            "scheduler:UntagResource", "scheduler:UpdateSchedule", # when tags, the schedule or the image change
           ]
           Resource = flatten([
             for name in owner.names : ["${local.arn.scheduler}:schedule/${name}/*", "${local.arn.scheduler}:schedule-group/${name}"]

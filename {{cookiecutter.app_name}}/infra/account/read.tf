@@ -37,7 +37,7 @@ locals {
           "wafv2:GetLoggingConfiguration", "wafv2:GetWebACL*", "wafv2:ListTagsForResource",
           ],
           length(local.with_jobs) > 0 ? [
-            "scheduler:GetSchedule*", "scheduler:ListSchedules", "scheduler:ListTagsForResource",
+            "scheduler:GetSchedule*", "scheduler:ListTagsForResource",
             "sqs:GetQueueAttributes", "sqs:GetQueueUrl", "sqs:ListQueueTags",
           ] : [],
         )
