@@ -16,7 +16,7 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 
 from ops import waiting
-from ops.rehearsal import attackers, edits, secret, use
+from ops.rehearsal import attackers, edits, secret, use, worker
 from ops.rehearsal.claims.claim import Context
 from ops.rehearsal.claims.subjects import SUBJECTS, Subject, prove
 from ops.rehearsal.claims.ways import reachable
@@ -226,10 +226,12 @@ def change(run: Rehearsal) -> None:
     push(run, run.images[1])
 
     value = ""
-    if secret.declared(run):
-        # The boundary and the endpoint that it needs come before the service that reads it.
+    first = secret.declared(run) or worker.declared(run)
+    if first:
+        # The boundary and the endpoints that they need come before the service that uses them.
         apply(run, ACCOUNT)
         apply(run, NETWORK)
+    if secret.declared(run):
         with run.progress.step("sign in") as bar:
             keys = run.sign_in(bar, jobs(run).apply)
         value = secret.store(run, image, keys)
@@ -241,7 +243,7 @@ def change(run: Rehearsal) -> None:
         # The provider waits half a minute for the database: time for the plans of what all environments share.
         plan_again(run, [layer for layer in run.layers() if not layer.per_environment])
 
-    others = [layer for layer in (NETWORK, DATABASE) if layer in run.layers() and not (value and layer is NETWORK)]
+    others = [layer for layer in (NETWORK, DATABASE) if layer in run.layers() and not (first and layer is NETWORK)]
     run.at_the_same_time(deploy, *(lambda layer=layer: apply(run, layer) for layer in others))
     with run.progress.step("prove the change") as bar:
         use.healthy(run)
@@ -263,6 +265,8 @@ def change(run: Rehearsal) -> None:
             raise FailedError(f"project.yaml's variables are {wanted}; the service was given {given}.")
         if value:
             secret.prove(run, bar, value, run.sign_in(bar, jobs(run).apply), jobs(run))
+        if worker.declared(run):
+            bar.detail = worker.prove(run, bar, run.sign_in(bar, jobs(run).apply), jobs(run))
 
 
 # Proving.
