@@ -241,7 +241,8 @@ def change(run: Rehearsal) -> None:
             keys = run.sign_in(bar, jobs(run).apply)
             run.make(bar, "deploy", f"ENV={run.environment}", f"IMAGE={image}", "YES=1", keys=keys)
         # The provider waits half a minute for the database: time for the plans of what all environments share.
-        plan_again(run, [layer for layer in run.layers() if not layer.per_environment])
+        shared = [layer for layer in run.layers() if not layer.per_environment]
+        run.at_the_same_time(lambda: plan_again(run, shared), *([lambda: work(run)] if worker.declared(run) else []))
 
     others = [layer for layer in (NETWORK, DATABASE) if layer in run.layers() and not (first and layer is NETWORK)]
     run.at_the_same_time(deploy, *(lambda layer=layer: apply(run, layer) for layer in others))
@@ -265,8 +266,12 @@ def change(run: Rehearsal) -> None:
             raise FailedError(f"project.yaml's variables are {wanted}; the service was given {given}.")
         if value:
             secret.prove(run, bar, value, run.sign_in(bar, jobs(run).apply), jobs(run))
-        if worker.declared(run):
-            bar.detail = worker.prove(run, bar, run.sign_in(bar, jobs(run).apply), jobs(run))
+
+
+def work(run: Rehearsal) -> None:
+    """Let the service give its worker work, and see what becomes of what cannot be done."""
+    with run.progress.step("use a worker") as bar:
+        bar.detail = worker.prove(run, bar, run.sign_in(bar, jobs(run).apply), jobs(run))
 
 
 # Proving.

@@ -37,39 +37,36 @@ def prove(run: Rehearsal, bar: Bar, keys: Keys, played: Jobs) -> str:
     alarm = f"{run.platform().project.workers[WORKER]['dead_letters']}"
     before = len(run.mailbox.messages())
     run.make(bar, "run", f"ENV={run.environment}", f'CMD=python -c "{sending}"', keys=keys)
-    greeted, dead = f"greeted {name}", "dead letters: 1"
+    greeted = f"greeted {name}"
     if not waiting.until(lambda: greeted in _log(run), SECONDS, every=0.5):
         raise FailedError(f"No worker took the message that the service sent.\n{_log(run)[-2000:]}")
-    _until_shown(run, bar, where, dead)
+    _until_dead(run, 1)
     shown = run.make(bar, "queue", *where)
-    if poison not in shown or f"{WORKER}: 0 waiting, 0 in hand" not in shown:
+    if poison not in shown or f"{WORKER}: 0 waiting, 0 in hand" not in shown or "dead letters: 1" not in shown:
         raise FailedError(f"make queue does not show the dead letter and nothing else:\n{shown}")
     if run.project.settings["incident_management"] != "none" and not run.mailbox.wait_for(alarm, 10, after=before):
         raise FailedError(f"The alarm {alarm} of the dead letter did not reach the incident service.")
     given_back = run.make(bar, "queue", *where, "ACTION=redrive")
     if f"1 given back to {WORKER}" not in given_back:
         raise FailedError(f"make queue ACTION=redrive did not give the dead letter back:\n{given_back}")
-    _until_shown(run, bar, where, dead)
+    _until_dead(run, 1)
     run.make(bar, "queue", *where, "ACTION=purge", "YES=1")
-    if "dead letters: 0" not in (shown := run.make(bar, "queue", *where)):
-        raise FailedError(f"make queue ACTION=purge left something:\n{shown}")
+    _until_dead(run, 0)
     _refused(run, bar, played)
     return "a message goes from the service through a worker; a poisoned one to the dead letters, its alarm to the receiver"
 
 
-def _until_shown(run: Rehearsal, bar: Bar, where: tuple[str, ...], text: str) -> None:
-    """Wait until a queue's dead letters are so many."""
-    worker = run.platform().project.workers[WORKER]
+def _until_dead(run: Rehearsal, wanted: int) -> None:
+    """Wait until there are so many dead letters."""
     sqs = run.client("sqs")
-    url = sqs.get_queue_url(QueueName=worker["dead_letters"])["QueueUrl"]
-    wanted = text.rpartition(" ")[2]
+    url = sqs.get_queue_url(QueueName=run.platform().project.workers[WORKER]["dead_letters"])["QueueUrl"]
 
-    def so_many() -> bool:
+    def found() -> int:
         counted = sqs.get_queue_attributes(QueueUrl=url, AttributeNames=["ApproximateNumberOfMessages"])
-        return bool(counted["Attributes"]["ApproximateNumberOfMessages"] == wanted)
+        return int(counted["Attributes"]["ApproximateNumberOfMessages"])
 
-    if not waiting.until(so_many, SECONDS, every=0.5):
-        raise FailedError(f"The poisoned message is not among the dead letters:\n{run.make(bar, 'queue', *where)}")
+    if not waiting.until(lambda: found() == wanted, SECONDS, every=0.5):
+        raise FailedError(f"There are {found()} dead letters, not {wanted}.\n{_log(run)[-2000:]}")
 
 
 def _log(run: Rehearsal) -> str:
