@@ -543,7 +543,13 @@ def jobs_command(environment: str | None, workspace: str, forget: bool) -> None:
 @cli.command("queue")
 @env_option
 @click.option("--name", help="Worker of project.yaml; needed where there are several.")
-@click.option("--action", type=click.Choice(queues.ACTIONS), default="look", show_default=True)
+@click.option(
+    "--action",
+    type=click.Choice(queues.ACTIONS),
+    default="look",
+    show_default=True,
+    help="Look, or give dead letters back, or delete them.",
+)
 @yes_option
 def queue_command(environment: str | None, workspace: str, name: str | None, action: str, yes: bool) -> None:
     """Look at a worker's queue, give its dead letters back to it (redrive), or delete them (purge)."""

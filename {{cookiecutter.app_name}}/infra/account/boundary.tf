@@ -130,7 +130,8 @@ locals {
           Sid    = "Queues"
           Effect = "Allow"
           Action = [
-            "sqs:ChangeMessageVisibility", "sqs:DeleteMessage", "sqs:GetQueueAttributes", "sqs:ReceiveMessage", "sqs:SendMessage",
+            "sqs:DeleteMessage", "sqs:GetQueueAttributes", "sqs:ReceiveMessage", "sqs:SendMessage",
+            "sqs:ChangeMessageVisibility", # work that takes long, or is given back
           ]
           Resource = "${local.arn.sqs}:${local.app}-${bound.environment}${bound.temporary ? "-*" : ""}-worker-*"
         },

@@ -154,7 +154,7 @@ locals {
       length(module.config.workers) == 0 ? [] : [{
         Sid    = "OwnQueues"
         Effect = "Allow"
-        Action = ["sqs:GetQueueAttributes", "sqs:GetQueueUrl", "sqs:ListQueueTags"]
+        Action = ["sqs:GetQueueAttributes", "sqs:ListQueueTags"]
         Resource = distinct(flatten([
           for key in owned : [for name in local.owners[key].names : "${local.arn.sqs}:${name}" if strcontains(name, "*")]
         ]))

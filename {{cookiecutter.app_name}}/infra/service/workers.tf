@@ -35,7 +35,7 @@ locals {
       # https://docs.aws.amazon.com/AWSSimpleQueueService/latest/SQSDeveloperGuide/sqs-key-management.html
       Sid       = "EncryptMessages"
       Effect    = "Allow"
-      Action    = ["kms:Decrypt", "kms:GenerateDataKey"]
+      Action    = ["kms:Decrypt", "kms:GenerateDataKey"] # SQS looks at what it encrypted
       Resource  = module.key.arn
       Condition = local.via_sqs
     },
@@ -94,9 +94,12 @@ resource "aws_iam_role_policy" "worker" {
     Statement = concat(
       [
         {
-          Sid      = "TakeMessages"
-          Effect   = "Allow"
-          Action   = ["sqs:ChangeMessageVisibility", "sqs:DeleteMessage", "sqs:GetQueueAttributes", "sqs:ReceiveMessage"]
+          Sid    = "TakeMessages"
+          Effect = "Allow"
+          Action = [
+            "sqs:DeleteMessage", "sqs:GetQueueAttributes", "sqs:ReceiveMessage",
+            "sqs:ChangeMessageVisibility", # work that takes long, or is given back
+          ]
           Resource = "${local.arn.sqs}:${each.value.name}"
         },
         {
@@ -240,9 +243,15 @@ resource "aws_appautoscaling_policy" "worker" {
       }
 
       metrics {
+        id          = "one"
+        expression  = local.one
+        return_data = false
+      }
+
+      metrics {
         id          = "backlog"
         label       = "Messages for each task"
-        expression  = "(FILL(waiting, 0) + FILL(in_hand, 0)) / IF(FILL(running, 0) > 0, FILL(running, 0), 1)"
+        expression  = "SUM([waiting, in_hand]) / MAX([running, one])"
         return_data = true
       }
     }
@@ -286,8 +295,14 @@ resource "aws_cloudwatch_metric_alarm" "worker_first" {
   metric_query {
     id          = "unattended"
     label       = "Messages while no task runs"
-    expression  = "IF(FILL(running, 0) < 1, waiting, 0)"
+    expression  = "IF(SUM([running, one]) < 2, waiting, 0)"
     return_data = true
+  }
+
+  metric_query {
+    id          = "one"
+    expression  = local.one
+    return_data = false
   }
 
   dynamic "metric_query" {
@@ -309,6 +324,9 @@ resource "aws_cloudwatch_metric_alarm" "worker_first" {
 }
 
 locals {
+  # A number of tasks that nobody has counted yet does not exist. SUM and MAX over a list pass over it, where there is another.
+  one = "waiting * 0 + 1"
+
   sleeping_workers = { for name, worker in local.workers : name => worker if worker.min_tasks == 0 }
 
   backlog_metrics = {

@@ -70,6 +70,9 @@ def keys_of_all(run: Rehearsal, bar: Bar, platform: Platform, jobs: Jobs) -> dic
         tasks, cluster = "ecs-tasks.amazonaws.com", platform.service["clusterArn"]
         found["task"] = _assumed(run, tasks, definition["taskRoleArn"], cluster)
         found["execution"] = _assumed(run, tasks, definition["executionRoleArn"], cluster)
+        for worker in list(platform.project.workers.values())[:1]:
+            role = platform.task_definition(worker["name"])["taskRoleArn"]
+            found["worker"] = _assumed(run, tasks, role, cluster)
     with contextlib.suppress(ClientError):  # it is not there, or not yet
         function = platform.role_manager
         found["role manager"] = _assumed(run, "lambda.amazonaws.com", function["Role"], function["FunctionArn"])

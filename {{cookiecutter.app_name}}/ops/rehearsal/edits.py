@@ -11,6 +11,12 @@ from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec
 
 VARIABLE, SECRET = "REHEARSED", "REHEARSED_SECRET"
+# The skeleton's worker; a message that it cannot take comes back soon, once.
+WORKER = "example"
+WORKERS = (
+    f"workers: {{ {WORKER}: {{ command: [python, -m, app.worker, {WORKER}], "
+    "min_tasks: 1, visibility_seconds: 2, max_receives: 1 } }"
+)
 OFFICE = "203.0.113.0/24"  # addresses for documentation
 
 
@@ -42,6 +48,9 @@ def change(file: Path, environment: str, zones: int) -> list[str]:
     if (none := "\n  secrets: []\n") in text:
         text = text.replace(none, f"\n  secrets: [{SECRET}]\n", 1)
         changed.append(f"secret {SECRET}")
+    if (none := "\nworkers: {}\n") in text and (file.parent / "app" / "worker.py").exists():
+        text = text.replace(none, f"\n{WORKERS}\n", 1)
+        changed.append(f"worker {WORKER}")
     file.write_text(text, encoding="utf-8")
     return changed
 

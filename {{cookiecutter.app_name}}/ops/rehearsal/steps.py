@@ -17,7 +17,7 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 
 from ops import waiting
-from ops.rehearsal import attackers, edits, secret, use
+from ops.rehearsal import attackers, edits, secret, use, worker
 from ops.rehearsal.claims.claim import Context
 from ops.rehearsal.claims.subjects import SUBJECTS, Subject, prove
 from ops.rehearsal.claims.ways import reachable
@@ -286,10 +286,12 @@ def change(run: Rehearsal) -> None:
     push(run, run.images[1])
 
     value = ""
-    if secret.declared(run):
-        # The boundary and the endpoint that it needs come before the service that reads it.
+    first = secret.declared(run) or worker.declared(run)
+    if first:
+        # The boundary and the endpoints that they need come before the service that uses them.
         apply(run, ACCOUNT)
         apply(run, NETWORK)
+    if secret.declared(run):
         with run.progress.step("sign in") as bar:
             keys = run.sign_in(bar, jobs(run).apply)
         value = secret.store(run, image, keys)
@@ -297,9 +299,10 @@ def change(run: Rehearsal) -> None:
     def deploy_and_plan() -> None:
         deploy(run, image)
         # The provider waits half a minute for the database: time for the plans of what all environments share.
-        plan_again(run, [layer for layer in run.layers() if not layer.per_environment])
+        shared = [layer for layer in run.layers() if not layer.per_environment]
+        run.at_the_same_time(lambda: plan_again(run, shared), *([lambda: work(run)] if worker.declared(run) else []))
 
-    others = [layer for layer in (NETWORK, DATABASE) if layer in run.layers() and not (value and layer is NETWORK)]
+    others = [layer for layer in (NETWORK, DATABASE) if layer in run.layers() and not (first and layer is NETWORK)]
     run.at_the_same_time(deploy_and_plan, *(lambda layer=layer: apply(run, layer) for layer in others))
     with run.progress.step("prove the change") as bar:
         use.healthy(run)
@@ -321,6 +324,12 @@ def change(run: Rehearsal) -> None:
             raise FailedError(f"project.yaml's variables are {wanted}; the service was given {given}.")
         if value:
             secret.prove(run, bar, value, run.sign_in(bar, jobs(run).apply), jobs(run))
+
+
+def work(run: Rehearsal) -> None:
+    """Let the service give its worker work, and see what becomes of what cannot be done."""
+    with run.progress.step("use a worker") as bar:
+        bar.detail = worker.prove(run, bar, run.sign_in(bar, jobs(run).apply), jobs(run))
 
 
 # Proving.
