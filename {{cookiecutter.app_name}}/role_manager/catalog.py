@@ -43,6 +43,7 @@ PRIVILEGES: Mapping[str, Mapping[str, tuple[str, ...]]] = {
 }
 # What PUBLIC may have outside of the managed schemas: PostgreSQL's defaults, and reading.
 PUBLIC_ELSEWHERE = {
+    "database": ["CONNECT", "TEMPORARY"],
     "schema": ["USAGE"],
     "table": ["SELECT"],
     "column": ["SELECT"],
@@ -75,19 +76,21 @@ SESSION_SETTINGS = (
 
 @dataclasses.dataclass(frozen=True)
 class ServerRole:
-    """A role as the server has it. `admin`: the current user has the ADMIN option on it; `usable`: its privileges too."""
+    """A role as the server has it; its attributes are in SQL's words.
+
+    `admin`: the current user has the ADMIN option on it; `usable`: its privileges too, or can give them to itself.
+    """
 
     name: str
-    superuser: bool
-    inherit: bool
-    createrole: bool
-    createdb: bool
-    login: bool
-    replication: bool
-    bypassrls: bool
+    attributes: frozenset[str]
     connection_limit: int
     admin: bool
     usable: bool
+
+    @property
+    def superuser(self) -> bool:
+        """Whether it may do anything."""
+        return "SUPERUSER" in self.attributes
 
 
 @dataclasses.dataclass(frozen=True)
@@ -205,7 +208,10 @@ def parse(rows: list[list[Any]]) -> Catalog:
         found[section].append(item)
     return Catalog(
         server=found.pop("server")[0],
-        roles={item["name"]: ServerRole(**item) for item in found.pop("role")},
+        roles={
+            item["name"]: ServerRole(**{**item, "attributes": frozenset(item["attributes"])})
+            for item in found.pop("role")
+        },
         memberships=tuple(Membership(**item) for item in _sorted(found.pop("membership", []))),
         owned=tuple(Owned(**{**item, "runs": tuple(item["runs"])}) for item in _sorted(found.pop("owned", []))),
         privileges=tuple(

@@ -121,7 +121,7 @@ def _judge(session: Session, manager: Manager, role: Role, proof: Proof, *, futu
     # SHOW is no function: whatever the search_path is, nobody else's code answers. Then it is the server's alone.
     begin = "BEGIN;\n" if proof.method == "login" else ""
     rows = session.run(
-        f"{begin}SHOW search_path;\nSET LOCAL search_path = pg_catalog, pg_temp;\nSET LOCAL lock_timeout = '2s';\nSET LOCAL enable_nestloop = off;\nSET LOCAL jit = off;\n"
+        f"{begin}SHOW search_path;\nSET LOCAL search_path = pg_catalog, pg_temp;\nSET LOCAL lock_timeout = '2s';\nSET LOCAL enable_nestloop = off;\nSET LOCAL jit = off;\nSET LOCAL quote_all_identifiers = off;\n"
         + catalog.query(manager.desired, "proofs.sql")
     )
     found = next(item for verdict, item in (row for row in rows if len(row) == 2) if verdict == "session")

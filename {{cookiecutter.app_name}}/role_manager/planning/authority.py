@@ -6,7 +6,7 @@ from collections.abc import Iterator
 
 from role_manager.catalog import Catalog
 from role_manager.desired import DesiredState, is_reserved
-from role_manager.planning.steps import Blocked
+from role_manager.planning.steps import Blocked, Change
 from role_manager.sql import identifier
 
 
@@ -36,7 +36,7 @@ class Authority:
                 "the master user cannot be one of the roles it manages",
                 "connect as another role, or give this role another name in project.yaml",
             )
-        elif not (self.me.superuser or self.me.createrole):
+        elif not (self.me.superuser or "CREATEROLE" in self.me.attributes):
             yield Blocked(what, "it has no CREATEROLE, which managing roles needs", "connect as the master user")
         for trigger in self.catalog.other.get("event trigger", ()):
             yield Blocked(
@@ -82,8 +82,10 @@ class Authority:
             role = self.database_owner
         return frozenset() if self.me.superuser or role == self.me.name else frozenset({role})
 
-    def admin_remedy(self, role: str) -> str:
-        """Who has to do what so that a role can be managed."""
-        return (
-            f"whoever created the role runs: GRANT {identifier(role)} TO {identifier(self.me.name)} WITH ADMIN OPTION"
-        )
+    def altering(self, role: str, change: Change) -> Change | Blocked:
+        """A change of a role itself, or who has to do what before the current user may make it."""
+        if role not in self.catalog.roles or self.can_alter(role):
+            return change
+        grant = f"GRANT {identifier(role)} TO {identifier(self.me.name)} WITH ADMIN OPTION"
+        reason = f"{change.reason}, and {self.me.name} has no ADMIN OPTION on it"
+        return Blocked(change.object, reason, f"whoever created the role runs: {grant}")

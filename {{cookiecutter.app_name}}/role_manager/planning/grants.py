@@ -42,8 +42,8 @@ def to_revoke(entries: Sequence[Entry], rooted: Collection[str]) -> list[Entry]:
 _Key = tuple[bool, str, str, str, tuple[str, ...], tuple[str, ...]]  # early, verb, grantor, kind, privileges, grantees
 
 
-def objects(a: Authority) -> tuple[list[Change | Blocked], list[Change | Blocked]]:
-    """Privileges on what is there: what the master granted itself, and the rest, revokes first."""
+def objects(a: Authority) -> Iterator[Change | Blocked]:
+    """Privileges on what is there, revokes first."""
     found: dict[_Key, list[str]] = defaultdict(list)
     for group in a.catalog.privileges:
         if group.old_owner != group.owner and not a.can_use(group.old_owner):
@@ -65,9 +65,8 @@ def objects(a: Authority) -> tuple[list[Change | Blocked], list[Change | Blocked
         # An owner that took its own rights on its schema from itself could do nothing in it.
         return (verb, grantor, kind) != ("GRANT", a.owner, "schema") or a.owner not in grantees, verb == "GRANT", later
 
-    items = [item for key in sorted(found, key=order) for item in _changes(a, key, found[key])]
-    first: list[Change | Blocked] = [item for item in items if isinstance(item, Change) and item.early]
-    return first, [item for item in items if isinstance(item, Blocked) or not item.early]
+    for key in sorted(found, key=order):
+        yield from _changes(a, key, found[key])
 
 
 def _alike(pairs: Iterable[tuple[str, str]]) -> list[tuple[tuple[str, ...], tuple[str, ...]]]:
