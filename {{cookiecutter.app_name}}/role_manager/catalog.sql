@@ -86,8 +86,7 @@ acls (kind, letter, classid, oid, schema, place, owner, acl, definer, name) AS (
   FROM pg_class c JOIN schemas n ON n.oid = relnamespace
   WHERE relkind IN ('r', 'p', 'v', 'm', 'f', 'S') AND NOT temporary AND (NOT system OR relacl IS NOT NULL)
   UNION ALL
-  SELECT 'column', 'c', 'pg_class'::regclass, c.oid, n.oid, NULL, relowner, attacl, false,
-    json_build_array(format('%I', attname), format('%I.%I', nspname, relname))::text
+  SELECT format('column:%I', attname), 'c', 'pg_class'::regclass, c.oid, n.oid, NULL, relowner, attacl, false, format('%I.%I', nspname, relname)
   FROM pg_attribute a JOIN pg_class c ON c.oid = attrelid JOIN schemas n ON n.oid = relnamespace
   WHERE attacl IS NOT NULL AND NOT attisdropped AND NOT temporary
   UNION ALL
@@ -148,7 +147,7 @@ judged AS MATERIALIZED (
   SELECT e.*, e.grantee <> a.owner AND NOT coalesce(CASE WHEN a.place = 'inside' THEN
       w.id IS NOT NULL AND e.grantor = a.owner AND NOT e.grantable OR a.kind = 'type' AND e.grantee = '' AND e.privilege = 'USAGE'
       OR e.grantee <> '' AND NOT r.judged AND NOT r.subject OR a.kind = 'database' AND e.grantee = me.name
-    WHEN e.grantee = '' THEN a.place = 'platform' OR coalesce(input.d->'public'->a.kind ? e.privilege, false)
+    WHEN e.grantee = '' THEN a.place = 'platform' OR coalesce(input.d->'public'->split_part(a.kind, ':', 1) ? e.privilege, false)
       AND (NOT a.definer OR o.rolsuper AND o.oid <> me.oid AND e.grantor = a.owner)
     ELSE NOT r.subject END, true) AS excess
   FROM entries e JOIN alike a ON a.id = e.id LEFT JOIN required w ON w.id = e.id AND w.grantee = e.grantee AND w.privilege = e.privilege
@@ -192,11 +191,10 @@ default_required AS (
 default_missing AS (
   SELECT q.* FROM default_required q WHERE NOT EXISTS (
     SELECT FROM default_entries e WHERE (e.role, e.schema, e.letter, e.grantee, e.privilege) = (q.role, q.schema, q.letter, q.grantee, q.privilege)
-      AND (e.grantee = e.role OR NOT e.grantable))),
-default_different AS (SELECT role, schema, letter FROM default_excess UNION SELECT role, schema, letter FROM default_missing)
+      AND (e.grantee = e.role OR NOT e.grantable)))
 
 SELECT 'server', jsonb_build_object('version', version.number, 'user', me.name, 'database', here.datname,
-    'database_owner', owner.name, 'may_create_schema', has_database_privilege(here.oid, 'CREATE'),
+    'database_owner', owner.name, 'schemas', (SELECT coalesce(jsonb_agg(nspname), '[]') FROM schemas WHERE managed), 'may_create_schema', has_database_privilege(here.oid, 'CREATE'),
     -- On RDS its members may grant roles without ADMIN OPTION: the catalog does not tell which.
     'rds_superuser', EXISTS (SELECT FROM pg_auth_members m JOIN roles r ON r.oid = m.roleid WHERE m.member = me.oid AND r.name = 'rds_superuser'),
     'search_path', (SELECT string_agg(quote_ident(s), ', ' ORDER BY o) FROM jsonb_array_elements_text(input.d->'schemas') WITH ORDINALITY x (s, o)),
@@ -221,8 +219,6 @@ SELECT 'setting', jsonb_build_object('role', coalesce(r.name, ''), 'database', c
 FROM pg_db_role_setting s LEFT JOIN roles r ON r.oid = s.setrole LEFT JOIN here d ON d.oid = s.setdatabase, unnest(setconfig) c, input, me
 -- Those with a dot are of extensions, or nobody's.
 WHERE (s.setdatabase = 0 OR d.oid IS NOT NULL) AND (r.managed AND split_part(c, '=', 1) NOT LIKE '%.%' OR s.setrole = 0 AND input.d->'session_settings' ? split_part(c, '=', 1))
-UNION ALL
-SELECT 'schema', jsonb_build_object('name', nspname) FROM schemas WHERE managed
 UNION ALL
 SELECT 'owned', jsonb_build_object('type', type, 'name', identity, 'schema', schema, 'owner', owner_name, 'inside', inside, 'taken', taken,
     'bulk', classid = 'pg_class'::regclass, 'runs', CASE WHEN taken THEN '{}' ELSE array_remove(ARRAY[
@@ -273,13 +269,11 @@ FROM pg_available_extension_versions, input WHERE input.d->'extensions' ? name A
 GROUP BY name
 UNION ALL
 SELECT 'privileges', jsonb_build_object('kind', a.kind, 'owner', a.owner, 'old_owner', o.name, 'names', to_jsonb(a.names),
-    'entries', (SELECT jsonb_agg(jsonb_build_array(j.grantee, j.grantor, j.privilege, j.grantable, j.excess)) FROM judged j WHERE j.id = a.id),
-    'missing', (SELECT jsonb_agg(jsonb_build_array(m.grantee, m.privilege)) FROM missing m WHERE m.id = a.id))
+    'entries', (SELECT coalesce(jsonb_agg(jsonb_build_array(j.grantee, j.grantor, j.privilege, j.grantable, j.excess)), '[]') FROM judged j WHERE j.id = a.id),
+    'missing', (SELECT coalesce(jsonb_agg(jsonb_build_array(m.grantee, m.privilege)), '[]') FROM missing m WHERE m.id = a.id))
 FROM alike a JOIN different USING (id) JOIN names o ON o.oid = a.old_owner
 UNION ALL
-SELECT 'default privileges', jsonb_build_object('role', d.role, 'schema', d.schema, 'letter', d.letter,
-    'excess', (SELECT jsonb_agg(jsonb_build_array(x.grantee, x.privilege)) FROM default_excess x
-      WHERE (x.role, x.schema, x.letter) = (d.role, d.schema, d.letter)),
-    'missing', (SELECT jsonb_agg(jsonb_build_array(m.grantee, m.privilege)) FROM default_missing m
-      WHERE (m.role, m.schema, m.letter) = (d.role, d.schema, d.letter)))
-FROM default_different d
+SELECT 'default privileges', jsonb_build_object('role', role, 'schema', schema, 'letter', letter,
+    'excess', jsonb_agg(jsonb_build_array(grantee, privilege)) FILTER (WHERE excess),
+    'missing', jsonb_agg(jsonb_build_array(grantee, privilege)) FILTER (WHERE NOT excess))
+FROM (SELECT *, true AS excess FROM default_excess UNION ALL SELECT *, false FROM default_missing) d GROUP BY role, schema, letter

@@ -40,9 +40,6 @@ def make_plan(desired: DesiredState, catalog: Catalog) -> Plan:
     ]
     changes = [item for item in found if isinstance(item, Change)]
     retirement = [*roles.retire(authority)]
-    notes = []
-    if IAM_GROUP not in catalog.roles:
-        notes.append(f"this server has no role {IAM_GROUP}: it is not RDS, roles log in as pg_hba.conf says")
     ordered = (
         *(change for change in changes if change.early),
         *_with_memberships(authority, [change for change in changes if not change.early]),
@@ -51,8 +48,7 @@ def make_plan(desired: DesiredState, catalog: Catalog) -> Plan:
     return Plan(
         ordered,
         tuple(dict.fromkeys(item for item in (*found, *retirement) if isinstance(item, Blocked))),
-        tuple(notes),
-        iam_logins=not notes,
+        iam_logins=IAM_GROUP in catalog.roles,
         uncertain=frozenset(authority.uncertain),
     )
 
@@ -66,9 +62,7 @@ def _with_memberships(authority: Authority, changes: Sequence[Change]) -> Iterat
     me = identifier(authority.me.name)
     options, by = ("", "") if not authority.sixteen else (" WITH INHERIT TRUE, SET TRUE", f" GRANTED BY {me}")
     needed = sorted({role for change in changes for role in change.needs} - authority.direct)
-    stale = roles.stale_memberships(authority, needed)
-    listed = ", ".join(map(identifier, needed))
-    what = f"memberships of {authority.me.name} in {', '.join(needed)}"
+    listed, what = ", ".join(map(identifier, needed)), f"memberships of {authority.me.name} in {', '.join(needed)}"
     if needed:
         words = ("not a member", "a member for the next changes; revoked again below")
         yield Change(what, *words, f"GRANT {listed} TO {me}{options}", temporary=True)
@@ -76,10 +70,3 @@ def _with_memberships(authority: Authority, changes: Sequence[Change]) -> Iterat
     if needed:
         words = ("a member for the changes above", "not a member")
         yield Change(what, *words, f"REVOKE {listed} FROM {me}{by}", temporary=True)
-    for role in stale:
-        yield Change(
-            f"membership of {authority.me.name} in {role}",
-            "a member, and so without its password login when the role has IAM login",
-            "not a member",
-            f"REVOKE {identifier(role)} FROM {me}{by}",
-        )

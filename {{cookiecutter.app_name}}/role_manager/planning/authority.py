@@ -24,7 +24,11 @@ class Authority:
         self.database_owner = str(catalog.server["database_owner"])
         # Since 16, who created a role has the ADMIN option on it and nothing more.
         self.sixteen = catalog.server["version"] >= 160000
-        self.direct = {m.role for m in catalog.memberships if m.member == self.me.name and m.inherit and m.set}
+        # What it is a member of and stays: in managed roles only as somebody else wants it (see roles.memberships).
+        own = {m for m in catalog.memberships if m.member == self.me.name and m.inherit and m.set}
+        self.direct = {
+            m.role for m in own if m.role not in self.managed or (self.sixteen and m.grantor != self.me.name)
+        }
         self.uncertain: set[str] = set()
 
     def unfit(self) -> Iterator[Blocked]:
@@ -56,9 +60,12 @@ class Authority:
             return role in self.managed  # created by this plan
         if found.usable:
             return True
-        if not self.catalog.server["rds_superuser"] or found.superuser or is_reserved(role):
-            return False
-        if role in self.catalog.refused:
+        if (
+            not self.catalog.server["rds_superuser"]
+            or found.superuser
+            or is_reserved(role)
+            or role in self.catalog.refused
+        ):
             return False
         self.uncertain.add(role)
         return True

@@ -39,14 +39,13 @@ def database(a: Authority) -> _Found:
 
 def schemas(a: Authority) -> _Found:
     """Managed schemas that are not there; the others are among the objects."""
-    there = {schema["name"] for schema in a.catalog.other.get("schema", ())}
-    for name in a.desired.schemas:
+    for name in (name for name in a.desired.schemas if name not in a.catalog.server["schemas"]):
         what = f"schema {name}"
-        if name not in there and not a.catalog.server["may_create_schema"]:
+        if not a.catalog.server["may_create_schema"]:
             grant = f"GRANT CREATE ON DATABASE {identifier(a.database)} TO {identifier(a.me.name)}"
             reason = f"it does not exist, and {a.me.name} may not create schemas in {a.database}"
             yield Blocked(what, reason, f"the database's owner runs: {grant}")
-        elif name not in there:
+        else:
             sql = f"CREATE SCHEMA {identifier(name)} AUTHORIZATION {identifier(a.owner)}"
             if users := [role.name for role in a.managed.values() if "schema" in PRIVILEGES[role.profile]]:
                 grant = f"GRANT USAGE ON SCHEMA {identifier(name)} TO {', '.join(map(identifier, users))}"
@@ -79,7 +78,7 @@ def extensions(a: Authority) -> _Found:
 
 def objects(a: Authority) -> _Found:
     """What must change its owner: schemas first, then what is in them; many alike in one statement list."""
-    found: dict[tuple[bool, str, str], list[Owned]] = defaultdict(list)
+    found: dict[tuple[bool, str, str, bool], list[Owned]] = defaultdict(list)
     for thing in a.catalog.owned:
         new = a.owner if thing.inside else a.me.name
         what, now = f"{thing.type} {thing.name}", f"owned by {thing.owner}"
@@ -91,19 +90,18 @@ def objects(a: Authority) -> _Found:
             reason = f"{now}, whose objects {a.me.name} may not give away"
             yield Blocked(what, reason, f"{thing.owner} or a superuser runs: {sql}")
         else:
-            found[thing.type != "schema", thing.owner, new].append(thing)
-    for (_, owner, new), things in sorted(found.items(), key=lambda item: item[0]):
-        for locks in (_LOCKS_FOR_A_TABLE, 1):
-            yield from together(
-                [thing for thing in things if thing.bulk == (locks > 1)],
-                lambda thing: f"{thing.type} {thing.name}",
-                lambda part, new=new: ";\n".join(_alter(thing, new) for thing in part),  # type: ignore[misc]
-                lambda thing: thing.name if thing.bulk else "",
-                locks=locks,
-                now=f"owned by {owner}",
-                wanted=f"owned by {new}",
-                needs=a.need(owner) | a.need(new),
-            )
+            found[thing.type != "schema", thing.owner, new, not thing.bulk].append(thing)
+    for (_, owner, new, single), things in sorted(found.items(), key=lambda item: item[0]):
+        yield from together(
+            things,
+            lambda thing: f"{thing.type} {thing.name}",
+            lambda part, new=new: ";\n".join(_alter(thing, new) for thing in part),  # type: ignore[misc]
+            lambda thing: thing.name if thing.bulk else "",
+            locks=1 if single else _LOCKS_FOR_A_TABLE,
+            now=f"owned by {owner}",
+            wanted=f"owned by {new}",
+            needs=a.need(owner) | a.need(new),
+        )
 
 
 def _not_taken(a: Authority, thing: Owned, new: str) -> Blocked:

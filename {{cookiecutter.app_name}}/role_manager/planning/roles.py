@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-from collections import defaultdict
-from collections.abc import Collection, Iterator
+from collections.abc import Iterator
 
-from role_manager.catalog import IAM_GROUP, Entry
+from role_manager.catalog import IAM_GROUP, Entry, Membership
 from role_manager.planning.authority import Authority
 from role_manager.planning.grants import to_revoke
 from role_manager.planning.ownership import mentions
@@ -27,17 +26,15 @@ def create(a: Authority) -> Iterator[Change]:
 def attributes(a: Authority) -> _Found:
     """Attributes of managed roles."""
     # Who may take which away: https://www.postgresql.org/docs/current/sql-alterrole.html
-    mine = a.me.attributes - {"SUPERUSER"} if a.sixteen else {"CREATEDB"}
+    mine = {*a.me.attributes} - {"SUPERUSER"} if a.sixteen else {"CREATEDB"}
     for role in a.managed.values():
         found = a.catalog.roles.get(role.name)
         if found is None:
             continue
         wanted = {"INHERIT", "LOGIN"} if role.login == "iam" else {"INHERIT"}
-        too_much = sorted(found.attributes - wanted)
-        words = [f"NO{word}" for word in too_much] + sorted(wanted - found.attributes)
-        now = [f"it has {word}" for word in too_much] + [
-            f"it has NO{word}" for word in sorted(wanted - found.attributes)
-        ]
+        too_much, missing = sorted({*found.attributes} - wanted), sorted(wanted - {*found.attributes})
+        words = [f"NO{word}" for word in too_much] + missing
+        now = [f"it has {word}" for word in too_much] + [f"it has NO{word}" for word in missing]
         if found.connection_limit != role.connection_limit:
             now.append(f"its connection limit is {found.connection_limit}")
             words.append(f"CONNECTION LIMIT {role.connection_limit}")
@@ -85,33 +82,28 @@ def settings(a: Authority) -> _Found:
 
 def memberships(a: Authority) -> _Found:
     """Memberships in managed roles and of managed roles, of every form, but for what a login with IAM takes."""
-    by_role: dict[str, list[Entry]] = defaultdict(list)
-    for m in a.catalog.memberships:
-        # A membership is like a privilege: the role is what is granted, ADMIN the option to grant it on.
-        by_role[m.role].append(Entry(m.member, m.grantor, "", m.admin, excess=_is_excess(a, m.role, m.member, m)))
-    for role, entries in by_role.items():
-        # Before 16 a member has one row, whoever granted it, and nothing depends on it.
-        superusers = {name for name, found in a.catalog.roles.items() if found.superuser}
-        needed = (
-            to_revoke(entries, superusers) if a.sixteen else sorted({e for e in entries if e.excess}, key=str)
-        )  # fmt: skip
-        for entry in needed:
-            yield _end(a, role, entry)
+    # A membership is like a privilege: the role is what is granted, ADMIN the option to grant it on.
+    found = [Entry(m.member, m.grantor, m.role, m.admin, _is_excess(a, m)) for m in a.catalog.memberships]
+    # Before 16 a member has one row, whoever granted it, and nothing depends on it.
+    superusers = {name for name, role in a.catalog.roles.items() if role.superuser}
+    for entry in to_revoke(found, superusers) if a.sixteen else [entry for entry in found if entry.excess]:
+        yield _end(a, entry)
 
 
-def _is_excess(a: Authority, role: str, member: str, m: object) -> bool:
-    found = a.catalog.roles[member]
-    if member in a.managed:
-        wanted = role == IAM_GROUP and a.managed[member].login == "iam"
-        return not wanted or m.admin  # type: ignore[attr-defined]
-    if role in a.managed or role in a.retired:
-        # See stale_memberships; a superuser needs none to act as anybody.
-        return role in a.managed and member != a.me.name and not found.superuser
-    return a.sixteen and m.grantor in a.retired  # type: ignore[attr-defined]
+def _is_excess(a: Authority, m: Membership) -> bool:
+    if m.member in a.managed:
+        return m.admin or m.role != IAM_GROUP or a.managed[m.member].login != "iam"
+    if m.member == a.me.name and m.role in a.managed:
+        # Only its grantor can revoke it; one of a superuser's is the platform's business.
+        return not a.me.superuser and (not a.sixteen or (m.grantor == a.me.name and (m.inherit or m.set)))
+    if m.role in a.managed or m.role in a.retired:
+        # A superuser needs none to act as anybody.
+        return m.role in a.managed and not a.catalog.roles[m.member].superuser
+    return a.sixteen and m.grantor in a.retired
 
 
-def _end(a: Authority, role: str, entry: Entry) -> Change | Blocked:
-    member, grantor = entry.grantee, entry.grantor
+def _end(a: Authority, entry: Entry) -> Change | Blocked:
+    member, grantor, role = entry.grantee, entry.grantor, entry.privilege
     what = f"membership of {member} in {role}"
     words, wanted = f"REVOKE {identifier(role)} FROM {identifier(member)}", "not a member"
     if member in a.managed and role == IAM_GROUP and a.managed[member].login == "iam":
@@ -119,6 +111,8 @@ def _end(a: Authority, role: str, entry: Entry) -> Change | Blocked:
         words = words.replace("REVOKE ", "REVOKE ADMIN OPTION FOR ", 1)
     elif member in a.managed:
         now = f"{member} has the privileges of {role}"
+    elif member == a.me.name:
+        now = "a member, and so without its password login when the role has IAM login"
     elif role in a.managed:
         now = f"{member} could act as {role}" + (", or make itself a member" if entry.grantable else "")
     else:
@@ -134,21 +128,6 @@ def _end(a: Authority, role: str, entry: Entry) -> Change | Blocked:
     if role.startswith("rds_") and a.catalog.server["rds_superuser"]:
         return Change(what, f"{now} (granted by {grantor})", wanted, f"{words} CASCADE", early=True)
     return Blocked(what, f"{now}, and only {grantor}, who granted it, can revoke it", f"{grantor} runs: {words}")
-
-
-def stale_memberships(a: Authority, needed: Collection[str]) -> list[str]:
-    """Managed roles that the master itself is a member of, for no reason."""
-    found = [
-        m.role
-        for m in a.catalog.memberships
-        if m.member == a.me.name
-        and m.role in a.managed
-        and m.role not in needed
-        and not a.me.superuser
-        # Only its grantor can revoke it; one of a superuser's is the platform's business.
-        and (not a.sixteen or ((m.inherit or m.set) and m.grantor == a.me.name))
-    ]
-    return list(dict.fromkeys(found))
 
 
 def iam_logins(a: Authority) -> _Found:

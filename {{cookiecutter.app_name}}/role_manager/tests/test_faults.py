@@ -152,7 +152,7 @@ def test_a_statement_that_takes_too_long_ends_the_apply(newest_database: Databas
     with database.server.superuser() as other:
         other.run("BEGIN; LOCK TABLE app.orders")
         with pytest.raises(ActionError, match="statement timeout") as caught:
-            database.apply(statement=0.4, lock=30)
+            database.apply(statement=2, lock=30)
         other.run("ROLLBACK")
     assert "nothing was changed" in str(caught.value)
     assert state(database) == before
