@@ -47,7 +47,7 @@ def run(
     if "summary" in report:
         _show(report, step, as_json=as_json)
         raise OpsError(
-            f"The role manager's {action}: {report.get('result', 'failed')}. {report['summary']}",
+            f"The role manager's {action}: {report.get('result', 'failed')}. {_visible(report['summary'])}",
             next_step=f"{project.make('roles', ACTION='plan')} lists it: what has a ~ {project.make('roles', ACTION='apply')} "
             "does, what has a ! is a person's, in the words beside it.",
         )
@@ -86,7 +86,7 @@ def as_lines(report: Mapping[str, Any]) -> list[str]:
 
     for change in report.get("changes", ()):
         lines += [f"~ {change.get('object', '')}", f"  - {change.get('now', '')}", f"  + {change.get('wanted', '')}"]
-        lines += [f"      {line}" for line in f"{change['sql']};".splitlines()]
+        lines += [f"      {statement};" for statement in change["sql"].split(";\n")]
     more("changes")
     for item in report.get("blocked", ()):
         lines += [f"! {item['object']}", f"  - {item['reason']}", f"      {item['remedy']}"]
@@ -97,4 +97,9 @@ def as_lines(report: Mapping[str, Any]) -> list[str]:
         lines += [f"  ! {problem}" for problem in proof["problems"]]
     lines += [f"Note: {note}" for note in report.get("notes", ())]
     lines.append(f"{report['action']}: {report['result']}. {report['summary']}")
-    return lines
+    return [_visible(line) for line in lines]
+
+
+def _visible(line: str) -> str:
+    """One line whatever is in it: a name may hold line ends, which a CI reads commands after, and what moves a cursor."""
+    return "".join(c if c.isprintable() else c.encode("unicode_escape").decode() for c in line)

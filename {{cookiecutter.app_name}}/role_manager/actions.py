@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import dataclasses
+import functools
 import time
 from collections import Counter, deque
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from typing import Any, TypeVar
 
@@ -69,6 +70,11 @@ class Report:
     round_trips: int = 0
     seconds: float = 0.0
 
+    @property
+    def fails(self) -> bool:
+        """Whether the action must fail. A plan may say what is blocked."""
+        return self.result in {"drift", "failed"} or (self.result == "blocked" and self.action != "plan")
+
 
 @dataclasses.dataclass(frozen=True)
 class Manager:
@@ -100,6 +106,7 @@ class Manager:
             "search_path": "pg_catalog, pg_temp",
             "standard_conforming_strings": "on",
             "transform_null_equals": "off",
+            "quote_all_identifiers": "off",
             "statement_timeout": f"{int(self.timeouts.statement * 1000)}ms",
             "lock_timeout": f"{int(self.timeouts.lock * 1000)}ms",
             "idle_in_transaction_session_timeout": f"{int(self.timeouts.statement * 1000)}ms",
@@ -113,68 +120,78 @@ class Manager:
             yield session
 
 
+def _action(work: Callable[..., Report]) -> Callable[..., Report]:
+    """Add round trips and seconds to what an action reports, and raise it where the action must fail."""
+
+    @functools.wraps(work)
+    def run(manager: Manager, **options: bool) -> Report:
+        started = time.monotonic()
+        try:
+            report = work(manager, **options)
+        except ActionError as error:
+            report = error.report
+        report.round_trips = manager.meter.pop("round trips", 0)
+        report.seconds = round(time.monotonic() - started, 3)
+        if report.fails:
+            raise ActionError(report)
+        return report
+
+    return run
+
+
+@_action
 def plan(manager: Manager) -> Report:
     """Say what apply would do. Changes nothing."""
-    started = time.monotonic()
     found = _retrying(manager, "plan", _read_plan)
-    result = "nothing to do" if found.empty else "blocked" if found.blocked else "changes"
-    return _finished(manager, started, Report("plan", result, _sentence(found), found))
-
-
-def _finished(manager: Manager, started: float, report: Report) -> Report:
-    report.round_trips = manager.meter.pop("round trips", 0)
-    report.seconds = round(time.monotonic() - started, 3)
-    return report
+    return Report(
+        "plan", "nothing to do" if found.empty else "blocked" if found.blocked else "changes", _sentence(found), found
+    )
 
 
 def _read_plan(manager: Manager) -> Plan:
     with manager.session() as session:
         rows = session.run(f"BEGIN READ ONLY;\n{_OWN_SETTINGS};\n{catalog.query(manager.desired)};\nROLLBACK")
-        return _plan(session, manager.desired, rows, "BEGIN", "ROLLBACK")
+        return _plan(session, manager.desired, rows)
 
 
-def _plan(session: Session, desired: DesiredState, rows: list[list[Any]], begin: str, end: str) -> Plan:
+def _plan(session: Session, desired: DesiredState, rows: list[list[Any]]) -> Plan:
     """Make the plan; where only the server can tell whether it grants a role, ask it, and take the answer back."""
     found = catalog.parse([row for row in rows if len(row) == 2])
-    refused: set[str] = set()
     tried: set[str] = set()
-    while True:
-        made = make_plan(desired, dataclasses.replace(found, refused=frozenset(refused)))
-        if not made.uncertain - tried:
-            return made
-        for role in sorted(made.uncertain - tried):
+    refused: set[str] = set()
+    while (
+        asked := (made := make_plan(desired, dataclasses.replace(found, refused=frozenset(refused)))).uncertain - tried
+    ):
+        for role in sorted(asked):
             try:
-                session.run(f"{begin};\nGRANT {identifier(role)} TO {identifier(found.me.name)};\n{end}")
+                # Within a transaction BEGIN does nothing.
+                session.run(f"BEGIN;\nSAVEPOINT try;\nGRANT {identifier(role)} TO {identifier(found.me.name)}")
             except StatementError:
                 refused.add(role)
-                session.run(end)
-        tried |= made.uncertain
+            session.run("ROLLBACK TO SAVEPOINT try")
+        tried |= asked
+    return made
 
 
 # --- Apply --------------------------------------------------------------------------------------
 
 
-@dataclasses.dataclass
-class _Progress:
-    """What an apply did in transactions that are over, and what it waits for."""
+@_action
+def apply(manager: Manager) -> Report:
+    """Make the changes of the plan, each object by itself; in one transaction, unless they need more locks than it has.
 
-    made: list[Change] = dataclasses.field(default_factory=list)
-    transactions: int = 0
-    waits: Counter[str] = dataclasses.field(default_factory=Counter)
-    waited: float = 0.0
-    stuck: dict[str, Blocked] = dataclasses.field(default_factory=dict)
-    split: set[str] = dataclasses.field(default_factory=set)
+    Raises:
+        ActionError: `blocked`: something is left, everything else was changed. `failed`: what the summary says; if the
+            connection broke during COMMIT, it is not known.
 
-    def failed(self, summary: str) -> ActionError:
-        """What ends the apply here."""
-        return ActionError(Report("apply", "failed", summary, Plan(tuple(self.made), ())))
-
-    @property
-    def so_far(self) -> str:
-        """What stays when the transaction that runs is taken back."""
-        if not self.made:
-            return "nothing was changed"
-        return f"{_count(self.made)} made by {self.transactions} transactions before it, which stay; nothing else was changed"
+    """
+    work = _Apply(manager)
+    blocked = work.run()
+    result = "blocked" if blocked else "applied" if work.done else "nothing to do"
+    summary = f"{_count(work.done)} made." if work.done else "Nothing was changed." if blocked else "Nothing to do."
+    if blocked:
+        summary += f" {_sentence(Plan((), tuple(blocked)))}"
+    return Report("apply", result, summary, Plan(tuple(work.done), tuple(blocked)))
 
 
 class _LockedError(Exception):
@@ -186,139 +203,118 @@ class _LockedError(Exception):
         self.holders = holders
 
 
-def apply(manager: Manager) -> Report:
-    """Make the changes of the plan, each object by itself; in one transaction, unless they need more locks than it has.
-
-    Raises:
-        ActionError: `blocked`: something is left, everything else was changed. `failed`: what the summary says; if the
-            connection broke during COMMIT, it is not known.
-
-    """
-    started = time.monotonic()
-    progress = _Progress()
-    try:
-        blocked = None
-        while blocked is None:
-            try:
-                blocked = _retrying(manager, "apply", lambda m: _apply_once(m, progress))
-            except _LockedError as error:
-                _wait_again(manager, progress, error)
-    except ActionError as error:
-        raise ActionError(_finished(manager, started, error.report)) from None
-    done = Plan(tuple(progress.made), tuple(blocked))
-    result = "blocked" if blocked else "applied" if progress.made else "nothing to do"
-    summary = (
-        f"{_count(progress.made)} made." if progress.made else "Nothing was changed." if blocked else "Nothing to do."
-    )
-    if blocked:
-        summary += f" {_sentence(dataclasses.replace(done, changes=()))}"
-    report = _finished(manager, started, Report("apply", result, summary, done))
-    if blocked:
-        raise ActionError(report)
-    return report
-
-
-def _wait_again(manager: Manager, progress: _Progress, error: _LockedError) -> None:
-    """Let others have their turn; give up the object when its turn does not come."""
-    change = error.change
-    progress.waits[change.object] += 1
-    progress.waited += manager.timeouts.lock
-    problem = f"{error.holders} holds a lock on it, which was waited for {manager.timeouts.lock:g} s at a time"
-    manager.log("waiting for a lock", level="warning", object=change.object, problem=problem)
-    if change.each:
-        progress.split.add(change.object)
-    elif progress.waits[change.object] >= _LOCK_TRIES or progress.waited >= _LOCK_SECONDS:
-        reason = f"{change.reason}. The lock timeout ended the wait: {problem}"
-        progress.stuck[change.object] = Blocked(change.object, reason, "end that transaction, then apply again")
-    time.sleep(_PAUSE_SECONDS)
-
-
-def _apply_once(manager: Manager, progress: _Progress) -> list[Blocked] | None:
-    """One transaction; returns what is left, or None when there is more to do."""
-    query = catalog.query(manager.desired)
-    with manager.session() as session:
-        lock = int(manager.timeouts.lock * 1000)
-        begin = (
-            f"BEGIN ISOLATION LEVEL READ COMMITTED READ WRITE;\n{_OWN_SETTINGS};\n"
-            # Another apply may take a while, the rest may not.
-            f"SET LOCAL lock_timeout = '{int(manager.timeouts.lock_of_apply * 1000)}ms';\n"
-            f"SELECT pg_advisory_xact_lock({_LOCK_KEY});\nSET LOCAL lock_timeout = '{lock}ms';\n"
-        )
-        try:
-            rows = session.run(begin + query)
-        except StatementError as error:
-            if error.state == _LOCKED:
-                raise _lock_of_apply_held(session, progress) from None
-            raise
-        found = _plan(session, manager.desired, rows, "SAVEPOINT try", "ROLLBACK TO SAVEPOINT try")
-        limit = max(int(_server(rows)["locks"]) * 3 // 5, 1)
-        changes, complete = _portion(_without(found.changes, progress), limit)
-        step = _Steps(manager, session, progress)
-        step.run(changes, last=False)
-        blocked = list(found.blocked)
-        if changes:
-            again = _plan(session, manager.desired, session.run(query), "SAVEPOINT try", "ROLLBACK TO SAVEPOINT try")
-            blocked = list(again.blocked)
-            rest = step.open(again.changes)
-            if complete and rest:
-                # Something came or went meanwhile: once more, and what is then left is somebody's who works beside us.
-                pieces = [piece for change in again.changes for piece in change.each or (change,)]
-                step.run([piece for piece in pieces if piece.temporary or piece in rest], last=True)
-                last = _plan(session, manager.desired, session.run(query), "SAVEPOINT try", "ROLLBACK TO SAVEPOINT try")
-                blocked = list(last.blocked)
-                step.give_up(last.changes)
-        _commit(session, changes, progress)
-    progress.transactions += 1
-    progress.made += step.made
-    if not complete and step.made and progress.transactions < _TRANSACTIONS:
-        return None
-    return list(dict.fromkeys([*blocked, *step.refused, *progress.stuck.values()]))
-
-
-def _server(rows: list[list[Any]]) -> dict[str, Any]:
-    return next(row[1] for row in rows if len(row) == 2 and row[0] == "server")
-
-
-def _without(changes: Sequence[Change], progress: _Progress) -> Iterator[Change]:
-    """The changes without what is stuck; objects that were waited for come one by one."""
-    for change in changes:
-        one_by_one = change.object in progress.split or any(piece.object in progress.stuck for piece in change.each)
-        for piece in change.each if one_by_one else (change,):
-            if piece.object not in progress.stuck:
-                yield piece
-
-
-def _portion(changes: Iterable[Change], limit: int) -> tuple[list[Change], bool]:
-    """Cut off what one transaction can lock, in order; each beginning is safe to stop after."""
-    chosen: list[Change] = []
-    locks = 0
-    full = False
-    for change in changes:
-        if not change.temporary:
-            full = full or (locks > 0 and locks + change.locks > limit)
-            if full:
-                continue
-            locks += change.locks
-        chosen.append(change)
-    return chosen, not full
-
-
 @dataclasses.dataclass
-class _Steps:
-    """Runs changes, each in a savepoint of its own: what the server refuses is left out, the others stay."""
+class _Apply:
+    """One apply."""
 
     manager: Manager
-    session: Session
-    progress: _Progress
+    done: list[Change] = dataclasses.field(default_factory=list)  # by transactions that are over
+    transactions: int = 0  # that are over
+    waits: Counter[str] = dataclasses.field(default_factory=Counter)  # how often each object was waited for
+    split: set[str] = dataclasses.field(default_factory=set)  # groups of objects, of which one was waited for
+    stuck: dict[str, Blocked] = dataclasses.field(default_factory=dict)  # what is waited for no more
+    # Of the transaction that runs: what it changed, what the server did not take, whether it does all there is to do.
     made: list[Change] = dataclasses.field(default_factory=list)
     refused: list[Blocked] = dataclasses.field(default_factory=list)
+    complete: bool = True
 
-    def run(self, changes: Sequence[Change], *, last: bool) -> None:
-        """Run them. What does not exist any more is refused only when it is the `last` time."""
+    def run(self) -> list[Blocked]:
+        """Make all changes; return what is left."""
+        while True:
+            try:
+                if (left := _retrying(self.manager, "apply", self._transact)) is not None:
+                    return left
+            except _LockedError as error:
+                self._wait_again(error.change, error.holders)
+
+    def _wait_again(self, change: Change, holders: str) -> None:
+        """Let others have their turn; give up the object when its turn does not come."""
+        lock = self.manager.timeouts.lock
+        self.waits[change.object] += 1
+        problem = f"{holders} holds a lock on it, which was waited for {lock:g} s at a time"
+        self.manager.log("waiting for a lock", level="warning", object=change.object, problem=problem)
+        if change.each:
+            self.split.add(change.object)
+        elif self.waits[change.object] >= _LOCK_TRIES or self.waits.total() * lock >= _LOCK_SECONDS:
+            reason = f"{change.reason}. The lock timeout ended the wait: {problem}"
+            self.stuck[change.object] = Blocked(change.object, reason, "end that transaction, then apply again")
+        time.sleep(_PAUSE_SECONDS)
+
+    def _transact(self, manager: Manager) -> list[Blocked] | None:
+        """One transaction; returns what is left, or None when there is more to do."""
+        self.made, self.refused, self.complete = [], [], True
+        query = catalog.query(manager.desired)
+        with manager.session() as session:
+            try:
+                rows = session.run(
+                    f"BEGIN ISOLATION LEVEL READ COMMITTED READ WRITE;\n{_OWN_SETTINGS};\n"
+                    # Another apply may take a while, the rest may not.
+                    f"SET LOCAL lock_timeout = '{int(manager.timeouts.lock_of_apply * 1000)}ms';\n"
+                    f"SELECT pg_advisory_xact_lock({_LOCK_KEY});\n"
+                    f"SET LOCAL lock_timeout = '{int(manager.timeouts.lock * 1000)}ms';\n{query}"
+                )
+            except StatementError as error:
+                if error.state != _LOCKED:
+                    raise
+                session.run("ROLLBACK")
+                key = f"l.locktype = 'advisory' AND (l.classid::bigint << 32 | l.objid::bigint) = {_LOCK_KEY}"
+                raise self._failed(
+                    f"The lock timeout ended the wait for the lock of another apply, held by {_holders(session, key)}; "
+                    f"{self._so_far}. When no apply runs, end that session: SELECT pg_terminate_backend(its pid)"
+                ) from None
+            found = _plan(session, manager.desired, rows)
+            limit = max(int(_server(rows)["locks"]) * 3 // 5, 1)
+            changes = list(self._possible(found.changes))
+            self._step(session, changes, limit, last=False)
+            if changes:
+                found = _plan(session, manager.desired, session.run(query))
+                rest = self._open(found.changes)
+                if self.complete and rest:
+                    # Something came or went meanwhile: once more, and what is then left is somebody's who works beside us.
+                    pieces = [piece for change in found.changes for piece in change.each or (change,)]
+                    self._step(
+                        session, [piece for piece in pieces if piece.temporary or piece in rest], limit, last=True
+                    )
+                    found = _plan(session, manager.desired, session.run(query))
+                    self._give_up(self._open(found.changes))
+            try:
+                session.run("COMMIT")
+            except ConnectionLostError as error:
+                if changes:
+                    raise self._failed(
+                        f"The connection was lost at COMMIT: {error}. Either all {len(changes)} changes of the transaction "
+                        f"were made or none; {self._so_far}. Plan tells which; apply again is safe."
+                    ) from None
+        self.transactions += 1
+        self.done += self.made
+        if not self.complete and self.made and self.transactions < _TRANSACTIONS:
+            return None
+        return list(dict.fromkeys([*found.blocked, *self.refused, *self.stuck.values()]))
+
+    def _possible(self, changes: Sequence[Change]) -> Iterator[Change]:
+        """The changes without what is stuck; objects that were waited for come one by one."""
+        for change in changes:
+            one_by_one = change.object in self.split or any(piece.object in self.stuck for piece in change.each)
+            for piece in change.each if one_by_one else (change,):
+                if piece.object not in self.stuck:
+                    yield piece
+
+    def _step(self, session: Session, changes: Sequence[Change], limit: int, *, last: bool) -> None:
+        """Run changes, each in a savepoint of its own: what the server refuses is left out, the others stay.
+
+        What takes more locks than the `limit` is left for another transaction: each beginning is safe to stop after.
+        What does not exist any more is refused only when it is the `last` time.
+        """
         lost: StatementError | None = None
+        locks = 0
         waiting = deque(enumerate(changes, 1))
         while waiting:
             number, change = waiting.popleft()
+            if not change.temporary:
+                self.complete = self.complete and (locks == 0 or locks + change.locks <= limit)
+                if not self.complete:
+                    continue
+                locks += change.locks
             if lost is not None and (change.needs or change.temporary):
                 if not change.temporary:
                     self._refuse(change, lost)
@@ -326,41 +322,42 @@ class _Steps:
             self.manager.log("change", object=change.object, reason=change.reason, sql=change.sql, number=number)
             where = f"change {number} of {len(changes)} ({change.object})"
             try:
-                self.session.run(f"SAVEPOINT step;\n{change.sql};\nRELEASE SAVEPOINT step")
+                session.run(f"SAVEPOINT step;\n{change.sql};\nRELEASE SAVEPOINT step")
                 self.made.append(change)
             except StatementError as error:
                 if error.state in _TRY_AGAIN:
                     raise
                 if error.state == _LOCKED:
-                    self.session.run("ROLLBACK")
+                    session.run("ROLLBACK")
                     table = f"format('%I.%I', n.nspname, c.relname) = {literal(change.relation)}"
-                    holders, _ = _holders(self.session, "l.locktype = 'relation' AND n.nspname <> 'pg_catalog'", table)
-                    raise _LockedError(change, holders) from None
+                    relations = "l.locktype = 'relation' AND n.nspname <> 'pg_catalog'"
+                    raise _LockedError(change, _holders(session, relations, table)) from None
                 if error.state.startswith(("53", "57", "58")):  # no resources, out of time, the machine
                     problem = f"{where} was refused: {error}. Everything was taken back"
-                    raise self.progress.failed(f"{problem}: {self.progress.so_far}.") from None
-                self.session.run("ROLLBACK TO SAVEPOINT step")
+                    raise self._failed(f"{problem}: {self._so_far}.") from None
+                session.run("ROLLBACK TO SAVEPOINT step")
                 if change.temporary:
                     lost = error
                 elif change.each:
+                    locks -= change.locks
                     waiting.extendleft((number, piece) for piece in reversed(change.each))
                 elif last or error.state not in _GONE:
                     self._refuse(change, error)
             except ConnectionLostError as error:
-                raise self.progress.failed(
+                raise self._failed(
                     f"The connection was lost at {where}: {error}. The server takes back everything of an unfinished "
-                    f"transaction: {self.progress.so_far}. Apply again."
+                    f"transaction: {self._so_far}. Apply again."
                 ) from None
 
-    def open(self, changes: Sequence[Change]) -> list[Change]:
+    def _open(self, changes: Sequence[Change]) -> list[Change]:
         """What a later plan still wants, without what was refused."""
-        known = {item.object for item in self.refused} | set(self.progress.stuck)
+        known = {item.object for item in self.refused} | set(self.stuck)
         pieces = [piece for change in changes for piece in change.each or (change,)]
         return [piece for piece in pieces if not piece.temporary and piece.object not in known]
 
-    def give_up(self, changes: Sequence[Change]) -> None:
+    def _give_up(self, changes: Sequence[Change]) -> None:
         """Say what did not stay as it was made."""
-        for change in self.open(changes):
+        for change in changes:
             reason = f"{change.reason}, although the server took: {change.sql}"
             self.refused.append(Blocked(change.object, reason, "look who changes it or who may, then apply again"))
         left = {item.object for item in self.refused}
@@ -370,49 +367,36 @@ class _Steps:
         reason = f"{change.reason}. The server refused it: {error}"
         self.refused.append(Blocked(change.object, reason, f"whoever may, runs: {change.sql}"))
 
+    def _failed(self, summary: str) -> ActionError:
+        return ActionError(Report("apply", "failed", summary, Plan(tuple(self.done), ())))
 
-def _holders(session: Session, lock: str, exactly: str = "true") -> tuple[str, list[int]]:
-    """Name the sessions that hold a lock `exactly` so, or else all that hold such a lock; with their processes."""
+    @property
+    def _so_far(self) -> str:
+        """What stays when the transaction that runs is taken back."""
+        if not self.done:
+            return "nothing was changed"
+        return f"{_count(self.done)} made by {self.transactions} transactions before it, which stay; nothing else was changed"
+
+
+def _server(rows: list[list[Any]]) -> dict[str, Any]:
+    return next(row[1] for row in rows if len(row) == 2 and row[0] == "server")
+
+
+def _holders(session: Session, lock: str, exactly: str = "true") -> str:
+    """Name the sessions that hold a lock `exactly` so, or else all that hold such a lock."""
     rows = session.run(
         f"SELECT DISTINCT {exactly}, coalesce(a.usename, 'somebody'), l.pid FROM pg_locks l"
         " LEFT JOIN pg_stat_activity a ON a.pid = l.pid LEFT JOIN pg_class c ON c.oid = l.relation"
         " LEFT JOIN pg_namespace n ON n.oid = c.relnamespace"
         f" WHERE l.granted AND l.pid <> pg_backend_pid() AND {lock}"
     )
-    found = ([row for row in rows if row[0]] or rows)[:5]
-    listed = ", ".join(f"{name} (pid {pid})" for _, name, pid in found) or "a session that is over now"
-    return listed, [pid for _, _, pid in found]
-
-
-def _lock_of_apply_held(session: Session, progress: _Progress) -> ActionError:
-    session.run("ROLLBACK")
-    high, low = (_LOCK_KEY >> 32) & 0xFFFFFFFF, _LOCK_KEY & 0xFFFFFFFF
-    holders, processes = _holders(session, f"l.locktype = 'advisory' AND l.classid = {high} AND l.objid = {low}")
-    ends = "; ".join(f"SELECT pg_terminate_backend({process})" for process in processes)
-    summary = (
-        f"The lock timeout ended the wait for the lock of another apply, held by {holders}; {progress.so_far}. "
-        f"When no apply runs, end that session: {ends or 'apply again'}"
-    )
-    return progress.failed(summary)
-
-
-def _commit(session: Session, changes: Sequence[Change], progress: _Progress) -> None:
-    try:
-        session.run("COMMIT")
-    except ConnectionLostError as error:
-        if not changes:
-            return  # there was nothing to commit
-        summary = (
-            f"The connection was lost at COMMIT: {error}. Either all {len(changes)} changes of the transaction "
-            f"were made or none; {progress.so_far}. Plan tells which; apply again is safe."
-        )
-        raise progress.failed(summary) from None
+    found = [row for row in rows if row[0]] or rows
+    return ", ".join(f"{name} (pid {pid})" for _, name, pid in found[:5]) or "a session that is over now"
 
 
 def _retrying(manager: Manager, action: str, work: Callable[..., _T]) -> _T:
     """Repeat what failed before anything was changed, or was rolled back by the server."""
-    attempt = 0
-    while True:
+    for attempt in range(1, _ATTEMPTS + 1):
         try:
             return work(manager)
         except ConnectionLostError as error:
@@ -421,16 +405,15 @@ def _retrying(manager: Manager, action: str, work: Callable[..., _T]) -> _T:
             problem = f"The server refused: {error}. Nothing was changed."
             if error.state not in _TRY_AGAIN:
                 raise ActionError(Report(action, "failed", problem)) from None
-        attempt += 1
         manager.log("trying again", level="warning", problem=problem, attempt=attempt)
-        if attempt == _ATTEMPTS:
-            raise ActionError(Report(action, "failed", f"{problem} Tried {_ATTEMPTS} times."))
         time.sleep(_PAUSE_SECONDS * attempt)
+    raise ActionError(Report(action, "failed", f"{problem} Tried {_ATTEMPTS} times."))
 
 
 # --- Check --------------------------------------------------------------------------------------
 
 
+@_action
 def check(manager: Manager, *, logins: bool = True) -> Report:
     """Compare, and prove as each role what it can and cannot do. Leaves nothing behind, runs nothing of others.
 
@@ -444,21 +427,18 @@ def check(manager: Manager, *, logins: bool = True) -> Report:
     """
     from role_manager import proofs
 
-    started = time.monotonic()
-    try:
-        found = _retrying(manager, "check", _read_plan)
-        if not found.empty:
-            # What somebody was just doing is no drift: it must be there a second time.
-            again = _retrying(manager, "check", _read_plan)
-            found = dataclasses.replace(
-                again,
-                changes=tuple(change for change in again.changes if change in found.changes),
-                blocked=tuple(item for item in again.blocked if item in found.blocked),
-            )
-    except ActionError as error:
-        raise ActionError(_finished(manager, started, error.report)) from None
-    future = not any(item.object.startswith("event trigger ") for item in found.blocked)
-    results = proofs.prove(manager, logins=logins and found.iam_logins, future=future)
+    found = _retrying(manager, "check", _read_plan)
+    if not found.empty:
+        # What somebody was just doing is no drift: it must be there a second time.
+        again = _retrying(manager, "check", _read_plan)
+        found = dataclasses.replace(
+            again,
+            changes=tuple(change for change in again.changes if change in found.changes),
+            blocked=tuple(item for item in again.blocked if item in found.blocked),
+        )
+    # Logging in and making something would run it.
+    safe = not any(item.object.startswith("event trigger ") for item in found.blocked)
+    results = proofs.prove(manager, logins=logins and found.iam_logins and safe, future=safe)
     failed = [proof for proof in results if proof.problems]
     summary = _sentence(found) if not found.empty else "The catalog is as declared."
     if failed:
@@ -468,10 +448,7 @@ def check(manager: Manager, *, logins: bool = True) -> Report:
     else:
         summary += f" {len(results)} roles were proven."
     result = "drift" if not found.empty else "failed" if failed else "passed"
-    report = _finished(manager, started, Report("check", result, summary, found, results))
-    if result != "passed":
-        raise ActionError(report)
-    return report
+    return Report("check", result, summary, found, results)
 
 
 def _count(changes: Sequence[Change]) -> str:
@@ -480,18 +457,11 @@ def _count(changes: Sequence[Change]) -> str:
 
 
 def _sentence(found: Plan) -> str:
-    if found.empty:
-        return "Nothing to do."
-    parts = []
-    changes = tuple(change for change in found.changes if not change.temporary)
-    if changes:
-        listed = "; ".join(f"{c.object}: {c.reason}" for c in changes[:5])
-        parts.append(f"{len(changes)} changes to make: {listed}" + _more(changes))
-    if found.blocked:
-        listed = "; ".join(f"{b.object}: {b.reason} ({b.remedy})" for b in found.blocked[:5])
-        parts.append(f"{len(found.blocked)} cannot be made: {listed}" + _more(found.blocked))
-    return ". ".join(parts) + "."
-
-
-def _more(items: tuple[Any, ...]) -> str:
-    return f"; and {len(items) - 5} more" if len(items) > 5 else ""
+    changes = [f"{change.object}: {change.reason}" for change in found.changes if not change.temporary]
+    blocked = [f"{item.object}: {item.reason} ({item.remedy})" for item in found.blocked]
+    parts = [
+        f"{len(lines)} {words}: {'; '.join(lines[:5])}" + (f"; and {len(lines) - 5} more" if len(lines) > 5 else "")
+        for words, lines in (("changes to make", changes), ("cannot be made", blocked))
+        if lines
+    ]
+    return ". ".join(parts) + "." if parts else "Nothing to do."

@@ -20,29 +20,17 @@ IAM_GROUP = "rds_iam"
 
 # What each profile may do with what is in the managed schemas, by kind of object. Owning is more than any of it.
 # Sequences: USAGE is nextval, SELECT is reading the last value.
+# Queries and views call functions. A reader none that run with their owner's privileges (SECURITY DEFINER): through them
+# it could write.
+_USE = {"database": ("CONNECT",), "schema": ("USAGE",), "function": ("EXECUTE",), "procedure": ("EXECUTE",)}
 PRIVILEGES: Mapping[str, Mapping[str, tuple[str, ...]]] = {
     OWNER: {"database": ("CONNECT", "TEMPORARY")},
-    READ_WRITE: {
-        "database": ("CONNECT",),
-        "schema": ("USAGE",),
-        "table": ("SELECT", "INSERT", "UPDATE", "DELETE"),
-        "sequence": ("USAGE", "SELECT"),
-        "function": ("EXECUTE",),
-        "procedure": ("EXECUTE",),
-    },
-    READ_ONLY: {
-        "database": ("CONNECT",),
-        "schema": ("USAGE",),
-        "table": ("SELECT",),
-        "sequence": ("SELECT",),
-        # Queries and views call functions. Not those that run with their owner's privileges (SECURITY DEFINER):
-        # through them a reader could write.
-        "function": ("EXECUTE",),
-        "procedure": ("EXECUTE",),
-    },
+    READ_WRITE: {**_USE, "table": ("SELECT", "INSERT", "UPDATE", "DELETE"), "sequence": ("USAGE", "SELECT")},
+    READ_ONLY: {**_USE, "table": ("SELECT",), "sequence": ("SELECT",)},
 }
 # What PUBLIC may have outside of the managed schemas: PostgreSQL's defaults, and reading.
 PUBLIC_ELSEWHERE = {
+    "database": ["CONNECT", "TEMPORARY"],
     "schema": ["USAGE"],
     "table": ["SELECT"],
     "column": ["SELECT"],
@@ -75,19 +63,21 @@ SESSION_SETTINGS = (
 
 @dataclasses.dataclass(frozen=True)
 class ServerRole:
-    """A role as the server has it. `admin`: the current user has the ADMIN option on it; `usable`: its privileges too."""
+    """A role as the server has it; its attributes are in SQL's words.
+
+    `admin`: the current user has the ADMIN option on it; `usable`: its privileges too, or can give them to itself.
+    """
 
     name: str
-    superuser: bool
-    inherit: bool
-    createrole: bool
-    createdb: bool
-    login: bool
-    replication: bool
-    bypassrls: bool
+    attributes: tuple[str, ...]
     connection_limit: int
     admin: bool
     usable: bool
+
+    @property
+    def superuser(self) -> bool:
+        """Whether it may do anything."""
+        return "SUPERUSER" in self.attributes
 
 
 @dataclasses.dataclass(frozen=True)
@@ -201,28 +191,21 @@ def query(desired: DesiredState, file: str = "catalog.sql") -> str:
 def parse(rows: list[list[Any]]) -> Catalog:
     """Turn the rows of catalog.sql into a :class:`Catalog`."""
     found: dict[str, list[dict[str, Any]]] = defaultdict(list)
-    for section, item in rows:
-        found[section].append(item)
+    # One order whatever the server's, so that equal databases have equal plans.
+    for section, item in sorted(rows, key=lambda row: json.dumps(row, sort_keys=True)):
+        found[section].append({key: _tuple(value) if isinstance(value, list) else value for key, value in item.items()})
+    privileges = [
+        item | {"entries": tuple(Entry(*entry) for entry in item["entries"])} for item in found.pop("privileges", ())
+    ]
     return Catalog(
         server=found.pop("server")[0],
         roles={item["name"]: ServerRole(**item) for item in found.pop("role")},
-        memberships=tuple(Membership(**item) for item in _sorted(found.pop("membership", []))),
-        owned=tuple(Owned(**{**item, "runs": tuple(item["runs"])}) for item in _sorted(found.pop("owned", []))),
-        privileges=tuple(
-            Privileges(
-                item["kind"],
-                item["owner"],
-                item["old_owner"],
-                tuple(sorted(item["names"])),
-                tuple(Entry(*entry) for entry in sorted(item["entries"] or ())),
-                tuple((grantee, privilege) for grantee, privilege in sorted(item["missing"] or ())),
-            )
-            for item in _sorted(found.pop("privileges", []))
-        ),
-        other={section: _sorted(items) for section, items in found.items()},
+        memberships=tuple(Membership(**item) for item in found.pop("membership", ())),
+        owned=tuple(Owned(**item) for item in found.pop("owned", ())),
+        privileges=tuple(Privileges(**item) for item in privileges),
+        other=found,
     )
 
 
-def _sorted(items: list[dict[str, Any]]) -> list[dict[str, Any]]:
-    """One order whatever the server's, so that equal databases have equal plans."""
-    return sorted(items, key=lambda item: json.dumps(item, sort_keys=True))
+def _tuple(items: list[Any]) -> tuple[Any, ...]:
+    return tuple(sorted(tuple(item) if isinstance(item, list) else item for item in items))

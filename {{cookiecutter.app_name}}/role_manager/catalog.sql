@@ -72,21 +72,25 @@ owned AS MATERIALIZED (
         AND a->>1 IN (i.identity, s.oid::regprocedure::text)) AS taken
   FROM strangers s LEFT JOIN parts p ON p.classid = s.classid AND p.objid = s.oid JOIN roles r ON r.oid = s.owner
     LEFT JOIN schemas n ON n.oid = s.schema, input, me, pg_identify_object(s.classid, s.oid, 0) i
-  WHERE p.objid IS NULL AND i.identity IS NOT NULL AND (r.retired OR i.schema IS NULL OR i.schema !~ '^pg_(temp|toast)')),
+  -- What a stranger owns is no extension's: who owns one may put anything into it.
+  WHERE (p.objid IS NULL OR p.extension AND s.inside AND r.judged AND r.oid <> me.oid) AND i.identity IS NOT NULL AND (r.retired OR i.schema IS NULL OR i.schema !~ '^pg_(temp|toast)')),
 
 -- Privileges ----------------------------------------------------------------------------------------------------------
+-- An aggregate calls its functions in its owner's name, whoever calls it.
+definers AS MATERIALIZED (
+  SELECT oid FROM pg_proc WHERE prosecdef UNION SELECT a.aggfnoid FROM pg_aggregate a JOIN pg_proc p ON prosecdef AND p.oid IN
+    (aggtransfn, aggfinalfn, aggcombinefn, aggserialfn, aggdeserialfn, aggmtransfn, aggminvtransfn, aggmfinalfn)),
 acls (kind, letter, classid, oid, schema, place, owner, acl, definer, name) AS (
   SELECT CASE relkind WHEN 'S' THEN 'sequence' ELSE 'table' END, CASE relkind WHEN 'S' THEN 's' ELSE 'r' END,
     'pg_class'::regclass::oid, c.oid, n.oid, NULL, relowner, relacl, false, format('%I.%I', nspname, relname)
   FROM pg_class c JOIN schemas n ON n.oid = relnamespace
   WHERE relkind IN ('r', 'p', 'v', 'm', 'f', 'S') AND NOT temporary AND (NOT system OR relacl IS NOT NULL)
   UNION ALL
-  SELECT 'column', 'c', 'pg_class'::regclass, c.oid, n.oid, NULL, relowner, attacl, false,
-    json_build_array(format('%I', attname), format('%I.%I', nspname, relname))::text
+  SELECT format('column:%I', attname), 'c', 'pg_class'::regclass, c.oid, n.oid, NULL, relowner, attacl, false, format('%I.%I', nspname, relname)
   FROM pg_attribute a JOIN pg_class c ON c.oid = attrelid JOIN schemas n ON n.oid = relnamespace
   WHERE attacl IS NOT NULL AND NOT attisdropped AND NOT temporary
   UNION ALL
-  SELECT CASE prokind WHEN 'p' THEN 'procedure' ELSE 'function' END, 'f', 'pg_proc'::regclass, p.oid, n.oid, NULL, proowner, proacl, prosecdef, p.oid::regprocedure::text
+  SELECT CASE prokind WHEN 'p' THEN 'procedure' ELSE 'function' END, 'f', 'pg_proc'::regclass, p.oid, n.oid, NULL, proowner, proacl, p.oid IN (SELECT oid FROM definers), p.oid::regprocedure::text
   FROM pg_proc p JOIN schemas n ON n.oid = pronamespace LEFT JOIN parts ON classid = 'pg_proc'::regclass AND objid = p.oid
   WHERE NOT temporary AND (NOT system OR proacl IS NOT NULL) AND coalesce(extension, true)
   UNION ALL
@@ -99,19 +103,19 @@ acls (kind, letter, classid, oid, schema, place, owner, acl, definer, name) AS (
   SELECT 'schema', 'n', 'pg_namespace'::regclass, oid, oid, NULL, nspowner, nspacl, false, format('%I', nspname)
   FROM schemas WHERE NOT temporary
   UNION ALL SELECT 'database', 'd', 'pg_database'::regclass, d.oid, 0,
-    CASE WHEN d.oid = here.oid THEN 'inside' ELSE 'platform' END, d.datdba, d.datacl, false, format('%I', d.datname)
+    CASE WHEN d.oid = here.oid THEN 'inside' ELSE 'outside' END, d.datdba, d.datacl, false, format('%I', d.datname)
   FROM pg_database d, here WHERE d.oid = here.oid OR d.datacl IS NOT NULL
   UNION ALL SELECT 'large object', 'L', 'pg_largeobject'::regclass, oid, 0, 'platform', lomowner, lomacl, false, oid::text
   FROM pg_largeobject_metadata WHERE lomacl IS NOT NULL
   UNION ALL SELECT 'language', 'l', 'pg_language'::regclass, oid, 0, 'platform', lanowner, lanacl, false, format('%I', lanname)
   FROM pg_language WHERE lanacl IS NOT NULL
-  UNION ALL SELECT 'foreign data wrapper', 'F', 'pg_foreign_data_wrapper'::regclass, oid, 0, 'platform', fdwowner, fdwacl, false,
+  UNION ALL SELECT 'foreign data wrapper', 'F', 'pg_foreign_data_wrapper'::regclass, oid, 0, 'outside', fdwowner, fdwacl, false,
     format('%I', fdwname) FROM pg_foreign_data_wrapper WHERE fdwacl IS NOT NULL
-  UNION ALL SELECT 'foreign server', 'S', 'pg_foreign_server'::regclass, oid, 0, 'platform', srvowner, srvacl, false, format('%I', srvname)
+  UNION ALL SELECT 'foreign server', 'S', 'pg_foreign_server'::regclass, oid, 0, 'outside', srvowner, srvacl, false, format('%I', srvname)
   FROM pg_foreign_server WHERE srvacl IS NOT NULL
-  UNION ALL SELECT 'tablespace', 't', 'pg_tablespace'::regclass, oid, 0, 'platform', spcowner, spcacl, false, format('%I', spcname)
+  UNION ALL SELECT 'tablespace', 't', 'pg_tablespace'::regclass, oid, 0, 'outside', spcowner, spcacl, false, format('%I', spcname)
   FROM pg_tablespace WHERE spcacl IS NOT NULL
-  UNION ALL SELECT 'parameter', 'p', 'pg_parameter_acl'::regclass, oid, 0, 'platform', 10, paracl, false, parname
+  UNION ALL SELECT 'parameter', 'p', 'pg_parameter_acl'::regclass, oid, 0, 'outside', 10, paracl, false, parname
   FROM pg_parameter_acl),
 alike AS MATERIALIZED (
   SELECT row_number() OVER () AS id, kind, letter, place, definer, acl, old_owner, owner, names FROM (
@@ -143,8 +147,8 @@ judged AS MATERIALIZED (
   SELECT e.*, e.grantee <> a.owner AND NOT coalesce(CASE WHEN a.place = 'inside' THEN
       w.id IS NOT NULL AND e.grantor = a.owner AND NOT e.grantable OR a.kind = 'type' AND e.grantee = '' AND e.privilege = 'USAGE'
       OR e.grantee <> '' AND NOT r.judged AND NOT r.subject OR a.kind = 'database' AND e.grantee = me.name
-    WHEN e.grantee = '' THEN a.place = 'platform' OR o.rolsuper AND o.oid <> me.oid AND e.grantor = a.owner
-      OR input.d->'public'->a.kind ? e.privilege AND NOT a.definer
+    WHEN e.grantee = '' THEN a.place = 'platform' OR coalesce(input.d->'public'->split_part(a.kind, ':', 1) ? e.privilege, false)
+      AND (NOT a.definer OR o.rolsuper AND o.oid <> me.oid AND e.grantor = a.owner)
     ELSE NOT r.subject END, true) AS excess
   FROM entries e JOIN alike a ON a.id = e.id LEFT JOIN required w ON w.id = e.id AND w.grantee = e.grantee AND w.privilege = e.privilege
     LEFT JOIN roles r ON r.name = e.grantee LEFT JOIN roles o ON o.name = a.owner, input, me),
@@ -187,11 +191,10 @@ default_required AS (
 default_missing AS (
   SELECT q.* FROM default_required q WHERE NOT EXISTS (
     SELECT FROM default_entries e WHERE (e.role, e.schema, e.letter, e.grantee, e.privilege) = (q.role, q.schema, q.letter, q.grantee, q.privilege)
-      AND (e.grantee = e.role OR NOT e.grantable))),
-default_different AS (SELECT role, schema, letter FROM default_excess UNION SELECT role, schema, letter FROM default_missing)
+      AND (e.grantee = e.role OR NOT e.grantable)))
 
 SELECT 'server', jsonb_build_object('version', version.number, 'user', me.name, 'database', here.datname,
-    'database_owner', owner.name, 'may_create_schema', has_database_privilege(here.oid, 'CREATE'),
+    'database_owner', owner.name, 'schemas', (SELECT coalesce(jsonb_agg(nspname), '[]') FROM schemas WHERE managed), 'may_create_schema', has_database_privilege(here.oid, 'CREATE'),
     -- On RDS its members may grant roles without ADMIN OPTION: the catalog does not tell which.
     'rds_superuser', EXISTS (SELECT FROM pg_auth_members m JOIN roles r ON r.oid = m.roleid WHERE m.member = me.oid AND r.name = 'rds_superuser'),
     'search_path', (SELECT string_agg(quote_ident(s), ', ' ORDER BY o) FROM jsonb_array_elements_text(input.d->'schemas') WITH ORDINALITY x (s, o)),
@@ -199,9 +202,10 @@ SELECT 'server', jsonb_build_object('version', version.number, 'user', me.name, 
       * (current_setting('max_connections')::int + current_setting('max_prepared_transactions')::int))
 FROM version, me, here JOIN roles owner ON owner.oid = here.datdba, input
 UNION ALL
-SELECT 'role', jsonb_build_object('name', name, 'superuser', rolsuper, 'inherit', rolinherit, 'createrole', rolcreaterole,
-    'createdb', rolcreatedb, 'login', rolcanlogin, 'replication', rolreplication, 'bypassrls', rolbypassrls,
-    'connection_limit', rolconnlimit, 'admin', pg_has_role(oid, 'USAGE WITH ADMIN OPTION'), 'usable', usable)
+SELECT 'role', jsonb_build_object('name', name, 'connection_limit', rolconnlimit, 'admin', pg_has_role(oid, 'USAGE WITH ADMIN OPTION'),
+    'usable', usable, 'attributes', array_remove(ARRAY[CASE WHEN rolsuper THEN 'SUPERUSER' END, CASE WHEN rolinherit THEN 'INHERIT' END,
+      CASE WHEN rolcreaterole THEN 'CREATEROLE' END, CASE WHEN rolcreatedb THEN 'CREATEDB' END, CASE WHEN rolcanlogin THEN 'LOGIN' END,
+      CASE WHEN rolreplication THEN 'REPLICATION' END, CASE WHEN rolbypassrls THEN 'BYPASSRLS' END], NULL))
 FROM roles
 UNION ALL
 SELECT 'membership', jsonb_build_object('role', r.name, 'member', m.name, 'grantor', g.name, 'admin', a.admin_option,
@@ -211,12 +215,10 @@ WHERE r.subject OR m.subject OR g.retired OR r.name = 'rds_iam' OR m.name = curr
 UNION ALL
 SELECT 'setting', jsonb_build_object('role', coalesce(r.name, ''), 'database', coalesce(d.datname, ''), 'name', split_part(c, '=', 1),
     'value', substr(c, strpos(c, '=') + 1), 'mine', me.rolsuper OR has_parameter_privilege(split_part(c, '=', 1), 'SET')
-      OR EXISTS (SELECT FROM pg_settings p WHERE p.name = split_part(c, '=', 1) AND p.context = 'user'))
+      OR NOT EXISTS (SELECT FROM pg_settings p WHERE p.name = split_part(c, '=', 1) AND p.context <> 'user'))
 FROM pg_db_role_setting s LEFT JOIN roles r ON r.oid = s.setrole LEFT JOIN here d ON d.oid = s.setdatabase, unnest(setconfig) c, input, me
 -- Those with a dot are of extensions, or nobody's.
 WHERE (s.setdatabase = 0 OR d.oid IS NOT NULL) AND (r.managed AND split_part(c, '=', 1) NOT LIKE '%.%' OR s.setrole = 0 AND input.d->'session_settings' ? split_part(c, '=', 1))
-UNION ALL
-SELECT 'schema', jsonb_build_object('name', nspname) FROM schemas WHERE managed
 UNION ALL
 SELECT 'owned', jsonb_build_object('type', type, 'name', identity, 'schema', schema, 'owner', owner_name, 'inside', inside, 'taken', taken,
     'bulk', classid = 'pg_class'::regclass, 'runs', CASE WHEN taken THEN '{}' ELSE array_remove(ARRAY[
@@ -242,6 +244,17 @@ FROM pg_shdepend d JOIN roles r ON r.oid = d.refobjid AND r.subject CROSS JOIN h
 WHERE d.refclassid = 'pg_authid'::regclass AND (b.oid IS NOT NULL OR r.retired AND d.deptype NOT IN ('o', 'a'))
 GROUP BY 1, r.name, r.retired, b.datname
 UNION ALL
+-- What somebody else can replace runs as whoever uses a table or view of the owner's.
+SELECT 'foreign code', jsonb_build_object('object', i.type || ' ' || i.identity, 'code', c.type || ' ' || c.identity, 'owner', r.name)
+FROM pg_shdepend s JOIN here ON here.oid = s.dbid JOIN roles r ON r.oid = s.refobjid AND r.judged AND s.deptype = 'o'
+  JOIN pg_depend d ON d.refclassid = s.classid AND d.refobjid = s.objid AND d.deptype = 'n', me, input,
+  pg_identify_object(s.classid, s.objid, 0) c, pg_identify_object(d.classid, d.objid, d.objsubid) i,
+  pg_identify_object_as_address(d.classid, d.objid, d.objsubid) a
+WHERE r.oid <> me.oid AND r.name <> input.d->>'owner' AND c.type IN ('function', 'aggregate', 'operator', 'type', 'view')
+  AND (s.classid, s.objid) NOT IN (SELECT classid, oid FROM contents)
+  AND (c.type <> 'type' OR s.objid IN (SELECT contypid FROM pg_constraint))  -- of types only the checks of domains run
+  AND EXISTS (SELECT FROM schemas n WHERE managed AND (a.object_names[1] = nspname OR starts_with(a.object_names[1], quote_ident(nspname) || '.')))
+UNION ALL
 SELECT 'event trigger', jsonb_build_object('name', t.evtname, 'function', p.oid::regprocedure::text, 'owner', r.name)
 FROM pg_event_trigger t JOIN pg_proc p ON p.oid = t.evtfoid JOIN roles r ON r.oid = p.proowner, me
 WHERE t.evtenabled <> 'D' AND NOT r.rolsuper AND r.oid <> me.oid AND r.judged
@@ -256,13 +269,11 @@ FROM pg_available_extension_versions, input WHERE input.d->'extensions' ? name A
 GROUP BY name
 UNION ALL
 SELECT 'privileges', jsonb_build_object('kind', a.kind, 'owner', a.owner, 'old_owner', o.name, 'names', to_jsonb(a.names),
-    'entries', (SELECT jsonb_agg(jsonb_build_array(j.grantee, j.grantor, j.privilege, j.grantable, j.excess)) FROM judged j WHERE j.id = a.id),
-    'missing', (SELECT jsonb_agg(jsonb_build_array(m.grantee, m.privilege)) FROM missing m WHERE m.id = a.id))
+    'entries', (SELECT coalesce(jsonb_agg(jsonb_build_array(j.grantee, j.grantor, j.privilege, j.grantable, j.excess)), '[]') FROM judged j WHERE j.id = a.id),
+    'missing', (SELECT coalesce(jsonb_agg(jsonb_build_array(m.grantee, m.privilege)), '[]') FROM missing m WHERE m.id = a.id))
 FROM alike a JOIN different USING (id) JOIN names o ON o.oid = a.old_owner
 UNION ALL
-SELECT 'default privileges', jsonb_build_object('role', d.role, 'schema', d.schema, 'letter', d.letter,
-    'excess', (SELECT jsonb_agg(jsonb_build_array(x.grantee, x.privilege)) FROM default_excess x
-      WHERE (x.role, x.schema, x.letter) = (d.role, d.schema, d.letter)),
-    'missing', (SELECT jsonb_agg(jsonb_build_array(m.grantee, m.privilege)) FROM default_missing m
-      WHERE (m.role, m.schema, m.letter) = (d.role, d.schema, d.letter)))
-FROM default_different d
+SELECT 'default privileges', jsonb_build_object('role', role, 'schema', schema, 'letter', letter,
+    'excess', jsonb_agg(jsonb_build_array(grantee, privilege)) FILTER (WHERE excess),
+    'missing', jsonb_agg(jsonb_build_array(grantee, privilege)) FILTER (WHERE NOT excess))
+FROM (SELECT *, true AS excess FROM default_excess UNION ALL SELECT *, false FROM default_missing) d GROUP BY role, schema, letter

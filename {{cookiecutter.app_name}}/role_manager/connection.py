@@ -29,7 +29,11 @@ _TRY_AGAIN = {"57P01", "57P02", "57P03", "53300"}
 
 
 class ConnectionFailedError(Exception):
-    """The connection could not be made; the message says why and what to do."""
+    """The connection could not be made; the message says why and what to do. `passing`: it may work in a moment."""
+
+    def __init__(self, message: str, *, passing: bool = False) -> None:
+        super().__init__(message)
+        self.passing = passing
 
 
 class AuthenticationFailedError(ConnectionFailedError):
@@ -86,9 +90,8 @@ class Timeouts:
 class Session:
     """A connection that reports its failures as this module's exceptions, and counts requests in `meter`."""
 
-    def __init__(self, connection: pg8000.native.Connection, raw: socket.socket, meter: Counter[str]) -> None:
+    def __init__(self, connection: pg8000.native.Connection, meter: Counter[str]) -> None:
         self._connection = connection
-        self._raw = raw
         self._meter = meter
 
     def run(self, sql: str) -> list[list[Any]]:
@@ -112,9 +115,12 @@ class Session:
 
     def close(self) -> None:
         """End the session; the server rolls back what was not committed."""
+        raw = self._connection._usock
         with contextlib.suppress(pg8000.native.Error, OSError):
             self._connection.close()
-        _close(self._raw)
+        # At once, whatever tracebacks still refer to the socket.
+        with contextlib.suppress(AttributeError, OSError):
+            raw.shutdown(socket.SHUT_RDWR)
 
 
 @contextlib.contextmanager
@@ -148,57 +154,48 @@ def connect(
     timeouts = timeouts or Timeouts()
     for attempt in range(1, attempts + 1):
         try:
-            session = Session(
-                *_open(server, user, password(), settings or {}, timeouts), Counter() if meter is None else meter
-            )
+            connection = _open(server, user, password(), settings or {}, timeouts)
             break
-        except _NotNow as error:
-            if attempt == attempts:
-                raise ConnectionFailedError(str(error)) from None
+        except ConnectionFailedError as error:
+            if attempt == attempts or not error.passing:
+                raise
             time.sleep(_PAUSE_SECONDS * attempt)
+    session = Session(connection, Counter() if meter is None else meter)
     try:
         yield session
     finally:
         session.close()
 
 
-class _NotNow(Exception):  # noqa: N818 - a signal inside this module, not an error to handle
-    pass
-
-
 def _open(
     server: Server, user: str, password: str, settings: Mapping[str, str], timeouts: Timeouts
-) -> tuple[pg8000.native.Connection, socket.socket]:
-    where = f"{server.host}:{server.port}"
+) -> pg8000.native.Connection:
+    local = server.host.startswith("/")
     context = _tls(server) if server.encrypted else False
-    try:
-        raw = _socket(server, timeouts)
-    except OSError as error:
-        raise _NotNow(
-            f"{where} cannot be reached: {_reason(error)}. Check the host, the port and the security groups"
-        ) from None
     try:
         connection = pg8000.native.Connection(
             user,
             host=server.host,
+            port=server.port,
+            unix_sock=f"{server.host}/.s.PGSQL.{server.port}" if local else None,
             database=server.database,
             password=password,
-            sock=raw,
+            timeout=timeouts.connect,
             ssl_context=context,
             application_name="role-manager",
             startup_params=dict(settings),
         )
     except (pg8000.native.Error, OSError) as error:
-        _close(raw)
         raise _failure(error, server, user) from None
-    # The server ends a long statement itself; this is for a server that is gone. TLS has a socket of its own.
-    raw = connection._usock
-    raw.settimeout(timeouts.statement + 10)
-    return connection, raw
+    # The server ends a long statement itself; this is for a server that is gone.
+    connection._usock.settimeout(timeouts.statement + 10)
+    if not local:
+        connection._usock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+    return connection
 
 
 def _failure(error: BaseException, server: Server, user: str) -> BaseException:
-    """Say what went wrong between an open socket and a login."""
+    """Say what went wrong before or at the login."""
     where = f"{server.host}:{server.port}"
     if isinstance(error, ssl.SSLCertVerificationError):
         return ConnectionFailedError(
@@ -213,38 +210,18 @@ def _failure(error: BaseException, server: Server, user: str) -> BaseException:
     if isinstance(error, pg8000.native.DatabaseError):
         failure = StatementError(error.args[0])
         if failure.state in _TRY_AGAIN:
-            return _NotNow(f"{where} takes no connections: {failure}")
+            return ConnectionFailedError(f"{where} takes no connections: {failure}", passing=True)
         if failure.state.startswith("28"):
             return AuthenticationFailedError(f"{where} refused the login of {user}: {failure}")
         return ConnectionFailedError(f"{where}: {failure}")
     if isinstance(error, pg8000.native.InterfaceError) and "SSL" in str(error):
         return ConnectionFailedError(f"{where} does not offer TLS. No password was sent")
+    if str(error).startswith(("Can't create a connection", "communication error")):
+        message = f"{where} cannot be reached: {_reason(error)}. Check the host, the port and the security groups"
+        return ConnectionFailedError(message, passing=True)
     if isinstance(error, pg8000.native.InterfaceError | OSError):
-        return _NotNow(f"{where} closed the connection: {_reason(error)}")
+        return ConnectionFailedError(f"{where} closed the connection: {_reason(error)}", passing=True)
     return error
-
-
-def _socket(server: Server, timeouts: Timeouts) -> socket.socket:
-    if not server.host.startswith("/"):
-        raw = socket.create_connection((server.host, server.port), timeouts.connect)
-        raw.setsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1)
-        raw.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
-        return raw
-    raw = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
-    raw.settimeout(timeouts.connect)
-    try:
-        raw.connect(f"{server.host}/.s.PGSQL.{server.port}")
-    except OSError:
-        raw.close()
-        raise
-    return raw
-
-
-def _close(raw: socket.socket) -> None:
-    """Close at once, whatever files and tracebacks still refer to the socket."""
-    with contextlib.suppress(OSError):
-        if (number := raw.detach()) >= 0:
-            socket.close(number)
 
 
 def _tls(server: Server) -> ssl.SSLContext:
@@ -270,6 +247,17 @@ def _reason(error: BaseException) -> str:
 # --- Where passwords come from ------------------------------------------------------------------
 
 
+@contextlib.contextmanager
+def _failing_as(what: str) -> Iterator[None]:
+    """Say what it was that AWS's client could not do."""
+    from botocore.exceptions import BotoCoreError, ClientError  # late: they cost more than all the rest
+
+    try:
+        yield
+    except (BotoCoreError, ClientError) as error:
+        raise ConnectionFailedError(f"{what}: {error}") from None
+
+
 def master_login(secret_arn: str) -> tuple[str, str]:
     """Read the master's user name and password from Secrets Manager.
 
@@ -277,13 +265,10 @@ def master_login(secret_arn: str) -> tuple[str, str]:
         ConnectionFailedError: the secret cannot be read or has another form.
 
     """
-    import boto3  # late: it costs more than all the rest, and by hand it is not needed
-    from botocore.exceptions import BotoCoreError, ClientError
+    import boto3
 
-    try:
+    with _failing_as(f"The secret {secret_arn} cannot be read"):
         answer = boto3.client("secretsmanager").get_secret_value(SecretId=secret_arn)
-    except (BotoCoreError, ClientError) as error:
-        raise ConnectionFailedError(f"The secret {secret_arn} cannot be read: {error}") from None
     try:
         secret = json.loads(answer["SecretString"])
         return str(secret["username"]), str(secret["password"])
@@ -300,20 +285,12 @@ def tokens(server: Server) -> Callable[[str], str]:
 
     """
     import boto3
-    from botocore.exceptions import BotoCoreError
 
-    def failed(error: BotoCoreError) -> ConnectionFailedError:
-        return ConnectionFailedError(f"IAM tokens cannot be made: {error}")
-
-    try:
+    with _failing_as("IAM tokens cannot be made"):
         client = boto3.client("rds")
-    except BotoCoreError as error:
-        raise failed(error) from None
 
     def token(user: str) -> str:
-        try:
+        with _failing_as("IAM tokens cannot be made"):
             return str(client.generate_db_auth_token(DBHostname=server.host, Port=server.port, DBUsername=user))
-        except BotoCoreError as error:
-            raise failed(error) from None
 
     return token

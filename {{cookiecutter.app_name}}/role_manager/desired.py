@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import re
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from typing import Any
 
 from role_manager.sql import MAX_NAME_BYTES
@@ -23,7 +23,9 @@ ADOPTABLE = (
     "routine", "type", "domain", "collation", "conversion", "operator", "operator class", "operator family",
     "statistics object", "text search configuration", "text search dictionary", "large object", "publication", "role",
 )  # fmt: skip
-_RESERVED_SCHEMA = re.compile(r"pg_.*|information_schema|\$user", re.DOTALL)
+# The longest kind first: "operator class x" is no operator.
+_ADOPTION = re.compile(rf"({'|'.join(sorted(ADOPTABLE, key=len, reverse=True))}) +(\S.*?) *")
+_RESERVED_SCHEMA = r"pg_.*|information_schema|\$user"
 
 
 class InvalidDesiredStateError(ValueError):
@@ -81,7 +83,7 @@ class DesiredState:
 
 def is_reserved(role: str) -> bool:
     """Say whether a role belongs to PostgreSQL or RDS."""
-    return re.fullmatch(RESERVED_ROLE, role, re.DOTALL) is not None
+    return _matches(RESERVED_ROLE, role)
 
 
 def parse(data: Any) -> DesiredState:
@@ -94,126 +96,103 @@ def parse(data: Any) -> DesiredState:
         InvalidDesiredStateError: with every problem there is.
 
     """
-    problems: list[str] = []
     if not isinstance(data, Mapping):
         raise InvalidDesiredStateError(["database_roles: must be a mapping with schemas and roles"])
-    _refuse_unknown(data, "database_roles", ("schemas", "roles", "extensions", "retired", "adopt"), problems)
-    schemas = _names(data.get("schemas"), "schemas", problems)
-    extensions = _names(data.get("extensions") or [], "extensions", problems)
-    retired = _names(data.get("retired") or [], "retired", problems)
-    adopt = _adoptions(data.get("adopt") or [], problems)
-    problems += [
-        f"database_roles.schemas: {name!r} is reserved by PostgreSQL"
-        for name in schemas
-        if _RESERVED_SCHEMA.fullmatch(name)
-    ]
+    problems = list(_unknown(data, "database_roles", ("schemas", "roles", "extensions", "retired", "adopt")))
+    schemas, extensions, retired = (_names(data, key, problems) for key in ("schemas", "extensions", "retired"))
     if not schemas:
         problems.append("database_roles.schemas: at least one schema is needed")
-
-    roles: dict[str, Role] = {}
     given = data.get("roles")
     if not isinstance(given, Mapping) or not given:
         problems.append("database_roles.roles: must be a mapping of role names to their settings")
         given = {}
-    for name, settings in given.items():
-        if role := _role(name, settings, problems):
-            roles[role.name] = role
-    owners = [role.name for role in roles.values() if role.profile == OWNER]
-    if given and len(owners) != 1:
-        problems.append(f"database_roles.roles: exactly one role has the profile {OWNER}, not {len(owners)}")
-    for where, names in (("roles", list(roles)), ("retired", retired)):
-        problems += [
-            f"database_roles.{where}: {name!r} is a reserved name of PostgreSQL or RDS"
-            for name in names
-            if is_reserved(name)
-        ]
+    roles = {name: role for name, settings in given.items() if (role := _role(name, settings, problems))}
+    owners = sum(role.profile == OWNER for role in roles.values())
+    if given and owners != 1:
+        problems.append(f"database_roles.roles: exactly one role has the profile {OWNER}, not {owners}")
+    for key, names, reserved in (
+        ("schemas", schemas, _RESERVED_SCHEMA),
+        ("roles", roles, RESERVED_ROLE),
+        ("retired", retired, RESERVED_ROLE),
+    ):
+        reason = "is a reserved name of PostgreSQL or RDS"
+        problems += [f"database_roles.{key}: {name!r} {reason}" for name in names if _matches(reserved, name)]
     problems += [f"database_roles.retired: {name!r} is also listed under roles" for name in retired if name in roles]
+    adopt = _adoptions(data.get("adopt") or [], problems)
     if problems:
         raise InvalidDesiredStateError(problems)
-    return DesiredState(tuple(schemas), roles, tuple(extensions), tuple(retired), tuple(adopt))
+    return DesiredState(schemas, roles, extensions, retired, adopt)
+
+
+def _matches(pattern: str, name: str) -> bool:
+    return re.fullmatch(pattern, name, re.DOTALL) is not None
 
 
 def _role(name: Any, settings: Any, problems: list[str]) -> Role | None:
     where = f"database_roles.roles.{name}"
-    before = len(problems)
     if problem := _name_problem(name):
         problems.append(f"database_roles.roles: {name!r} {problem}")
         return None
     if not isinstance(settings, Mapping):
         problems.append(f"{where}: must be a mapping with at least a profile")
         return None
-    fields = tuple(field.name for field in dataclasses.fields(Role) if field.name != "name")
-    _refuse_unknown(settings, where, fields, problems)
-    profile, login = settings.get("profile"), settings.get("login", "iam")
-    if profile not in PROFILES:
-        problems.append(f"{where}.profile: {profile!r} is not one of {', '.join(PROFILES)}")
-    if login not in LOGINS:
-        problems.append(f"{where}.login: {login!r} is not one of {', '.join(LOGINS)}")
-    numbers = {}
-    # PostgreSQL's own limits; a day is more than any statement of a service needs.
-    for key, default, least, most in (
-        ("connection_limit", -1, -1, 262_142),
-        ("statement_timeout_seconds", 0, 0, 86_400),
-    ):
-        value = settings.get(key, default)
+    found = list(_unknown(settings, where, tuple(field.name for field in dataclasses.fields(Role))[1:]))
+    values = {"login": "iam", **settings}
+    for key, words in (("profile", PROFILES), ("login", LOGINS)):
+        if values.get(key) not in words:
+            found.append(f"{where}.{key}: {values.get(key)!r} is not one of {', '.join(words)}")
+    # PostgreSQL's own limits, of which the least is the default; a day is more than any statement of a service needs.
+    for key, least, most in (("connection_limit", -1, 262_142), ("statement_timeout_seconds", 0, 86_400)):
+        value = values.get(key, least)
         if not isinstance(value, int) or isinstance(value, bool) or not least <= value <= most:
-            problems.append(f"{where}.{key}: {value!r} is not a whole number from {least} to {most}")
-        else:
-            numbers[key] = value
-    return Role(name, str(profile), str(login), **numbers) if len(problems) == before else None
+            found.append(f"{where}.{key}: {value!r} is not a whole number from {least} to {most}")
+    problems += found
+    return None if found else Role(name, **values)
 
 
-def _adoptions(value: Any, problems: list[str]) -> list[tuple[str, str]]:
+def _adoptions(value: Any, problems: list[str]) -> tuple[tuple[str, str], ...]:
     if not isinstance(value, list | tuple):
         problems.append("database_roles.adopt: must be a list such as [table app.orders]")
-        return []
+        return ()
     found: list[tuple[str, str]] = []
     for item in value:
         # Lone surrogates and zero bytes are no text for the server.
-        text = item if isinstance(item, str) and "\0" not in item and item.isprintable() else ""
-        # The longest kind first: "operator class x" is no operator.
-        kind = next((k for k in sorted(ADOPTABLE, key=len, reverse=True) if text.startswith(k + " ")), None)
-        if kind is None or not text[len(kind) + 1 :].strip():
+        match = _ADOPTION.fullmatch(item) if isinstance(item, str) and item.isprintable() else None
+        if match:
+            found.append((match[1], match[2]))
+        else:
             problems.append(
                 f"database_roles.adopt: {item!r} is not a kind and a name as the plan prints them, such as "
                 f"'function app.f(integer)'; kinds are {', '.join(ADOPTABLE)}"
             )
-        else:
-            found.append((kind, text[len(kind) + 1 :].strip()))
-    return found
+    return tuple(found)
 
 
-def _names(value: Any, key: str, problems: list[str]) -> list[str]:
-    where = f"database_roles.{key}"
+def _names(data: Mapping[Any, Any], key: str, problems: list[str]) -> tuple[str, ...]:
+    where, value = f"database_roles.{key}", data.get(key) or []
     if not isinstance(value, list | tuple):
         problems.append(f"{where}: must be a list of names")
-        return []
+        return ()
     names: list[str] = []
     for item in value:
-        if problem := _name_problem(item):
+        if problem := _name_problem(item) or ("is listed twice" if item in names else ""):
             problems.append(f"{where}: {item!r} {problem}")
-        elif item in names:
-            problems.append(f"{where}: {item!r} is listed twice")
         else:
             names.append(item)
-    return names
+    return tuple(names)
 
 
-def _name_problem(name: Any) -> str | None:
+def _name_problem(name: Any) -> str:
     if not isinstance(name, str):
         return "is not text (put it in quotes)"
-    if not name:
-        return "is empty"
-    if "\0" in name:
-        return "contains a zero byte"
     try:
         size = len(name.encode())
     except UnicodeEncodeError:
         return "is not valid Unicode"
-    if size > MAX_NAME_BYTES:
-        return f"is longer than {MAX_NAME_BYTES} bytes"
-    return None
+    if not name or "\0" in name:
+        return "contains a zero byte" if name else "is empty"
+    return f"is longer than {MAX_NAME_BYTES} bytes" if size > MAX_NAME_BYTES else ""
 
 
-def _refuse_unknown(data: Mapping[Any, Any], where: str, known: tuple[str, ...], problems: list[str]) -> None:
-    problems += [f"{where}: unknown key {key!r}; known are {', '.join(known)}" for key in data if key not in known]
+def _unknown(data: Mapping[Any, Any], where: str, known: tuple[str, ...]) -> Iterator[str]:
+    return (f"{where}: unknown key {key!r}; known are {', '.join(known)}" for key in data if key not in known)

@@ -65,7 +65,7 @@ def handler(event: Any, context: Any) -> dict[str, Any]:
     answer = as_dict(report)
     failure = {"drift": Drift, "failed": Failed, "blocked": Blocked}.get(report.result)
     log(report.summary, level="error" if failure else "info", report=answer)
-    if failure and not (action == "plan" and report.result == "blocked"):
+    if failure and report.fails:
         raise failure(json.dumps(answer, ensure_ascii=False)) from None
     return answer
 

@@ -121,7 +121,7 @@ def _judge(session: Session, manager: Manager, role: Role, proof: Proof, *, futu
     # SHOW is no function: whatever the search_path is, nobody else's code answers. Then it is the server's alone.
     begin = "BEGIN;\n" if proof.method == "login" else ""
     rows = session.run(
-        f"{begin}SHOW search_path;\nSET LOCAL search_path = pg_catalog, pg_temp;\nSET LOCAL lock_timeout = '2s';\nSET LOCAL enable_nestloop = off;\nSET LOCAL jit = off;\n"
+        f"{begin}SHOW search_path;\nSET LOCAL search_path = pg_catalog, pg_temp;\nSET LOCAL lock_timeout = '2s';\nSET LOCAL enable_nestloop = off;\nSET LOCAL jit = off;\nSET LOCAL quote_all_identifiers = off;\n"
         + catalog.query(manager.desired, "proofs.sql")
     )
     found = next(item for verdict, item in (row for row in rows if len(row) == 2) if verdict == "session")
@@ -146,22 +146,22 @@ def _judge(session: Session, manager: Manager, role: Role, proof: Proof, *, futu
 
 
 def _judge_session(found: dict[str, Any], search_path: str, role: Role, proof: Proof) -> None:
-    for good, yes, no in (
-        (search_path == found["search_path"], "has its search_path", f"its search_path is {search_path}"),
-        (
-            found["statement_timeout"] == role.statement_timeout_seconds * 1000,
-            "has its statement timeout",
-            f"its statement timeout is {found['statement_timeout']} ms",
+    limits = ", ".join(f"{name} = {value}" for name, value in (found["settings"] or {}).items())
+    wrong = {
+        f"its search_path is {search_path}": search_path != found["search_path"],
+        f"its statement timeout is {found['statement_timeout']} ms": (
+            found["statement_timeout"] != role.statement_timeout_seconds * 1000
         ),
-        (found["user"], "is itself after login", "its sessions become another role"),
-        (not found["read_only"], "its transactions can write", "its transactions are read only"),
-        (
-            not found["settings"],
-            "has no setting that limits its sessions",
-            f"its sessions have {', '.join(f'{k} = {v}' for k, v in (found['settings'] or {}).items())}",
-        ),
-    ):
-        (proof.proven if good else proof.problems).append(yes if good else no)
+        "its sessions become another role": not found["user"],
+        "its transactions are read only": found["read_only"],
+        f"its sessions have {limits}": limits,
+    }
+    problems = [words for words, there in wrong.items() if there]
+    proof.problems += problems
+    if not problems:
+        proof.proven.append(
+            "its sessions are its own, can write, and have its search_path, its timeout and no other limit"
+        )
 
 
 def _judge_future(session: Session, manager: Manager, proof: Proof) -> None:

@@ -17,6 +17,10 @@ relations AS MATERIALIZED (
   SELECT c.oid, relkind = 'S' AS sequence, managed, format('%I.%I', nspname, relname) AS name
   FROM pg_class c JOIN schemas n ON n.oid = relnamespace
   WHERE relkind IN ('r', 'p', 'v', 'm', 'f', 'S') AND (('pg_class'::regclass, c.oid)) NOT IN (SELECT classid, objid FROM parts)),
+-- An aggregate calls its functions in its owner's name, whoever calls it.
+definers AS MATERIALIZED (
+  SELECT oid FROM pg_proc WHERE prosecdef UNION SELECT a.aggfnoid FROM pg_aggregate a JOIN pg_proc p ON prosecdef AND p.oid IN
+    (aggtransfn, aggfinalfn, aggcombinefn, aggserialfn, aggdeserialfn, aggmtransfn, aggminvtransfn, aggmfinalfn)),
 -- Each finding: what the role may do beyond (or, with `lacks`, what it must and may not do), on what.
 found (lacks, privilege, what, name) AS (
   SELECT NOT has, p, 'tables', name FROM relations, self, input,
@@ -36,8 +40,8 @@ found (lacks, privilege, what, name) AS (
   FROM pg_proc p JOIN schemas n ON n.oid = pronamespace JOIN pg_roles o ON o.oid = proowner, self,
     LATERAL (SELECT has_function_privilege(p.oid, 'EXECUTE') AS has) x
   WHERE (('pg_proc'::regclass, p.oid)) NOT IN (SELECT classid, objid FROM parts) AND CASE
-    WHEN managed THEN has <> (self.owner OR EXISTS (SELECT FROM wanted WHERE kind = 'function' AND (wanted.definer OR NOT prosecdef)))
-    ELSE has AND prosecdef AND o.oid <> self.oid AND NOT o.rolsuper END
+    WHEN managed THEN has <> (self.owner OR EXISTS (SELECT FROM wanted WHERE kind = 'function' AND (wanted.definer OR p.oid NOT IN (SELECT oid FROM definers))))
+    ELSE has AND p.oid IN (SELECT oid FROM definers) AND o.oid <> self.oid AND NOT o.rolsuper END
   UNION ALL
   SELECT NOT has, p, 'schemas', nspname FROM schemas, self, unnest('{USAGE,CREATE}'::text[]) p,
     LATERAL (SELECT has_schema_privilege(schemas.oid, p) AS has) x

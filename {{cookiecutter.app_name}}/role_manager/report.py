@@ -12,8 +12,10 @@ import sys
 from typing import Any, TextIO
 
 from role_manager.actions import Report
+from role_manager.catalog import IAM_GROUP
 from role_manager.planning import Blocked, Change
 
+_NO_IAM = f"this server has no role {IAM_GROUP}: it is not RDS, roles log in as pg_hba.conf says"
 _MOST_CHANGES = 200
 _MOST_PROOFS = 200
 _MOST_CHARACTERS = 1000
@@ -48,7 +50,7 @@ def as_dict(report: Report) -> dict[str, Any]:
         "changes_total": len(changes),
         "blocked": [_cut(item, object=300, reason=_MOST_CHARACTERS, remedy=600) for item in blocked[:_MOST_CHANGES]],
         "blocked_total": len(blocked),
-        "notes": list(report.plan.notes),
+        "notes": [] if report.plan.iam_logins else [_NO_IAM],
         "proofs": [
             {
                 "role": proof.role,

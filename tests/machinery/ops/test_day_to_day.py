@@ -199,6 +199,25 @@ def test_roles(deployed: Settings, ops: Ops, role_manager: RoleManager) -> None:
     assert role_manager.calls == [(f"{APP}-dev-role-manager", {"action": "plan"})]
 
 
+def test_names_in_a_report_write_no_lines_of_their_own(deployed: Settings, ops: Ops, role_manager: RoleManager) -> None:
+    """A line that begins with two colons is a command to a workflow's runner."""
+    name = 'table app."x\n::error::y\x1b[2J"'
+    blocked = {"object": name, "reason": f"{name} is there", "remedy": f"DROP {name}"}
+    change = {"object": name, "now": name, "wanted": name, "sql": f"GRANT ALL ON {name} TO x;\nRESET ROLE"}
+    report = {"result": "drift", "summary": name, "changes": [change], "blocked": [blocked], "proofs": []}
+    for action in ("plan", "check"):
+        role_manager.answer = {"action": action, **report}
+        if action == "check":
+            role_manager.error = True
+            role_manager.answer = {"errorType": "Drift", "errorMessage": json.dumps(role_manager.answer)}
+        result = ops("roles", *ENV, action)
+        assert "\x1b" not in result.text
+        assert not [line for line in result.text.splitlines() if line.partition("]")[2].strip().startswith("::")]
+        assert not [line for line in result.text.splitlines() if line.strip().startswith("::")]
+        assert r"x\n::error::y\x1b[2J" in result.text
+        assert "RESET ROLE;" in result.out
+
+
 def test_roles_that_have_drifted(deployed: Settings, ops: Ops, role_manager: RoleManager) -> None:
     report = {
         "action": "check",

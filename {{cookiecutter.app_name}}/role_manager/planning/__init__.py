@@ -6,7 +6,7 @@ Each subject is a module of generator functions, which yield a :class:`Change` f
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterator, Sequence
 
 from role_manager.catalog import IAM_GROUP, Catalog
 from role_manager.desired import DesiredState
@@ -23,43 +23,37 @@ def make_plan(desired: DesiredState, catalog: Catalog) -> Plan:
     authority = Authority(desired, catalog)
     if reasons := list(authority.unfit()):
         return Plan((), tuple(reasons))
-    by_me, privileges = grants.objects(authority)
     found: list[Change | Blocked] = [
         *roles.create(authority),
         *roles.memberships(authority),
-        *by_me,
         *roles.attributes(authority),
         *ownership.database(authority),
         *ownership.schemas(authority),
         *ownership.extensions(authority),
         *ownership.objects(authority),
         *ownership.elsewhere(authority),
+        *ownership.foreign_code(authority),
         *roles.iam_logins(authority),
-        *privileges,
+        *grants.objects(authority),
         *grants.defaults(authority),
         *roles.settings(authority),
     ]
-    last = [*roles.retire(authority)]
-    blocked = [item for item in (*found, *last) if isinstance(item, Blocked)]
-    early = [*roles.create(authority), *(item for item in found if isinstance(item, Change) and item.early)]
-    notes = []
-    if IAM_GROUP not in catalog.roles:
-        notes.append(f"this server has no role {IAM_GROUP}: it is not RDS, roles log in as pg_hba.conf says")
-    changes = [
-        *dict.fromkeys(early),
-        *_with_memberships(authority, (item for item in found if isinstance(item, Change) and item not in early)),
-        *(item for item in last if isinstance(item, Change)),
-    ]
+    changes = [item for item in found if isinstance(item, Change)]
+    retirement = [*roles.retire(authority)]
+    ordered = (
+        *(change for change in changes if change.early),
+        *_with_memberships(authority, [change for change in changes if not change.early]),
+        *(item for item in retirement if isinstance(item, Change)),
+    )
     return Plan(
-        tuple(changes),
-        tuple(dict.fromkeys(blocked)),
-        tuple(notes),
-        iam_logins=not notes,
+        ordered,
+        tuple(dict.fromkeys(item for item in (*found, *retirement) if isinstance(item, Blocked))),
+        iam_logins=IAM_GROUP in catalog.roles,
         uncertain=frozenset(authority.uncertain),
     )
 
 
-def _with_memberships(authority: Authority, changes: Iterable[Change]) -> Iterator[Change]:
+def _with_memberships(authority: Authority, changes: Sequence[Change]) -> Iterator[Change]:
     """Add the memberships that a master without superuser needs while it changes things.
 
     They end before the transaction does: on RDS a member of a member of rds_iam, even for a moment after
@@ -67,11 +61,8 @@ def _with_memberships(authority: Authority, changes: Iterable[Change]) -> Iterat
     """
     me = identifier(authority.me.name)
     options, by = ("", "") if not authority.sixteen else (" WITH INHERIT TRUE, SET TRUE", f" GRANTED BY {me}")
-    changes = list(changes)
     needed = sorted({role for change in changes for role in change.needs} - authority.direct)
-    stale = roles.stale_memberships(authority, needed)
-    listed = ", ".join(map(identifier, needed))
-    what = f"memberships of {authority.me.name} in {', '.join(needed)}"
+    listed, what = ", ".join(map(identifier, needed)), f"memberships of {authority.me.name} in {', '.join(needed)}"
     if needed:
         words = ("not a member", "a member for the next changes; revoked again below")
         yield Change(what, *words, f"GRANT {listed} TO {me}{options}", temporary=True)
@@ -79,10 +70,3 @@ def _with_memberships(authority: Authority, changes: Iterable[Change]) -> Iterat
     if needed:
         words = ("a member for the changes above", "not a member")
         yield Change(what, *words, f"REVOKE {listed} FROM {me}{by}", temporary=True)
-    for role in stale:
-        yield Change(
-            f"membership of {authority.me.name} in {role}",
-            "a member, and so without its password login when the role has IAM login",
-            "not a member",
-            f"REVOKE {identifier(role)} FROM {me}{by}",
-        )

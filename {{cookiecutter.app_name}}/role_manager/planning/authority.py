@@ -6,7 +6,7 @@ from collections.abc import Iterator
 
 from role_manager.catalog import Catalog
 from role_manager.desired import DesiredState, is_reserved
-from role_manager.planning.steps import Blocked
+from role_manager.planning.steps import Blocked, Change
 from role_manager.sql import identifier
 
 
@@ -24,7 +24,11 @@ class Authority:
         self.database_owner = str(catalog.server["database_owner"])
         # Since 16, who created a role has the ADMIN option on it and nothing more.
         self.sixteen = catalog.server["version"] >= 160000
-        self.direct = {m.role for m in catalog.memberships if m.member == self.me.name and m.inherit and m.set}
+        # What it is a member of and stays: in managed roles only as somebody else wants it (see roles.memberships).
+        own = {m for m in catalog.memberships if m.member == self.me.name and m.inherit and m.set}
+        self.direct = {
+            m.role for m in own if m.role not in self.managed or (self.sixteen and m.grantor != self.me.name)
+        }
         self.uncertain: set[str] = set()
 
     def unfit(self) -> Iterator[Blocked]:
@@ -36,7 +40,7 @@ class Authority:
                 "the master user cannot be one of the roles it manages",
                 "connect as another role, or give this role another name in project.yaml",
             )
-        elif not (self.me.superuser or self.me.createrole):
+        elif not (self.me.superuser or "CREATEROLE" in self.me.attributes):
             yield Blocked(what, "it has no CREATEROLE, which managing roles needs", "connect as the master user")
         for trigger in self.catalog.other.get("event trigger", ()):
             yield Blocked(
@@ -56,9 +60,12 @@ class Authority:
             return role in self.managed  # created by this plan
         if found.usable:
             return True
-        if not self.catalog.server["rds_superuser"] or found.superuser or is_reserved(role):
-            return False
-        if role in self.catalog.refused:
+        if (
+            not self.catalog.server["rds_superuser"]
+            or found.superuser
+            or is_reserved(role)
+            or role in self.catalog.refused
+        ):
             return False
         self.uncertain.add(role)
         return True
@@ -82,8 +89,10 @@ class Authority:
             role = self.database_owner
         return frozenset() if self.me.superuser or role == self.me.name else frozenset({role})
 
-    def admin_remedy(self, role: str) -> str:
-        """Who has to do what so that a role can be managed."""
-        return (
-            f"whoever created the role runs: GRANT {identifier(role)} TO {identifier(self.me.name)} WITH ADMIN OPTION"
-        )
+    def altering(self, role: str, change: Change) -> Change | Blocked:
+        """A change of a role itself, or who has to do what before the current user may make it."""
+        if role not in self.catalog.roles or self.can_alter(role):
+            return change
+        grant = f"GRANT {identifier(role)} TO {identifier(self.me.name)} WITH ADMIN OPTION"
+        reason = f"{change.reason}, and {self.me.name} has no ADMIN OPTION on it"
+        return Blocked(change.object, reason, f"whoever created the role runs: {grant}")

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections import defaultdict
 from collections.abc import Collection, Iterable, Iterator, Sequence
 
@@ -11,7 +10,7 @@ from role_manager.planning.authority import Authority
 from role_manager.planning.steps import Blocked, Change, in_the_name_of, several, together
 from role_manager.sql import identifier
 
-_KEYWORDS = {"foreign server": "FOREIGN SERVER", "large object": "LARGE OBJECT"}
+_KEYWORDS = {"column": "TABLE"}
 
 
 def to_revoke(entries: Sequence[Entry], rooted: Collection[str]) -> list[Entry]:
@@ -42,8 +41,8 @@ def to_revoke(entries: Sequence[Entry], rooted: Collection[str]) -> list[Entry]:
 _Key = tuple[bool, str, str, str, tuple[str, ...], tuple[str, ...]]  # early, verb, grantor, kind, privileges, grantees
 
 
-def objects(a: Authority) -> tuple[list[Change | Blocked], list[Change | Blocked]]:
-    """Privileges on what is there: what the master granted itself, and the rest, revokes first."""
+def objects(a: Authority) -> Iterator[Change | Blocked]:
+    """Privileges on what is there, revokes first."""
     found: dict[_Key, list[str]] = defaultdict(list)
     for group in a.catalog.privileges:
         if group.old_owner != group.owner and not a.can_use(group.old_owner):
@@ -52,11 +51,13 @@ def objects(a: Authority) -> tuple[list[Change | Blocked], list[Change | Blocked
         for entry in to_revoke(group.entries, {group.owner}):
             wrong["REVOKE", entry.grantor].append((entry.grantee, entry.privilege))
         wrong["GRANT", group.owner] += group.missing
+        kind, _, column = group.kind.partition(":")
         for (verb, grantor), pairs in wrong.items():
             for privileges, grantees in _alike(pairs):
                 # As a member of the owner's role the master would revoke in the owner's name.
                 early = grantor == a.me.name != group.owner
-                found[early, verb, grantor, group.kind, privileges, grantees] += group.names
+                words = tuple(f"{privilege} ({column})" for privilege in privileges) if column else privileges
+                found[early, verb, grantor, kind, words, grantees] += group.names
 
     def order(key: _Key) -> tuple[bool, ...]:
         _, verb, grantor, kind, _, grantees = key
@@ -65,9 +66,8 @@ def objects(a: Authority) -> tuple[list[Change | Blocked], list[Change | Blocked
         # An owner that took its own rights on its schema from itself could do nothing in it.
         return (verb, grantor, kind) != ("GRANT", a.owner, "schema") or a.owner not in grantees, verb == "GRANT", later
 
-    items = [item for key in sorted(found, key=order) for item in _changes(a, key, found[key])]
-    first: list[Change | Blocked] = [item for item in items if isinstance(item, Change) and item.early]
-    return first, [item for item in items if isinstance(item, Blocked) or not item.early]
+    for key in sorted(found, key=order):
+        yield from _changes(a, key, found[key])
 
 
 def _alike(pairs: Iterable[tuple[str, str]]) -> list[tuple[tuple[str, ...], tuple[str, ...]]]:
@@ -85,42 +85,31 @@ def _changes(a: Authority, key: _Key, names: Sequence[str]) -> Iterator[Change |
     early, verb, grantor, kind, privileges, grantees = key
     now, wanted = _words(verb, privileges, grantees)
 
-    def write(part: Sequence[str]) -> str:
-        sql = _sql(verb, kind, part, privileges, grantees)
-        return sql if grantor == a.me.name else in_the_name_of(grantor, sql)
+    def sql(part: Sequence[str]) -> str:
+        listed = f"{', '.join(privileges)} ON {_KEYWORDS.get(kind, kind.upper())} {', '.join(part)}"
+        return f"{verb} {listed} {_whom(verb, grantees)}"
 
-    def relation(name: str) -> str:
-        return str(json.loads(name)[1]) if kind == "column" else name if kind in {"table", "sequence"} else ""
+    def write(part: Sequence[str]) -> str:
+        return sql(part) if grantor == a.me.name else in_the_name_of(grantor, sql(part))
 
     def show(name: str) -> str:
-        return "column {} of {}".format(*json.loads(name)) if kind == "column" else f"{kind} {name}"
+        return f"{'table' if kind == 'column' else kind} {name}"
+
+    def relation(name: str) -> str:
+        return name if kind in {"column", "table", "sequence"} else ""
 
     if a.can_use(grantor):
         yield from together(names, show, write, relation, now=now, wanted=wanted, needs=a.need(grantor), early=early)
     else:
         reason = f"{now}; wanted: {wanted}. {grantor} " + ("granted it" if verb == "REVOKE" else "owns it")
-        sql = _sql(verb, kind, names[:1], privileges, grantees)
-        yield Blocked(several(names, show), reason, f"{grantor} runs: {sql}")
+        yield Blocked(several(names, show), reason, f"{grantor} runs: {sql(names[:1])}")
 
 
 def _words(verb: str, privileges: Sequence[str], grantees: Sequence[str]) -> tuple[str, str]:
     who = ", ".join(grantee or "PUBLIC" for grantee in grantees[:10])
     who += f" and {len(grantees) - 10} more" if len(grantees) > 10 else ""
     has, lacks = f"{who}: {', '.join(privileges)}", f"{who}: not {', '.join(privileges)}"
-    return (lacks, has) if verb == "GRANT" else (has, lacks if verb == "REVOKE" else "")
-
-
-def _sql(verb: str, kind: str, names: Sequence[str], privileges: Sequence[str], grantees: Sequence[str]) -> str:
-    listed = ", ".join(privileges)
-    if kind == "column":
-        columns = [json.loads(name) for name in names]
-        return ";\n".join(
-            f"{verb} {', '.join(f'{privilege} ({column})' for privilege in privileges)} ON TABLE {table} "
-            + _whom(verb, grantees)
-            for column, table in columns
-        )
-    keyword = _KEYWORDS.get(kind, kind.upper())
-    return f"{verb} {listed} ON {keyword} {', '.join(names)} {_whom(verb, grantees)}"
+    return (lacks, has) if verb == "GRANT" else (has, lacks)
 
 
 def _whom(verb: str, grantees: Sequence[str]) -> str:

@@ -7,9 +7,11 @@ the master's own already (giving it to the owner role lowers it) is taken only w
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
+from typing import Any
 
 from role_manager.catalog import PRIVILEGES, Owned
+from role_manager.desired import ADOPTABLE
 from role_manager.planning.authority import Authority
 from role_manager.planning.steps import Blocked, Change, in_the_name_of, together
 from role_manager.sql import identifier
@@ -30,21 +32,20 @@ def database(a: Authority) -> _Found:
         return
     what, now = f"database {a.database}", f"owned by {a.database_owner}"
     sql = f"ALTER DATABASE {identifier(a.database)} OWNER TO {identifier(a.me.name)}"
-    may = a.can_use(a.database_owner) and (a.me.superuser or a.me.createdb)
+    may = a.can_use(a.database_owner) and (a.me.superuser or "CREATEDB" in a.me.attributes)
     change = Change(what, now, f"owned by {a.me.name}", sql, a.need(a.database_owner))
     yield change.or_blocked(may, "a superuser")
 
 
 def schemas(a: Authority) -> _Found:
     """Managed schemas that are not there; the others are among the objects."""
-    there = {schema["name"] for schema in a.catalog.other.get("schema", ())}
-    for name in a.desired.schemas:
+    for name in (name for name in a.desired.schemas if name not in a.catalog.server["schemas"]):
         what = f"schema {name}"
-        if name not in there and not a.catalog.server["may_create_schema"]:
+        if not a.catalog.server["may_create_schema"]:
             grant = f"GRANT CREATE ON DATABASE {identifier(a.database)} TO {identifier(a.me.name)}"
             reason = f"it does not exist, and {a.me.name} may not create schemas in {a.database}"
             yield Blocked(what, reason, f"the database's owner runs: {grant}")
-        elif name not in there:
+        else:
             sql = f"CREATE SCHEMA {identifier(name)} AUTHORIZATION {identifier(a.owner)}"
             if users := [role.name for role in a.managed.values() if "schema" in PRIVILEGES[role.profile]]:
                 grant = f"GRANT USAGE ON SCHEMA {identifier(name)} TO {', '.join(map(identifier, users))}"
@@ -77,7 +78,7 @@ def extensions(a: Authority) -> _Found:
 
 def objects(a: Authority) -> _Found:
     """What must change its owner: schemas first, then what is in them; many alike in one statement list."""
-    found: dict[tuple[bool, str, str], list[Owned]] = defaultdict(list)
+    found: dict[tuple[bool, str, str, bool], list[Owned]] = defaultdict(list)
     for thing in a.catalog.owned:
         new = a.owner if thing.inside else a.me.name
         what, now = f"{thing.type} {thing.name}", f"owned by {thing.owner}"
@@ -89,19 +90,18 @@ def objects(a: Authority) -> _Found:
             reason = f"{now}, whose objects {a.me.name} may not give away"
             yield Blocked(what, reason, f"{thing.owner} or a superuser runs: {sql}")
         else:
-            found[thing.type != "schema", thing.owner, new].append(thing)
-    for (_, owner, new), things in sorted(found.items(), key=lambda item: item[0]):
-        for locks in (_LOCKS_FOR_A_TABLE, 1):
-            yield from together(
-                [thing for thing in things if thing.bulk == (locks > 1)],
-                lambda thing: f"{thing.type} {thing.name}",
-                lambda part, new=new: ";\n".join(_alter(thing, new) for thing in part),  # type: ignore[misc]
-                lambda thing: thing.name if thing.bulk else "",
-                locks=locks,
-                now=f"owned by {owner}",
-                wanted=f"owned by {new}",
-                needs=a.need(owner) | a.need(new),
-            )
+            found[thing.type != "schema", thing.owner, new, not thing.bulk].append(thing)
+    for (_, owner, new, single), things in sorted(found.items(), key=lambda item: item[0]):
+        yield from together(
+            things,
+            lambda thing: f"{thing.type} {thing.name}",
+            lambda part, new=new: ";\n".join(_alter(thing, new) for thing in part),  # type: ignore[misc]
+            lambda thing: thing.name if thing.bulk else "",
+            locks=1 if single else _LOCKS_FOR_A_TABLE,
+            now=f"owned by {owner}",
+            wanted=f"owned by {new}",
+            needs=a.need(owner) | a.need(new),
+        )
 
 
 def _not_taken(a: Authority, thing: Owned, new: str) -> Blocked:
@@ -110,24 +110,38 @@ def _not_taken(a: Authority, thing: Owned, new: str) -> Blocked:
     reason = f"owned by {thing.owner}; wanted: " + (f"owned by {new}" if thing.inside else "none of a managed role")
     if runs:
         reason += f". Somebody has to look first: {runs} would run as {new}"
-    ways = f"adopt it: list '{what}' under database_roles.adopt in project.yaml; apply then runs: {_alter(thing, new)}"
-    return Blocked(what, reason, f"drop it, or {ways}")
+    sql = _alter(thing, new)
+    if thing.type == "extension":
+        return Blocked(what, reason, "drop it; apply installs those of database_roles.extensions")
+    if thing.type not in ADOPTABLE:
+        return Blocked(what, reason, f"drop it, or a superuser runs: {sql}")
+    adopting = f"list '{what}' under database_roles.adopt in project.yaml; apply then runs: {sql}"
+    return Blocked(what, reason, f"drop it, or adopt it: {adopting}")
 
 
 def _alter(thing: Owned, new: str) -> str:
-    keyword = _KEYWORDS.get(thing.type, thing.type.upper())
-    return f"ALTER {keyword} {thing.name} OWNER TO {identifier(new)}"
+    return f"ALTER {_KEYWORDS.get(thing.type, thing.type.upper())} {thing.name} OWNER TO {identifier(new)}"
+
+
+def foreign_code(a: Authority) -> Iterator[Blocked]:
+    """What the owner's objects use and somebody else can replace."""
+    for item in a.catalog.other.get("foreign code", ()):
+        reason = f"it uses {item['code']}, which {item['owner']} can replace: it runs as whoever uses the table or view"
+        yield Blocked(item["object"], reason, f"look at that; then drop one of them, or {item['owner']} gives it away")
 
 
 def elsewhere(a: Authority) -> _Found:
     """What managed roles own or may do in other databases; from here nothing can be done about it."""
     for item in a.catalog.other.get("elsewhere", ()):
-        if item["retired"] or not item["database"]:
-            continue
-        found = [f"owns {item['owns']} objects"] * (item["owns"] > 0)
-        found += [f"is mentioned in {item['granted']} lists of privileges"] * (item["granted"] > 0)
-        yield Blocked(
-            f"role {item['role']}",
-            f"it {' and '.join(found)} in database {item['database']}",
-            f"connect to {item['database']} and run: DROP OWNED BY {identifier(item['role'])}, or REASSIGN OWNED before",
-        )
+        role, database = item["role"], item["database"]
+        if database and role in a.managed:
+            remedy = f"connect to {database} and run: DROP OWNED BY {identifier(role)}, or REASSIGN OWNED before"
+            yield Blocked(f"role {role}", f"it {' and '.join(mentions(item))}", remedy)
+
+
+def mentions(item: Mapping[str, Any]) -> list[str]:
+    """Say what the server knows of a role outside of the lists that the plan compares."""
+    if not item["database"]:
+        return [f"is mentioned by {thing}" for thing in item["what"] or ()]
+    counts = (("owns {} objects", item["owns"]), ("is mentioned in {} lists of privileges", item["granted"]))
+    return [words.format(count) + f" in database {item['database']}" for words, count in counts if count]

@@ -70,7 +70,6 @@ class Plan:
 
     changes: tuple[Change, ...]
     blocked: tuple[Blocked, ...]
-    notes: tuple[str, ...] = ()
     iam_logins: bool = True
     uncertain: frozenset[str] = frozenset()
 

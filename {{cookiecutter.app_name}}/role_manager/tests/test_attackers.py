@@ -212,6 +212,54 @@ def test_what_was_looked_at_is_taken_by_name_and_nothing_else_is(trapped: Databa
     assert owners["app.run(text)"] == "intern"
 
 
+def test_what_a_privilege_left_behind_is_named(trapped: Database) -> None:
+    """A trigger outlives the privilege to make it; its function runs as whoever writes, and its owner can replace it."""
+    database = trapped
+    database.as_role("migrator", "GRANT TRIGGER ON app.orders TO intern")
+    made = _make(
+        database,
+        "intern",
+        (
+            "CREATE SCHEMA theirs",
+            "GRANT USAGE ON SCHEMA theirs TO PUBLIC",
+            "CREATE FUNCTION theirs.fired() RETURNS trigger LANGUAGE plpgsql AS $$" + _NOTE + "RETURN NEW; END$$",
+            "CREATE TRIGGER left_behind BEFORE INSERT ON app.orders FOR EACH ROW EXECUTE FUNCTION theirs.fired()",
+        ),
+    )
+    assert len(made) == 4
+    with pytest.raises(ActionError, match=r"left_behind on app\.orders.*theirs\.fired\(\), which intern can replace"):
+        database.apply()
+    assert "left_behind" in str(database.failed_check().plan.blocked)
+    assert _gained(database, "intern") == []
+    database.as_role("migrator", "DROP TRIGGER left_behind ON app.orders")
+    assert "left_behind" not in str(database.plan().plan)
+
+
+def test_nobody_hides_in_an_extension(trapped: Database) -> None:
+    """Whoever may create in the database can install a trusted extension, and then put anything into it."""
+    database = trapped
+    database.superuser("DROP EXTENSION plpgsql CASCADE")
+    hidden = "CREATE FUNCTION app.lower(varchar) RETURNS text LANGUAGE sql AS 'SELECT current_user'"
+    adds = "ALTER EXTENSION plpgsql ADD FUNCTION app.lower(varchar)"
+    assert len(_make(database, "intern", ("CREATE EXTENSION plpgsql", hidden, adds))) == 3
+    with pytest.raises(ActionError, match=r"function app\.lower\(character varying\): owned by intern"):
+        database.apply()
+    assert "app.lower" in str(database.failed_check().plan.blocked)
+
+
+def test_a_reader_calls_no_definer_through_an_aggregate(trapped: Database) -> None:
+    """PostgreSQL asks whether the aggregate's owner may call its functions, not whoever calls the aggregate."""
+    database = trapped
+    step = "CREATE FUNCTION app.write(int, int) RETURNS int SECURITY DEFINER LANGUAGE plpgsql AS $$"
+    total = "CREATE AGGREGATE app.total(int) (sfunc = app.write, stype = int, initcond = '0')"
+    database.as_role("migrator", step + _NOTE + "RETURN 1; END$$", total)
+    _everything(database)
+    assert _make(database, "app", ("SELECT app.total(1)",))
+    assert _used(database) == {"migrator"}
+    assert not _make(database, "readonly", ("SELECT app.write(1, 1)", "SELECT app.total(1)"))
+    assert "app.total" not in str(database.plan().plan)
+
+
 def test_a_changed_event_trigger_stops_everything(trapped: Database) -> None:
     """Whatever the master changes would run it: it is named, and nothing is done."""
     database = trapped

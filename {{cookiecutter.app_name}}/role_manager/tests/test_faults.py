@@ -152,7 +152,7 @@ def test_a_statement_that_takes_too_long_ends_the_apply(newest_database: Databas
     with database.server.superuser() as other:
         other.run("BEGIN; LOCK TABLE app.orders")
         with pytest.raises(ActionError, match="statement timeout") as caught:
-            database.apply(statement=0.4, lock=30)
+            database.apply(statement=2, lock=30)
         other.run("ROLLBACK")
     assert "nothing was changed" in str(caught.value)
     assert state(database) == before
@@ -306,6 +306,28 @@ def test_the_masters_settings_change_nothing(database: Database, setting: str) -
         assert database.check().result == "passed"
     finally:
         database.superuser(f"ALTER ROLE master RESET {setting.partition(' ')[0]}")
+
+
+def test_the_servers_settings_change_nothing(newest_database: Database) -> None:
+    """A parameter group may set what changes how names are written."""
+    database = newest_database
+    database.superuser("ALTER SYSTEM SET quote_all_identifiers = on", "SELECT pg_reload_conf()", "SELECT pg_sleep(0.2)")
+    try:
+        database.superuser(
+            "CREATE SCHEMA app AUTHORIZATION master",
+            "CREATE ROLE intern",
+            "GRANT intern TO master WITH ADMIN OPTION",
+            "CREATE TABLE app.theirs (id int)",
+            "ALTER TABLE app.theirs OWNER TO intern",
+        )
+        desired = DESIRED | {"adopt": ["table app.theirs"]}
+        assert database.apply(desired).result == "applied"
+        assert database.apply(desired).result == "nothing to do"
+        assert database.check(desired).result == "passed"
+    finally:
+        database.superuser(
+            "ALTER SYSTEM RESET quote_all_identifiers", "SELECT pg_reload_conf()", "SELECT pg_sleep(0.2)"
+        )
 
 
 # --- TLS that is not as it must be -------------------------------------------------------------
