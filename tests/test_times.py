@@ -18,8 +18,8 @@ def test_the_table_is_made_of_a_run(tmp_path: Path) -> None:
     )
     (tmp_path / "tests" / "test_quick.py").write_text("class TestIt:\n    def test_nothing(self): pass\n")
     report = tmp_path / "times" / "one.xml"
-    command = [sys.executable, "-m", "pytest", "-q", "-c", "/dev/null", "--rootdir", tmp_path, "--junitxml", report]
-    subprocess.run([*command, tmp_path / "tests"], check=True, cwd=tmp_path, capture_output=True)
+    command = [sys.executable, "-m", "pytest", "-q", "-c", "/dev/null", f"--rootdir={tmp_path}", f"--junitxml={report}"]
+    subprocess.run([*command, str(tmp_path / "tests")], check=True, cwd=tmp_path, capture_output=True)
     found = times.measured(report.parent)
     assert {name: number for name, (number, _) in found.items()} == {"tests/test_slow.py": 1, "tests/test_quick.py": 1}
     assert found["tests/test_slow.py"][1] >= 0.2
