@@ -6,7 +6,7 @@ import json
 import re
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
-from datetime import UTC, datetime, timedelta
+from datetime import UTC, date, datetime, timedelta
 from typing import Any
 from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 
@@ -118,7 +118,7 @@ def _number(text: str, first: int, names: tuple[str, ...]) -> int:
     return names.index(text) + first if text in names else int(text)
 
 
-def _on(day: Any, days: str, weekdays: str) -> bool:
+def _on(day: date, days: str, weekdays: str) -> bool:
     """Whether a cron's two fields of days mean this one: one of them is ?."""
     is_last_week = (day + timedelta(days=7)).month != day.month
     if weekdays == "?":

@@ -125,3 +125,10 @@ def test_packages_that_the_container_would_not_have_are_hidden(image: Path) -> N
 @pytest.mark.skipif(os.geteuid() != 0, reason="changing the user takes root")
 def test_the_user_is_the_declared_one(image: Path) -> None:
     assert run(image, "import os; print(os.getuid(), os.getgid())", user=10001).stdout.strip() == "10001 10001"
+
+
+def test_python_that_the_command_starts_is_in_the_same_container(image: Path) -> None:
+    started = "import subprocess; print(subprocess.run(['python', '-c', {code!r}], capture_output=True, text=True))"
+    result = run(image, started.format(code="import own; open('own.py', 'a')"), writable=[])
+    assert "own" in result.stdout
+    assert "Read-only file system" in result.stdout

@@ -52,6 +52,7 @@ NAMED: tuple[tuple[str, Callable[[Clients], Iterator[str]]], ...] = (
     ("function", _items("lambda", "list_functions", "Functions", "FunctionName")),
     ("log group", _items("logs", "describe_log_groups", "logGroups", "logGroupName")),
     ("topic", _items("sns", "list_topics", "Topics", "TopicArn")),
+    ("schedule group", _items("scheduler", "list_schedule_groups", "ScheduleGroups", "Name")),
     ("queue", _queues),
     ("alarm", _items("cloudwatch", "describe_alarms", "MetricAlarms", "AlarmName")),
     (

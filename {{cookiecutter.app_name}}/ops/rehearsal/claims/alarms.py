@@ -70,7 +70,10 @@ def _dimensions(platform: Platform, alarm: dict[str, Any]) -> list[str]:
     expected = {
         "ClusterName": {names["service"]},
         "ServiceName": {names["service"], *(worker["name"] for worker in workers)},
-        "QueueName": {worker[key] for worker in workers for key in ("name", "dead_letters")},
+        "QueueName": {
+            names["jobs_dead_letters"],
+            *(worker[key] for worker in workers for key in ("name", "dead_letters")),
+        },
         "LoadBalancer": {platform.load_balancer["LoadBalancerArn"].partition(":loadbalancer/")[2]},
         "DBClusterIdentifier": {names["database_cluster"]},
         "FunctionName": {names["role_manager"]},
@@ -80,7 +83,7 @@ def _dimensions(platform: Platform, alarm: dict[str, Any]) -> list[str]:
         f"{alarm['AlarmName']} watches {dimension} {value}, not {' or '.join(sorted(expected[dimension]))}"
         for _, dimensions in _metrics(alarm)
         for dimension, value in dimensions.items()
-        if dimension in expected and value not in expected[dimension]
+        if dimension in expected and value not in expected[dimension] and not value.startswith(f"{names['job']}-")
     ]
 
 

@@ -34,6 +34,7 @@ class Row:
     hides: str = ""
 
 
+_RUN_TASK = "_/AmazonECS/latest/developerguide/CWE_IAM_role.html: iam:PassRole for the roles of the task definition"
 _ROLES = "_/IAM/latest/UserGuide/id_roles_use_passrole.html; SAR, dependent actions"
 
 
@@ -185,6 +186,10 @@ def _execution_role(call: Call, state: State) -> str:
     )
 
 
+def _roles_of_definition(call: Call, state: State) -> list[str]:
+    return list(state.look("roles of task definition", str(call.parameters.get("taskDefinition"))))
+
+
 def _balancers(call: Call, _state: State) -> list[str]:
     found = str(call.parameters.get("ResourceArn", ""))
     return [found] if ":loadbalancer/" in found else []
@@ -232,6 +237,7 @@ _ROWS_OF: dict[tuple[str, ...], tuple[Row, ...]] = {
         _pass("executionRoleArn", "ecs-tasks.amazonaws.com"),
     ),
     ("ecs:RunTask",): (
+        Row("iam:PassRole", _roles_of_definition, _RUN_TASK, {"iam:PassedToService": "ecs-tasks.amazonaws.com"}),
         _pass("overrides.taskRoleArn", "ecs-tasks.amazonaws.com"),
         _pass("overrides.executionRoleArn", "ecs-tasks.amazonaws.com"),
     ),

@@ -42,7 +42,7 @@ def main() -> None:
     )
     from werkzeug.serving import make_server
 
-    from ops.rehearsal.simulator import aurora, balancer, ecs, functions, moto_additions
+    from ops.rehearsal.simulator import aurora, balancer, ecs, functions, moto_additions, schedules
     from ops.rehearsal.simulator.journal import Journal
     from ops.rehearsal.simulator.moto_additions.gaps import GAPS
     from ops.rehearsal.simulator.world import World
@@ -71,7 +71,7 @@ def main() -> None:
     application = Journal(DomainDispatcherApplication(create_backend_app), directory / "journal.jsonl", world)
     server = make_server("127.0.0.1", settings["port"], application, True, request_handler=Handler)
     world.endpoint = f"http://127.0.0.1:{server.server_port}"
-    for part in (moto_additions, aurora, functions):
+    for part in (moto_additions, aurora, functions, schedules):
         part.install(world)
     balancer.install(world, ecs.install(world, settings["image"]))
     (directory / "gaps.json").write_text(json.dumps([vars(gap) for gap in GAPS]), encoding="utf-8")

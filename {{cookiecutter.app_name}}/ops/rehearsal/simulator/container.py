@@ -17,13 +17,16 @@ import json
 import os
 import runpy
 import socket
+import subprocess
 import sys
 from collections.abc import Sequence
 from pathlib import Path
 from types import ModuleType
 from typing import Any
 
-SPECIFICATION = json.loads(Path(sys.argv[1]).read_text(encoding="utf-8"))
+FILE = sys.argv[1]
+SPECIFICATION = json.loads(Path(FILE).read_text(encoding="utf-8"))
+PYTHONS = ("python", "python3", "python3.13")
 
 
 def place(host: Any, port: Any) -> tuple[Any, Any]:
@@ -130,10 +133,22 @@ class OnlyPackages(importlib.abc.MetaPathFinder):
         return None
 
 
+def keep_children() -> None:
+    """Run the Python that the command itself starts in the same container."""
+
+    class Popen(subprocess.Popen[Any]):
+        def __init__(self, args: Any, *more: Any, **options: Any) -> None:
+            if isinstance(args, list) and Path(args[0]).name in PYTHONS:
+                args = [sys.executable, "-B", __file__, FILE, *args]
+            super().__init__(args, *more, **options)
+
+    subprocess.Popen = Popen  # type: ignore[misc]
+
+
 def main() -> None:
     """Become the container and run its command."""
     command = sys.argv[2:]
-    if not command or Path(command[0]).name not in ("python", "python3", "python3.13"):
+    if not command or Path(command[0]).name not in PYTHONS:
         sys.exit(f"{' '.join(command)}: without a container engine the rehearsal runs Python commands only")
     os.chdir(SPECIFICATION["directory"])
     sys.path[0] = SPECIFICATION["directory"]
@@ -142,7 +157,8 @@ def main() -> None:
         sys.meta_path.insert(0, OnlyPackages(SPECIFICATION["packages"]))
     if SPECIFICATION["writable"] is not None:
         make_read_only(SPECIFICATION["writable"])
-    if SPECIFICATION["user"] is not None:
+    keep_children()
+    if SPECIFICATION["user"] is not None and os.geteuid() != SPECIFICATION["user"]:
         os.setgroups([])
         os.setgid(SPECIFICATION["user"])
         os.setuid(SPECIFICATION["user"])

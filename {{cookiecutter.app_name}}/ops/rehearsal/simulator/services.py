@@ -12,6 +12,7 @@ from moto.ecs.models import EC2ContainerServiceBackend, Service, Task
 from moto.elbv2.models import FakeTargetGroup, elbv2_backends
 from moto.moto_api._internal import mock_random
 
+from ops.rehearsal.simulator import events
 from ops.rehearsal.simulator.tasks import HEALTH_SECONDS, Running, Tasks
 
 if TYPE_CHECKING:
@@ -36,6 +37,7 @@ class Services:
     def task_ended(self, running: Running) -> None:
         """Take a task that is over out of its service; another one takes its place."""
         task = running.task
+        events.task_stopped(self.world, task)
         service = task._backend.services.get(f"{task.cluster_name}:{task.group.partition(':')[2]}")
         if service is not None:
             self.deregister(service, running)

@@ -474,6 +474,11 @@ class MotoState:
             with contextlib.suppress(Exception):
                 return lambda_backends[self.account][self.region].get_function(arn).role
             return ""
+        if question == "roles of task definition":
+            with contextlib.suppress(Exception):  # ECS says that it is not there
+                found = ecs_backends[self.account][self.region].describe_task_definition(arn)
+                return [role for key in ("execution_role_arn", "task_role_arn") if (role := getattr(found, key, None))]
+            return []
         if question == "service-linked role is missing":
             return (self.account, arn) not in self.service_roles
         raise UndecidableError(question)

@@ -53,14 +53,14 @@ def put_composite_alarm(self: CloudWatchResponse) -> EmptyResult:
     return EmptyResult()
 
 
-def refusal(topic: Topic, source_arn: str) -> str | None:
-    """Say why CloudWatch's message to a topic would be lost, or None when it is accepted."""
+def refusal(topic: Topic, source_arn: str, service: str = CLOUDWATCH) -> str | None:
+    """Say why a service's message to a topic would be lost, or None when it is accepted."""
     key_policy = None
     if topic.kms_master_key_id:
         managed = "alias/aws/" in topic.kms_master_key_id
         keys = kms_backends[topic.account_id][topic.arn.split(":")[3]]
         key_policy = "" if managed else keys.describe_key(topic.kms_master_key_id).policy
-    return publish_refusal(topic.arn, topic.policy, key_policy, CLOUDWATCH, source_arn)
+    return publish_refusal(topic.arn, topic.policy, key_policy, service, source_arn)
 
 
 def install(world: "World") -> None:
