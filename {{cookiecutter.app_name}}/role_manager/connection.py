@@ -28,7 +28,11 @@ _PAUSE_SECONDS = 1.0
 _TRY_AGAIN = {"57P01", "57P02", "57P03", "53300"}
 
 
-class ConnectionFailedError(Exception):
+class ServerError(Exception):
+    """What went wrong between here and the server."""
+
+
+class ConnectionFailedError(ServerError):
     """The connection could not be made; the message says why and what to do. `passing`: it may work in a moment."""
 
     def __init__(self, message: str, *, passing: bool = False) -> None:
@@ -40,11 +44,11 @@ class AuthenticationFailedError(ConnectionFailedError):
     """The server refused the login."""
 
 
-class ConnectionLostError(Exception):
+class ConnectionLostError(ServerError):
     """The connection broke while a statement ran."""
 
 
-class StatementError(Exception):
+class StatementError(ServerError):
     """The server refused a statement.
 
     `state` is its SQLSTATE, `message` what it said.

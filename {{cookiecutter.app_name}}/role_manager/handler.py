@@ -16,7 +16,7 @@ from typing import Any
 
 from role_manager.actions import ACTIONS, ActionError, Manager, Report, apply, check, plan
 from role_manager.connection import CA_BUNDLE, ConnectionFailedError, Server, master_login
-from role_manager.desired import InvalidDesiredStateError, parse
+from role_manager.desired import parse
 from role_manager.report import Log, as_dict
 
 
@@ -89,12 +89,9 @@ def _manager(log: Log) -> Manager:
     try:
         port = int(values["DB_PORT"])
         desired = parse(json.loads(values["DESIRED_STATE"]))
-    except InvalidDesiredStateError as error:
-        raise InvalidRequestError(f"DESIRED_STATE: {error}") from None
-    except ValueError:
-        raise InvalidRequestError(
-            "DESIRED_STATE must be JSON and DB_PORT a number: apply the database layer again"
-        ) from None
+    except ValueError as error:
+        message = "DESIRED_STATE must be JSON as project.yaml declares it and DB_PORT a number"
+        raise InvalidRequestError(f"{message}: apply the database layer again. {error}") from None
     bundle = Path(os.environ.get("DB_CA_BUNDLE") or CA_BUNDLE)
     server = Server(values["DB_HOST"], port, values["DB_NAME"], bundle)
     return Manager(server, lambda: master_login(values["MASTER_SECRET_ARN"]), desired, log)

@@ -19,15 +19,7 @@ from typing import TYPE_CHECKING, Any
 
 from role_manager import catalog
 from role_manager.catalog import PRIVILEGES, PUBLIC
-from role_manager.connection import (
-    AuthenticationFailedError,
-    ConnectionFailedError,
-    ConnectionLostError,
-    Session,
-    StatementError,
-    connect,
-    tokens,
-)
+from role_manager.connection import AuthenticationFailedError, ServerError, Session, StatementError, connect, tokens
 from role_manager.desired import OWNER, Role
 from role_manager.sql import identifier, literal
 
@@ -60,42 +52,42 @@ class Proof:
     problems: list[str] = dataclasses.field(default_factory=list)
 
 
-def prove(manager: Manager, *, logins: bool, future: bool = True) -> list[Proof]:
-    """Prove every managed role, a few at a time; what fails is tried once more, since others may be at work.
+def prove(manager: Manager, *, logins: bool, future: bool, again: bool) -> list[Proof]:
+    """Prove every managed role, a few at a time.
 
     Args:
         manager: server, master and desired state.
         logins: False tries no login.
         future: False makes no objects as the owner.
+        again: True proves what fails once more, since others may be at work.
 
     """
     token = tokens(manager.server) if logins else None
 
     def prove_one(role: Role) -> Proof:
         proof = _prove(manager, role, token, future=future)
-        return _prove(manager, role, token, future=future) if proof.problems else proof
+        return _prove(manager, role, token, future=future) if proof.problems and again else proof
 
     with ThreadPoolExecutor(_AT_A_TIME) as pool:
         return list(pool.map(prove_one, manager.desired.roles.values()))
 
 
 def _prove(manager: Manager, role: Role, token: Callable[[str], str] | None, *, future: bool) -> Proof:
-    proof = Proof(role.name, "set role")
+    proof = Proof(role.name, "login" if token and role.login == "iam" else "set role")
+    login = partial(token, role.name) if token else str
+    timeouts, meter = manager.timeouts, manager.meter
     try:
-        if token is None or role.login != "iam":
+        if proof.method == "login":
+            with connect(manager.server, role.name, login, timeouts=timeouts, meter=meter) as session:
+                proof.proven.append("log in with an IAM token")
+                _judge(session, manager, role, proof, future=future)
+        else:
             if token is not None:
-                _expect_no_login(manager, role, partial(token, role.name), proof)
+                _expect_no_login(manager, role, login, proof)
             with manager.session() as session:
                 _become(session, role)
                 _judge(session, manager, role, proof, future=future)
-        else:
-            proof.method = "login"
-            with connect(
-                manager.server, role.name, partial(token, role.name), timeouts=manager.timeouts, meter=manager.meter
-            ) as session:
-                proof.proven.append("log in with an IAM token")
-                _judge(session, manager, role, proof, future=future)
-    except (ConnectionFailedError, ConnectionLostError, StatementError) as error:
+    except ServerError as error:
         proof.problems.append(f"could not be proven: {error}")
     return proof
 

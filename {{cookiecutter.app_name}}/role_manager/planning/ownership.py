@@ -84,7 +84,7 @@ def objects(a: Authority) -> _Found:
         what, now = f"{thing.type} {thing.name}", f"owned by {thing.owner}"
         if not thing.taken:
             if thing.inside or thing.owner in a.managed:  # a retired role's are in its own report
-                yield _not_taken(a, thing, new)
+                yield _not_taken(thing, new)
         elif not a.can_use(thing.owner):
             sql = _alter(thing, new)
             reason = f"{now}, whose objects {a.me.name} may not give away"
@@ -104,7 +104,7 @@ def objects(a: Authority) -> _Found:
         )
 
 
-def _not_taken(a: Authority, thing: Owned, new: str) -> Blocked:
+def _not_taken(thing: Owned, new: str) -> Blocked:
     what = f"{thing.type} {thing.name}"
     runs = ", ".join(thing.runs)
     reason = f"owned by {thing.owner}; wanted: " + (f"owned by {new}" if thing.inside else "none of a managed role")
