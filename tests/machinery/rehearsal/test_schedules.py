@@ -7,8 +7,10 @@ from collections.abc import Callable, Iterator
 from typing import Any
 
 import pytest
+from botocore.exceptions import ClientError
 from ops import waiting
 
+from tests.machinery.rehearsal.test_iam_simulator import client
 from tests.machinery.rehearsal.test_simulator import ACCOUNT, REGION, Simulator
 
 CLUSTER, FAMILY = "app-dev", "app-dev-job-x"
@@ -159,3 +161,24 @@ def test_what_cannot_be_started_is_a_dead_letter(
         message = simulator.client("sqs").receive_message(QueueUrl=queue, MessageAttributeNames=["All"])["Messages"][0]
         assert says in message["MessageAttributes"]["ERROR_MESSAGE"]["StringValue"]
         simulator.client("sqs").delete_message(QueueUrl=queue, ReceiptHandle=message["ReceiptHandle"])
+
+
+def test_a_role_for_its_own_group_makes_it_and_no_other(simulator: Simulator) -> None:
+    arn = f"arn:aws:scheduler:{REGION}:{ACCOUNT}"
+    statement = {
+        "Effect": "Allow",
+        "Action": ["scheduler:CreateScheduleGroup", "scheduler:TagResource", "scheduler:DeleteScheduleGroup"],
+        "Resource": f"{arn}:schedule-group/app-dev-*",
+    }
+    iam = simulator.client("iam")
+    trust = {"Effect": "Allow", "Principal": {"AWS": "*"}, "Action": "sts:AssumeRole"}
+    document = json.dumps({"Version": "2012-10-17", "Statement": [trust]})
+    made = iam.create_role(RoleName="maker", AssumeRolePolicyDocument=document)["Role"]["Arn"]
+    policy = json.dumps({"Version": "2012-10-17", "Statement": [statement]})
+    iam.put_role_policy(RoleName="maker", PolicyName="x", PolicyDocument=policy)
+    keys = simulator.client("sts").assume_role(RoleArn=made, RoleSessionName="maker")["Credentials"]
+    scheduler = client(simulator, "scheduler", keys)
+    scheduler.create_schedule_group(Name="app-dev-more", Tags=[{"Key": "application", "Value": "app"}])
+    scheduler.delete_schedule_group(Name="app-dev-more")
+    with pytest.raises(ClientError, match="is not authorized to perform: scheduler:CreateScheduleGroup"):
+        scheduler.create_schedule_group(Name="app-prod-jobs")

@@ -302,6 +302,10 @@ def _logged_web_acl(call: Call, _state: State) -> list[str]:
     return [str(call.parameters["LoggingConfiguration"]["ResourceArn"])]
 
 
+def _schedule_group(call: Call, _state: State) -> list[str]:
+    return [f"arn:{call.partition}:scheduler:{call.region}:{call.account}:schedule-group/{call.parameters['Name']}"]
+
+
 def _new_secret(call: Call, _state: State) -> list[str]:
     # Six characters follow the name, which nobody knows yet.
     return [f"arn:{call.partition}:secretsmanager:{call.region}:{call.account}:secret:{call.parameters['Name']}-??????"]
@@ -318,6 +322,11 @@ ARN_FORMS: dict[str, ArnForm] = {
         _service_role,
         "_/IAM/latest/UserGuide/using-service-linked-roles.html: role/aws-service-role/SERVICE/NAME",
     ),
+    # _/scheduler/latest/APIReference/API_CreateScheduleGroup.html: Name, which is a schedule's elsewhere
+    **{
+        f"scheduler:{verb}ScheduleGroup": ArnForm("schedule-group", _schedule_group, "SAR; the call has its Name")
+        for verb in ("Create", "Delete", "Get")
+    },
     "secretsmanager:CreateSecret": ArnForm(
         "Secret", _new_secret, "_/secretsmanager/latest/userguide/auth-and-access_iam-policies.html"
     ),
