@@ -16,7 +16,7 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 
 from ops import waiting
-from ops.rehearsal import attackers, edits, secret, use
+from ops.rehearsal import attackers, edits, scheduled, secret, use
 from ops.rehearsal.claims.claim import Context
 from ops.rehearsal.claims.subjects import SUBJECTS, Subject, prove
 from ops.rehearsal.claims.ways import reachable
@@ -226,9 +226,11 @@ def change(run: Rehearsal) -> None:
     push(run, run.images[1])
 
     value = ""
-    if secret.declared(run):
-        # The boundary and the endpoint that it needs come before the service that reads it.
+    if secret.declared(run) or scheduled.declared(run):
+        # What the roles may do from now on comes before what does it.
         apply(run, ACCOUNT)
+    if secret.declared(run):
+        # So does the endpoint of what the service reads.
         apply(run, NETWORK)
         with run.progress.step("sign in") as bar:
             keys = run.sign_in(bar, jobs(run).apply)
@@ -263,6 +265,8 @@ def change(run: Rehearsal) -> None:
             raise FailedError(f"project.yaml's variables are {wanted}; the service was given {given}.")
         if value:
             secret.prove(run, bar, value, run.sign_in(bar, jobs(run).apply), jobs(run))
+    if scheduled.declared(run):
+        scheduled.prove(run, jobs(run))
 
 
 # Proving.
