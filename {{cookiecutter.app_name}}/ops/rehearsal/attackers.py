@@ -68,18 +68,18 @@ def keys_of_all(run: Rehearsal, bar: Bar, platform: Platform, jobs: Jobs) -> dic
     if platform.service:
         definition = platform.task_definition(run.project.names["service"])
         tasks, cluster = "ecs-tasks.amazonaws.com", platform.service["clusterArn"]
-        found["task"] = _assumed(run, tasks, definition["taskRoleArn"], cluster)
-        found["execution"] = _assumed(run, tasks, definition["executionRoleArn"], cluster)
+        found["task"] = assumed(run, tasks, definition["taskRoleArn"], cluster)
+        found["execution"] = assumed(run, tasks, definition["executionRoleArn"], cluster)
         for worker in list(platform.project.workers.values())[:1]:
             role = platform.task_definition(worker["name"])["taskRoleArn"]
-            found["worker"] = _assumed(run, tasks, role, cluster)
+            found["worker"] = assumed(run, tasks, role, cluster)
     with contextlib.suppress(ClientError):  # it is not there, or not yet
         function = platform.role_manager
-        found["role manager"] = _assumed(run, "lambda.amazonaws.com", function["Role"], function["FunctionArn"])
+        found["role manager"] = assumed(run, "lambda.amazonaws.com", function["Role"], function["FunctionArn"])
     return found
 
 
-def _assumed(run: Rehearsal, service: str, role: str, source: str) -> Keys:
+def assumed(run: Rehearsal, service: str, role: str, source: str) -> Keys:
     """Keys of a role as a service of AWS gets them for what it runs."""
     query = urllib.parse.urlencode({"service": service, "role": role, "source": source})
     secret = (run.directory.path / "secret").read_text(encoding="ascii")

@@ -17,6 +17,20 @@ WORKERS = (
     f"workers: {{ {WORKER}: {{ command: [python, -m, app.worker, {WORKER}], "
     "min_tasks: 1, visibility_seconds: 2, max_receives: 1 } }"
 )
+# A job that succeeds and one that fails; the rehearsal's minutes are short.
+JOB_WORKS, JOB_FAILS = "rehearsed-works", "rehearsed-fails"
+FAILS_WITH = 3
+JOBS = f"""
+jobs:
+  {JOB_WORKS}:
+    command: [python, -c, 'import os; print("at work on " + os.environ["JOB_NAME"])']
+    schedule: rate(2 minutes)
+    timeout_minutes: 1
+  {JOB_FAILS}:
+    command: [python, -c, 'raise SystemExit({FAILS_WITH})']
+    schedule: rate(2 minutes)
+    timeout_minutes: 1
+"""
 OFFICE = "203.0.113.0/24"  # addresses for documentation
 
 
@@ -51,6 +65,9 @@ def change(file: Path, environment: str, zones: int) -> list[str]:
     if (none := "\nworkers: {}\n") in text and (file.parent / "app" / "worker.py").exists():
         text = text.replace(none, f"\n{WORKERS}\n", 1)
         changed.append(f"worker {WORKER}")
+    if (none := "\njobs: {}\n") in text:
+        text = text.replace(none, JOBS, 1)
+        changed.append("two scheduled jobs")
     file.write_text(text, encoding="utf-8")
     return changed
 
