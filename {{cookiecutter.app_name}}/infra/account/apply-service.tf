@@ -177,7 +177,7 @@ locals {
             "sqs:PurgeQueue", "sqs:ReceiveMessage", # make jobs
             "sqs:UntagQueue",                       # when tags change
           ]
-          Resource = [for name in owner.names : "${local.arn.sqs}:${name}"]
+          Resource = "${local.arn.sqs}:${module.environment[owner.environment].names.jobs_dead_letters}"
         },
       ] : statement if owner.temporary == null && contains(local.with_jobs, owner.environment)],
       [for statement in [
