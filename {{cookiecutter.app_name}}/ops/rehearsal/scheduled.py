@@ -123,7 +123,7 @@ def _refused(run: Rehearsal, bar: Bar, played: Jobs) -> int:
         Attempt("execution", "begin a job every minute", "scheduler", "create_schedule", {
             "Name": "thief", "GroupName": names["jobs"], "ScheduleExpression": "rate(1 minute)",
             "FlexibleTimeWindow": {"Mode": "OFF"},
-            "Target": {"Arn": schedule["Target"]["Arn"], "RoleArn": execution, "Input": "{}"},
+            "Target": {"Arn": schedule["Target"]["Arn"], "RoleArn": execution, "Input": "{{}}"},
         }),
     ]  # fmt: skip
     made = 0
