@@ -70,7 +70,7 @@ lint: $(VENV)/.test ## Check formatting, style, types, spelling and generated do
 	$(RUN) -m mypy $(CHECKED)
 	$(RUN) -m tools.docs --check
 	$(RUN) -m tools.machinery --lint
-	$(VENV)/bin/codespell *.md docs/*.md hooks tools bench
+	$(VENV)/bin/codespell --skip='*.txt,*.pem,*.svg,*.drawio,.venv' *.md docs/*.md hooks tools bench '{{cookiecutter.app_name}}'
 
 .PHONY: format
 format: $(VENV)/.test ## Format Python

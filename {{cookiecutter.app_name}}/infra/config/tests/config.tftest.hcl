@@ -213,7 +213,7 @@ run "each_wrong_variable_is_told" {
       for line in [
         "service.variables.WITH-HYPHEN: a variable's name is ", "service.variables.NUMBER: 1 is not text", "service.variables.NOTHING: null is not text",
         "service.variables.RELEASE: the platform sets it itself, as APP_NAME, ", "service.variables.AWS_PROFILE: the platform sets it itself, ",
-        "service.variables.APPCONFIG_PROFILE: the platform sets it itself, ", "service.varables: unknown key. Known keys beside it: secrets, variables",
+        "service.variables.APPCONFIG_PROFILE: the platform sets it itself, ", "service.values: unknown key. Known keys beside it: secrets, variables",
         "service.secrets: at most 50, and none twice", "service.secrets: \"OTHER-HYPHEN\" — a secret's name is ", "service.secrets: 5 — a secret's name is ",
         "service.secrets: ENVIRONMENT: the platform sets it itself, ", "service.secrets: AWS_SECRET: the platform sets it itself, ",
         "service.secrets: NUMBER: is also service.variables.NUMBER",
