@@ -147,7 +147,7 @@ def test_interruption_cleans_up(bake: Bake, tmp_path: Path) -> None:
     running = subprocess.Popen(
         ["make", "--no-print-directory", "rehearse"],
         cwd=project.path,
-        env=environment(tmp_path / "tmp"),
+        env=environment(tmp_path / LONG),
         stdin=subprocess.DEVNULL,
         stdout=subprocess.PIPE,
         stderr=subprocess.STDOUT,
@@ -163,7 +163,7 @@ def test_interruption_cleans_up(bake: Bake, tmp_path: Path) -> None:
     rest, _ = running.communicate(timeout=60)
     assert running.returncode != 0
     assert "everything that was started is stopped" in rest, rest
-    assert not list((tmp_path / "tmp").glob("rehearsal-*"))
+    assert not list((tmp_path / LONG).glob("rehearsal-*"))
     assert str(tmp_path) not in processes(), "a process is left"
 
 
@@ -174,7 +174,7 @@ def test_the_leftovers_of_a_killed_run_are_removed_by_the_next(bake: Bake, tmp_p
     running = subprocess.Popen(
         [project.path / ".venv/bin/python", "-m", "ops.rehearsal"],
         cwd=project.path,
-        env=environment(tmp_path / "tmp"),
+        env=environment(tmp_path / LONG),
         stdin=subprocess.DEVNULL,
         stdout=subprocess.PIPE,
         stderr=subprocess.STDOUT,
@@ -188,7 +188,7 @@ def test_the_leftovers_of_a_killed_run_are_removed_by_the_next(bake: Bake, tmp_p
     running.kill()
     running.wait()
     running.stdout.close()
-    [killed] = (tmp_path / "tmp").glob("rehearsal-*")
+    [killed] = (tmp_path / LONG).glob("rehearsal-*")
     result = make(project, "rehearse", "ONLY=account")
     assert result.returncode == 0, result.stdout[-10_000:]
     assert not killed.exists()
@@ -331,7 +331,7 @@ def kept(bake: Bake, tmp_path: Path) -> Iterator[Project]:
     running = subprocess.Popen(
         ["make", "--no-print-directory", "rehearse", "KEEP=1"],
         cwd=project.path,
-        env=environment(tmp_path / "tmp"),
+        env=environment(tmp_path / LONG),
         stdin=subprocess.DEVNULL,
         stdout=log,
         stderr=subprocess.STDOUT,
@@ -346,7 +346,7 @@ def kept(bake: Bake, tmp_path: Path) -> Iterator[Project]:
     os.killpg(running.pid, signal.SIGINT)
     running.wait(60)
     log.close()
-    assert not list((tmp_path / "tmp").glob("rehearsal-*"))
+    assert not list((tmp_path / LONG).glob("rehearsal-*"))
 
 
 # What is broken in the service's layer is applied after all others.
