@@ -6,6 +6,8 @@ import contextlib
 import os
 import subprocess
 import sys
+import tempfile
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -70,12 +72,17 @@ def python_for_everybody() -> Path:
     pytest.skip("THE TESTS DID NOT RUN AS AN ORDINARY USER: there is no Python 3.11 with ensurepip that others can run")
 
 
+@pytest.fixture
+def machine() -> Iterator[Path]:
+    """A folder that is not below pytest's own, which each session closes to others anew."""
+    with tempfile.TemporaryDirectory(prefix="machine-", ignore_cleanup_errors=True) as folder:
+        yield Path(folder)
+
+
 @pytest.mark.parametrize("options", [{}], ids=label)
-def test_the_same_for_an_ordinary_user_on_a_machine_with_habits(
-    bake: Bake, tmp_path_factory: pytest.TempPathFactory, options: Options
-) -> None:
+def test_the_same_for_an_ordinary_user_on_a_machine_with_habits(bake: Bake, machine: Path, options: Options) -> None:
     """Under umask 077, in a folder with a space and a %, with other tools' variables; root becomes somebody else."""
-    root = tmp_path_factory.mktemp("machine")
+    root = machine
     project = bake.copy(root / "100 % of it's" / "my project", **options).path
     start(project)
     for folder in ("home", "tmp"):

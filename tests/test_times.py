@@ -14,7 +14,8 @@ from tools import times
 def test_the_table_is_made_of_a_run(tmp_path: Path) -> None:
     (tmp_path / "tests").mkdir()
     (tmp_path / "tests" / "test_slow.py").write_text(
-        "import time, pytest\ndef test_waits(): time.sleep(0.2)\n@pytest.mark.skip\ndef test_other(): pass\n"
+        "import time, pytest\ndef test_waits(): time.sleep(0.2)\n"
+        "@pytest.mark.skip(reason='not counted')\ndef test_other(): pass\n"
     )
     (tmp_path / "tests" / "test_quick.py").write_text("class TestIt:\n    def test_nothing(self): pass\n")
     report = tmp_path / "times" / "one.xml"

@@ -12,7 +12,7 @@ from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 
 from botocore.exceptions import ClientError
 
-from ops import ecs
+from ops import ecs, queues
 from ops.aws import Aws, code
 from ops.errors import AccountError, OpsError, WrongUse
 from ops.output import duration, table
@@ -270,12 +270,7 @@ def _moment(item: Run) -> str:
 
 
 def _queue(aws: Aws, project: Project) -> str | None:
-    try:
-        return str(aws.client("sqs").get_queue_url(QueueName=project.names["jobs_dead_letters"])["QueueUrl"])
-    except ClientError as error:
-        if code(error) in ("AWS.SimpleQueueService.NonExistentQueue", "QueueDoesNotExist"):
-            return None
-        raise
+    return queues.find(aws, project.names["jobs_dead_letters"])
 
 
 def _dead_letters(aws: Aws, project: Project) -> list[str]:
@@ -352,15 +347,3 @@ def _revision(aws: Aws, of_family: str, digest: str) -> str | None:
             if definition and ecs.container(definition)["image"].endswith(f"@{digest}"):
                 return str(arn)
     return None
-
-
-def families(aws: Aws, project: Project) -> list[str]:
-    """Families of the environment's jobs, of those too that project.yaml no longer has."""
-    if project.temporary:
-        return []
-    pages = (
-        aws.client("ecs")
-        .get_paginator("list_task_definition_families")
-        .paginate(familyPrefix=f"{project.names['job']}-", status="ACTIVE")
-    )
-    return [name for page in pages for name in page["families"]]

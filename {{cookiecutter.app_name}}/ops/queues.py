@@ -38,14 +38,22 @@ def chosen(project: Project, name: str | None) -> str:
     return name
 
 
-def _url(aws: Aws, project: Project, queue: str) -> str:
-    """Address of a queue. Raises AccountError where it is not there."""
+def find(aws: Aws, queue: str) -> str | None:
+    """Address of a queue; None where it is not there."""
     try:
         return str(aws.client("sqs").get_queue_url(QueueName=queue)["QueueUrl"])
     except ClientError as error:
-        if not code(error).endswith(("NonExistentQueue", "QueueDoesNotExist")):
-            raise
-        raise AccountError(f"There is no queue {queue}.", next_step=f"Run {project.make('up')} first.") from error
+        if code(error).endswith(("NonExistentQueue", "QueueDoesNotExist")):
+            return None
+        raise
+
+
+def _url(aws: Aws, project: Project, queue: str) -> str:
+    """Address of a queue. Raises AccountError where it is not there."""
+    url = find(aws, queue)
+    if url is None:
+        raise AccountError(f"There is no queue {queue}.", next_step=f"Run {project.make('up')} first.")
+    return url
 
 
 def _counts(aws: Aws, url: str) -> dict[str, int]:

@@ -24,6 +24,8 @@ FILES = {
     r"-role-manager": ("database/role_manager.tf", _BOUNDARY),
     r"-(?:task|migrate|execution)": ("service/roles.tf", _BOUNDARY),
     r"-flags-rollback": ("service/feature-flags.tf", _BOUNDARY),
+    r"-jobs": ("service/jobs.tf", _BOUNDARY),
+    r"-worker-[a-z0-9-]+": ("service/workers.tf", _BOUNDARY),
 }
 # By whom the layer is applied, which brings the statement to the role.
 _APPLIED = {

@@ -8,7 +8,7 @@ from concurrent.futures import ThreadPoolExecutor
 
 from botocore.exceptions import ClientError
 
-from ops import flags, incident, jobs, layers, releases, secret_values
+from ops import flags, incident, layers, releases, secret_values
 from ops.aws import Aws, code
 from ops.bootstrap import local_terraform, state_file
 from ops.errors import OpsError, WrongUse
@@ -197,12 +197,14 @@ def _destroy_layer(project: Project, aws: Aws, layer: Layer, plan: Plan | None) 
 def _deregister(project: Project, aws: Aws) -> None:
     """Deregister the task definitions that a rollback would have needed."""
     client = aws.client("ecs")
-    # Of workers, those that project.yaml no longer has too.
-    of_workers = client.get_paginator("list_task_definition_families").paginate(
-        familyPrefix=f"{project.names['worker']}-", status="ACTIVE"
-    )
-    families = [family for page in of_workers for family in page["families"]]
-    for family in (project.names["service"], project.names["migrate"], *jobs.families(aws, project), *families):
+    families = [project.names["service"], project.names["migrate"]]
+    # Of jobs and workers, those that project.yaml no longer has too.
+    for kind in ("job", "worker"):
+        pages = client.get_paginator("list_task_definition_families").paginate(
+            familyPrefix=f"{project.names[kind]}-", status="ACTIVE"
+        )
+        families += [family for page in pages for family in page["families"]]
+    for family in families:
         pages = client.get_paginator("list_task_definitions").paginate(familyPrefix=family, status="ACTIVE")
         for arn in [arn for page in pages for arn in page["taskDefinitionArns"]]:
             # The prefix of a family is also the prefix of the families of temporary environments.

@@ -6,9 +6,11 @@ import json
 import time
 from collections.abc import Callable
 from datetime import UTC, datetime
+from pathlib import Path
 from typing import Any
 
 import pytest
+from dateutil.zoneinfo import get_zonefile_instance  # type: ignore[import-untyped]
 from ops import aws, jobs
 from ops.project import load
 
@@ -212,7 +214,17 @@ def _target(client: Client) -> dict[str, Any]:
     return dict(json.loads(found["Target"]["Input"]))
 
 
-def test_down_deregisters_the_jobs_task_definitions(with_job: Settings, client: Client) -> None:
-    project = load("dev")
-    assert jobs.families(aws.connect(project), project) == [FAMILY]
-    assert jobs.families(aws.connect(load("dev", "pr-1")), load("dev", "pr-1")) == []
+def test_down_deregisters_the_jobs_task_definitions(with_job: Settings, ops: Ops, client: Client) -> None:
+    with_job.change(jobs={})  # of a job that project.yaml no longer has, too
+    done = ops("down", *ENV, "--confirm", "dev")
+    assert done.code == 0, done.text
+    assert client("ecs").list_task_definitions(familyPrefix=FAMILY, status="ACTIVE")["taskDefinitionArns"] == []
+
+
+def test_time_zones_are_those_of_iana() -> None:
+    file = Path(jobs.__file__).parent.parent / "infra" / "config" / "time-zones.txt"
+    zones = file.read_text(encoding="utf-8").split()
+    assert zones == sorted(set(zones))
+    assert {"UTC", "Europe/Berlin", "America/New_York", "Asia/Kolkata"} <= set(zones)
+    newer_than_dateutil = {"America/Coyhaique"}  # tzdata 2025b
+    assert set(zones) - set(get_zonefile_instance().zones) <= newer_than_dateutil

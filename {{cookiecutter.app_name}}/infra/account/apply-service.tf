@@ -170,13 +170,10 @@ locals {
           ])
         },
         {
-          Sid    = "OwnDeadLetters"
-          Effect = "Allow"
-          Action = [
-            "sqs:CreateQueue", "sqs:DeleteQueue", "sqs:SetQueueAttributes", "sqs:TagQueue",
-            "sqs:PurgeQueue", "sqs:ReceiveMessage", # make jobs
-            "sqs:UntagQueue",                       # when tags change
-          ]
+          # make jobs. Messages of workers are nobody's but theirs.
+          Sid      = "OwnDeadLetters"
+          Effect   = "Allow"
+          Action   = ["sqs:GetQueueUrl", "sqs:PurgeQueue", "sqs:ReceiveMessage"]
           Resource = "${local.arn.sqs}:${module.environment[owner.environment].names.jobs_dead_letters}"
         },
       ] : statement if owner.temporary == null && contains(local.with_jobs, owner.environment)],
@@ -185,12 +182,12 @@ locals {
           Sid    = "OwnQueues"
           Effect = "Allow"
           Action = [
-            "sqs:CreateQueue", "sqs:DeleteQueue", "sqs:TagQueue",
-            "sqs:SetQueueAttributes", "sqs:UntagQueue", # when these change
+            "sqs:CreateQueue", "sqs:DeleteQueue", "sqs:SetQueueAttributes", "sqs:TagQueue",
+            "sqs:UntagQueue", # when tags change
           ]
           Resource = [for name in owner.names : "${local.arn.sqs}:${name}" if strcontains(name, "*")]
         },
-      ] : statement if length(module.config.workers) > 0],
+      ] : statement if length(module.config.workers) > 0 || (owner.temporary == null && contains(local.with_jobs, owner.environment))],
       [for statement in [
         {
           Sid       = "MakeFlags"

@@ -36,10 +36,7 @@ locals {
           "ssm:DescribeParameters",
           "wafv2:GetLoggingConfiguration", "wafv2:GetWebACL*", "wafv2:ListTagsForResource",
           ],
-          length(local.with_jobs) > 0 ? [
-            "scheduler:GetSchedule*", "scheduler:ListTagsForResource",
-            "sqs:GetQueueAttributes", "sqs:GetQueueUrl", "sqs:ListQueueTags",
-          ] : [],
+          length(local.with_jobs) > 0 ? ["scheduler:GetSchedule*", "scheduler:ListTagsForResource"] : [],
         )
         Resource = "*"
       },
@@ -151,7 +148,7 @@ locals {
         Action   = ["s3:DeleteObject", "s3:PutObject"]
         Resource = [for state in states : "${local.state_bucket_arn}/${state}.tflock"]
       }],
-      length(module.config.workers) == 0 ? [] : [{
+      length(module.config.workers) + length(local.with_jobs) == 0 ? [] : [{
         Sid    = "OwnQueues"
         Effect = "Allow"
         Action = ["sqs:GetQueueAttributes", "sqs:ListQueueTags"]
