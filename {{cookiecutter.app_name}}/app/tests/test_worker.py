@@ -17,6 +17,10 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from botocore import UNSIGNED
+from botocore.config import Config
+from botocore.exceptions import ClientError
+from botocore.session import get_session
 
 from app.tests.service import ROOT, free_port, wait_until
 
@@ -34,10 +38,26 @@ sys.exit(worker.main(["slow"]))
 """
 
 
+# What a call may say, and which numbers: https://docs.aws.amazon.com/AWSSimpleQueueService/latest/APIReference
+ASKED = {
+    "GetQueueAttributes": {"AttributeNames"},
+    "SendMessage": {"MessageBody"},
+    "ReceiveMessage": {"WaitTimeSeconds", "MaxNumberOfMessages", "MessageSystemAttributeNames"},
+    "DeleteMessage": {"ReceiptHandle"},
+    "ChangeMessageVisibility": {"ReceiptHandle", "VisibilityTimeout"},
+}
+LIMITS = {"WaitTimeSeconds": range(21), "MaxNumberOfMessages": range(1, 11), "VisibilityTimeout": range(43_201)}
+
+
+class RefusedError(Exception):
+    """What SQS refuses, by its code."""
+
+
 @dataclass
 class Message:
     body: str
     identity: str = field(default_factory=lambda: str(uuid.uuid4()))
+    receipt: str = ""  # another one each time that it is received
     received: int = 0
     visible_at: float = 0
 
@@ -76,35 +96,44 @@ class Sqs(ThreadingHTTPServer):
                     self.dead.append(message)
                     continue
                 message.received += 1
+                message.receipt = str(uuid.uuid4())
                 message.visible_at = time.monotonic() + VISIBILITY
                 return message
         return None
 
-    def do(self, operation: str, asked: dict[str, Any]) -> dict[str, Any]:
-        assert asked["QueueUrl"] == self.url
+    def do(self, operation: str, asked: dict[str, Any], signature: str) -> dict[str, Any]:
+        if "Credential=test/" not in signature:
+            raise RefusedError("MissingAuthenticationToken")
+        if operation not in ASKED:
+            raise RefusedError("InvalidAction")
+        if asked.pop("QueueUrl", None) != self.url:
+            raise RefusedError("QueueDoesNotExist")
+        if not asked.keys() <= ASKED[operation]:
+            raise RefusedError("UnsupportedOperation")
+        if any(asked.get(name, limits[0]) not in limits for name, limits in LIMITS.items()):
+            raise RefusedError("InvalidParameterValue")
         if operation == "GetQueueAttributes":
             return {"Attributes": {"VisibilityTimeout": str(VISIBILITY)}}
         if operation == "SendMessage":
             return {"MessageId": self.put(asked["MessageBody"]).identity}
         if operation == "ReceiveMessage":
-            deadline = time.monotonic() + min(asked["WaitTimeSeconds"], 1)
+            deadline = time.monotonic() + min(asked.get("WaitTimeSeconds", 0), 1)
             while (message := self.take()) is None and time.monotonic() < deadline:
                 time.sleep(0.02)
-            attributes = {"ApproximateReceiveCount": str(message.received)} if message else {}
-            found = (
-                {"MessageId": message.identity, "ReceiptHandle": message.identity, "Body": message.body}
-                if message
-                else {}
-            )
-            return {"Messages": [found | {"Attributes": attributes}]} if message else {}
+            if message is None:
+                return {}
+            found = {"MessageId": message.identity, "ReceiptHandle": message.receipt, "Body": message.body}
+            return {"Messages": [found | {"Attributes": {"ApproximateReceiveCount": str(message.received)}}]}
         with self.lock:
-            message = next(one for one in self.messages if one.identity == asked["ReceiptHandle"])
+            message = next((one for one in self.messages if one.receipt == asked["ReceiptHandle"]), None)
+            if message is None:
+                raise RefusedError("ReceiptHandleIsInvalid")
             if operation == "DeleteMessage":
                 self.messages.remove(message)
-            elif operation == "ChangeMessageVisibility":
-                message.visible_at = time.monotonic() + asked["VisibilityTimeout"]
+            elif message.visible_at <= time.monotonic():
+                raise RefusedError("MessageNotInflight")
             else:
-                raise ValueError(operation)
+                message.visible_at = time.monotonic() + asked["VisibilityTimeout"]
         return {}
 
 
@@ -114,9 +143,15 @@ class Handler(BaseHTTPRequestHandler):
     def do_POST(self) -> None:
         asked = json.loads(self.rfile.read(int(self.headers["Content-Length"])))
         self.server.asked += 1
-        assert "Credential=test/" in self.headers["Authorization"]
         operation = self.headers["X-Amz-Target"].removeprefix("AmazonSQS.")
-        status, answer = (500, {}) if self.server.broken else (200, self.server.do(operation, asked))
+        status, answer = 200, dict[str, Any]()
+        try:
+            if self.server.broken:
+                status = 500
+            else:
+                answer = self.server.do(operation, asked, self.headers.get("Authorization", ""))
+        except RefusedError as error:
+            status, answer = 400, {"__type": f"com.amazonaws.sqs#{error}", "message": str(error)}
         content = json.dumps(answer).encode()
         self.send_response(status)
         self.send_header("Content-Type", "application/x-amz-json-1.0")
@@ -188,6 +223,40 @@ def slow(sqs: Sqs, tmp_path: Path) -> Iterator[Process]:
     yield running
     running.process.kill()
     running.process.wait()
+
+
+@pytest.mark.parametrize(
+    ("code", "operation", "arguments"),
+    [
+        ("MissingAuthenticationToken", "receive_message", {"signed": False}),
+        ("QueueDoesNotExist", "receive_message", {"QueueUrl": "http://127.0.0.1/123456789012/other"}),
+        ("InvalidParameterValue", "receive_message", {"WaitTimeSeconds": 21}),
+        ("InvalidParameterValue", "receive_message", {"MaxNumberOfMessages": 11}),
+        ("UnsupportedOperation", "send_message", {"MessageBody": "x", "MessageGroupId": "x"}),
+        ("InvalidAction", "purge_queue", {}),
+        ("ReceiptHandleIsInvalid", "delete_message", {"ReceiptHandle": "x"}),
+        ("InvalidParameterValue", "change_message_visibility", {"VisibilityTimeout": 43_201}),
+        ("MessageNotInflight", "change_message_visibility", {"VisibilityTimeout": 1}),
+    ],
+)
+def test_the_queue_refuses_what_sqs_does(sqs: Sqs, code: str, operation: str, arguments: dict[str, Any]) -> None:
+    signed = None if arguments.pop("signed", True) else UNSIGNED
+    client = get_session().create_client(
+        "sqs",
+        region_name="eu-west-1",
+        endpoint_url=sqs.url.partition("/1234")[0],
+        aws_access_key_id="test",
+        aws_secret_access_key="test",
+        config=Config(signature_version=signed, retries={"total_max_attempts": 1}),
+    )
+    if operation == "change_message_visibility":
+        sqs.put("x")
+        arguments["ReceiptHandle"] = client.receive_message(QueueUrl=sqs.url)["Messages"][0]["ReceiptHandle"]
+        if code == "MessageNotInflight":
+            client.change_message_visibility(QueueUrl=sqs.url, **arguments | {"VisibilityTimeout": 0})
+    with pytest.raises(ClientError) as refused:
+        getattr(client, operation)(**{"QueueUrl": sqs.url} | arguments)
+    assert refused.value.response["Error"]["Code"].endswith(code)
 
 
 def test_a_message_is_worked_on_and_deleted(sqs: Sqs, worker: Process) -> None:
