@@ -98,7 +98,7 @@ def terraform_environment(work: Path) -> dict[str, str]:
     if shutil.which(processes.TERRAFORM) is None:
         raise NoTerraformError("https://developer.hashicorp.com/terraform/install")
     others = ("TF_CLI_", "TF_DATA_DIR", "TF_VAR_", "TF_WORKSPACE")  # for somebody's own work with Terraform
-    environment = processes.for_providers(
+    environment = processes.for_terraform(
         {name: value for name, value in os.environ.items() if not name.startswith(others)}
     )
     environment |= {"CHECKPOINT_DISABLE": "1", "TF_IN_AUTOMATION": "1", "TF_INPUT": "0"}

@@ -17,13 +17,18 @@ TOO_LONG = 124  # the one by which timeout(1) says that it stopped it
 _TMPDIR_BYTES = 103 - len("/plugin") - 10
 
 
-def for_providers(environment: Mapping[str, str]) -> dict[str, str]:
-    """The variables without a TMPDIR that is too long for a provider's socket: Terraform then takes /tmp.
+def for_terraform(environment: Mapping[str, str]) -> dict[str, str]:
+    """The variables with which Terraform and its providers run: those given, but for two.
 
-    With it no provider starts, and Terraform's message speaks of a wrong architecture and missing libraries.
+    A TMPDIR that is too long for a provider's socket goes, and Terraform takes /tmp. With it no provider starts, and
+    Terraform's message speaks of a wrong architecture and missing libraries.
+
+    At each start Terraform reads the whole schema of the AWS provider. Go's collector then runs less often, unless
+    GOGC says otherwise: a third less of the processor's time for up to 400 MB more. https://go.dev/doc/gc-guide#GOGC
     """
     long = len(os.fsencode(environment.get("TMPDIR", ""))) > _TMPDIR_BYTES
-    return {name: value for name, value in environment.items() if not (long and name == "TMPDIR")}
+    kept = {name: value for name, value in environment.items() if not (long and name == "TMPDIR")}
+    return {"GOGC": "400"} | kept
 
 
 @dataclass(frozen=True)

@@ -364,7 +364,7 @@ class Terraform:
             inherited = {name: value for name, value in inherited.items() if name not in aws.CREDENTIAL_VARIABLES}
         return (
             {"TF_PLUGIN_CACHE_DIR": str(cache)}
-            | processes.for_providers(inherited)
+            | processes.for_terraform(inherited)
             | credentials
             | {
                 "TF_DATA_DIR": str(self.data),

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import functools
+import threading
 from dataclasses import dataclass
 from typing import Any
 
@@ -14,6 +15,10 @@ from ops.project import Project
 from ops.rehearsal.iam.roles import Role
 from ops.rehearsal.reachability import Place, Vpc
 from ops.rehearsal.sign_in import ADMINISTRATOR, Keys
+
+# A session reads the model of a service once, which costs most of a client's time, and makes one client at a time.
+_SESSION = boto3.Session()
+_MAKING = threading.Lock()
 
 
 @dataclass(frozen=True, eq=False)
@@ -153,12 +158,13 @@ class Platform:
 @functools.cache
 def client(service: str, region: str, endpoint: str, keys: Keys | None = ADMINISTRATOR) -> Any:
     """Return a boto3 client of the simulator at an endpoint; without keys one that does not sign."""
-    return boto3.Session().client(
-        service,
-        region_name=region,
-        endpoint_url=endpoint,
-        aws_access_key_id=keys.access if keys else None,
-        aws_secret_access_key=keys.secret if keys else None,
-        aws_session_token=(keys.token or None) if keys else None,
-        config=None if keys else Config(signature_version=UNSIGNED),
-    )
+    with _MAKING:
+        return _SESSION.client(
+            service,
+            region_name=region,
+            endpoint_url=endpoint,
+            aws_access_key_id=keys.access if keys else None,
+            aws_secret_access_key=keys.secret if keys else None,
+            aws_session_token=(keys.token or None) if keys else None,
+            config=None if keys else Config(signature_version=UNSIGNED),
+        )
