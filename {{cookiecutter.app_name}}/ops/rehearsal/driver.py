@@ -381,9 +381,7 @@ def _environment(endpoint: str, region: str) -> dict[str, str]:
         # S3 Control puts the account before the host's name: such a call finds the simulator as a proxy.
         "HTTP_PROXY": endpoint,
         "NO_PROXY": "127.0.0.1,localhost",
-        # Terraform's processes live for seconds: memory for time, of which Go's collector takes a fourth.
-        "GOGC": "200",
-        # … but for what is above this in one of them, so that all of them together stay below 4 GB.
+        # Go's collector runs more often above this, so that all of Terraform's processes together stay below 4 GB.
         "GOMEMLIMIT": "600MiB",
     }
 
