@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import functools
+import itertools
 import os
 import subprocess
 from collections.abc import Iterator
@@ -22,6 +23,17 @@ for name in [name for name in os.environ if name.startswith("GIT_")]:
 # A busy machine is no reason to fail.
 settings.register_profile("no-deadline", deadline=None)
 settings.load_profile("no-deadline")
+
+
+@pytest.hookimpl(trylast=True)
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Long tests begin first, so that no worker is alone with one at the end.
+
+    Behind each is a short one: a worker of xdist always holds the test after the one that it runs.
+    """
+    long = [item for item in items if item.get_closest_marker("long")]
+    others = (item for item in items if not item.get_closest_marker("long"))
+    items[:] = [item for one in long for item in (one, *itertools.islice(others, 1))] + list(others)
 
 
 @pytest.fixture(scope="session")

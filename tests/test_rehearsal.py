@@ -103,6 +103,7 @@ def rehearsed(bake: Bake, tmp_path_factory: pytest.TempPathFactory, worker_id: s
     return rehearse
 
 
+@pytest.mark.long
 @pytest.mark.parametrize(
     "options",
     [*QUICK, *(pytest.param(options, marks=pytest.mark.nightly) for options in NIGHTLY)],

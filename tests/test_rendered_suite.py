@@ -18,7 +18,7 @@ from tests.conftest import commit, git
 from tests.options import Options, label, minimal
 from tests.test_environment import BROUGHT
 
-pytestmark = [pytest.mark.slow, pytest.mark.timeout(2400)]
+pytestmark = [pytest.mark.slow, pytest.mark.long, pytest.mark.timeout(2400)]
 
 SOMEBODY = 65534 if os.geteuid() == 0 else os.geteuid()  # nobody: PostgreSQL wants a user who has a name
 
