@@ -14,9 +14,6 @@ from datetime import UTC, datetime, timedelta
 from typing import Annotated, Any
 from urllib.parse import quote
 
-from botocore.config import Config
-from botocore.exceptions import BotoCoreError, ClientError
-from botocore.session import get_session
 from fastapi import APIRouter, HTTPException, Path
 from pydantic import BaseModel, ConfigDict, Field
 
@@ -76,23 +73,18 @@ class Files:
 
     @contextlib.asynccontextmanager
     async def running(self, settings: FilesSettings) -> AsyncIterator[None]:
-        """Make the client; nobody is asked yet."""
+        """Make the client, beside the start of the service; nobody is asked yet."""
         self.limits = settings
-        config = Config(
-            connect_timeout=3,
-            read_timeout=5,
-            retries={"mode": "standard", "total_max_attempts": 2},
-            signature_version="s3v4",
-            # URLs name the region: the global name leads callers of a new bucket elsewhere.
-            s3={"addressing_style": "virtual", "us_east_1_regional_endpoint": "regional"},
-        )
-        self._client = get_session().create_client("s3", region_name=settings.aws_region, config=config)
+        self._client = asyncio.create_task(asyncio.to_thread(_connect, settings.aws_region))
         yield
+        self._client.cancel()
 
     async def ready(self) -> str:
         """Ask whether the bucket is there: 503 when S3 does not say so."""
+        from botocore.exceptions import BotoCoreError, ClientError
+
         try:
-            await asyncio.to_thread(self._client.head_bucket, Bucket=self.limits.files_bucket)
+            await self._call("head_bucket", Bucket=self.limits.files_bucket)
         except (BotoCoreError, ClientError) as error:
             log.warning("the bucket: %s", error)
             raise HTTPException(503, "The bucket of files can not be asked.") from None
@@ -105,9 +97,12 @@ class Files:
             # Browsers save it under its name, and show nothing that a stranger uploaded as if it were a page of yours.
             "Content-Disposition": f"attachment; filename*=UTF-8''{quote(new.name, safe='')}",
         }
-        conditions = [*({name: value} for name, value in fields.items()), ["content-length-range", 1, self.limits.files_max_bytes]]
-        signed: dict[str, Any] = await asyncio.to_thread(
-            self._client.generate_presigned_post,
+        conditions = [
+            *({name: value} for name, value in fields.items()),
+            ["content-length-range", 1, self.limits.files_max_bytes],
+        ]
+        signed: dict[str, Any] = await self._call(
+            "generate_presigned_post",
             self.limits.files_bucket,
             identity,
             Fields=fields,
@@ -118,17 +113,38 @@ class Files:
 
     async def find(self, identity: str) -> dict[str, Any] | None:
         """Return what S3 knows of a file, None for one that is not there or that it gives to nobody."""
+        from botocore.exceptions import ClientError
+
         place = {"Bucket": self.limits.files_bucket, "Key": identity}
         try:
-            found: dict[str, Any] = await asyncio.to_thread(self._client.head_object, **place)
+            found: dict[str, Any] = await self._call("head_object", **place)
         except ClientError as error:
             if error.response["Error"]["Code"] == "403":  # Not scanned yet, or found to hold malware.
                 log.warning("file %s is not given out", identity)
             elif error.response["Error"]["Code"] != "404":
                 raise
             return None
-        url = await asyncio.to_thread(self._client.generate_presigned_url, "get_object", place, ExpiresIn=SECONDS)
-        return found | {"url": url}
+        return found | {"url": await self._call("generate_presigned_url", "get_object", place, ExpiresIn=SECONDS)}
+
+    async def _call(self, operation: str, *arguments: Any, **named: Any) -> Any:
+        client = await asyncio.shield(self._client)
+        return await asyncio.to_thread(getattr(client, operation), *arguments, **named)
+
+
+def _connect(region: str) -> Any:
+    # Imported here: in a thread, and only where there is a bucket.
+    from botocore.config import Config
+    from botocore.session import get_session
+
+    config = Config(
+        connect_timeout=3,
+        read_timeout=5,
+        retries={"mode": "standard", "total_max_attempts": 2},
+        signature_version="s3v4",
+        # URLs name the region: the global name leads callers of a new bucket elsewhere.
+        s3={"addressing_style": "virtual", "us_east_1_regional_endpoint": "regional"},
+    )
+    return get_session().create_client("s3", region_name=region, config=config)
 
 
 files = Files()
@@ -160,4 +176,10 @@ async def get_file(file_id: FileId) -> File:
     expires_at = _expires_at()
     if (found := await files.find(file_id)) is None:
         raise HTTPException(404, f"There is no file {file_id}, or it is not given out.")
-    return File(id=file_id, content_type=found["ContentType"], size=found["ContentLength"], url=found["url"], expires_at=expires_at)
+    return File(
+        id=file_id,
+        content_type=found["ContentType"],
+        size=found["ContentLength"],
+        url=found["url"],
+        expires_at=expires_at,
+    )
