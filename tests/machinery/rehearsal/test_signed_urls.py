@@ -40,7 +40,7 @@ def signer(simulator: Simulator) -> Any:
         RoleName=ROLE, AssumeRolePolicyDocument=json.dumps({"Version": "2012-10-17", "Statement": [trust]})
     )
     may(simulator, "s3:PutObject", "s3:GetObject")
-    keys = sts.assume_role(RoleArn=made["Role"]["Arn"], RoleSessionName="x")["Credentials"]
+    keys = sts.assume_role(RoleArn=made["Role"]["Arn"], RoleSessionName="session")["Credentials"]
     return boto3.client(
         "s3",
         region_name=REGION,
@@ -138,7 +138,7 @@ def test_policies_decide_as_for_the_signer(simulator: Simulator, signer: Any) ->
     try:
         for answer in (files.send(*form(signer), CONTENT), files.fetch(url(signer))):
             assert code(answer) == "AccessDenied"
-            assert f"assumed-role/{ROLE}/x is not authorized to perform: s3:".encode() in answer[1]
+            assert f"assumed-role/{ROLE}/session is not authorized to perform: s3:".encode() in answer[1]
     finally:
         may(simulator, "s3:PutObject", "s3:GetObject")
 
