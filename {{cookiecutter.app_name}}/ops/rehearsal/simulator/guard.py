@@ -72,7 +72,7 @@ class Guard:
         """Decide one request."""
         began = time.thread_time()  # processor time: waiting for other threads is not what deciding costs
         signed = requests.credential(environ)
-        request = requests.read(environ, body, signed.service if signed else _unsigned_service(body))
+        request = requests.read(environ, body, signed.service if signed else self._unsigned_service(environ, body))
         verdict = Verdict(request)
         try:
             self._check(verdict, environ, body, signed)
@@ -224,6 +224,12 @@ class Guard:
             return self.identities.role_principal(ask.of)
         return Principal(Who(ask.of, kind="service"))
 
+    def _unsigned_service(self, environ: Environ, body: bytes) -> str:
+        if b"Action=AssumeRoleWithWebIdentity" in body:
+            return "sts"
+        bucket = environ.get("PATH_INFO", "").lstrip("/").partition("/")[0]
+        return "s3" if self.state.has_bucket(bucket) else "unsigned"
+
     def _web_identity(self, verdict: Verdict) -> None:
         parameters = verdict.request.parameters
         role_arn = str(parameters.get("RoleArn", ""))
@@ -281,7 +287,3 @@ def _recorded(principal: Principal, ask: Ask, decision: Decision) -> dict[str, A
         if ask.hides:
             record["hides"] = ask.hides
     return record
-
-
-def _unsigned_service(body: bytes) -> str:
-    return "sts" if b"Action=AssumeRoleWithWebIdentity" in body else "unsigned"
