@@ -100,6 +100,27 @@ def test_workers_take_tasks_metrics_and_an_endpoint_more(bake: Bake, tmp_path: P
     assert [bill["Metrics and alarms"][0].removesuffix(" in alarms") for bill in (before, after)] == list(metrics)
 
 
+def test_files_cost_a_key_their_metrics_and_their_scan(bake: Bake, tmp_path: Path) -> None:
+    project = bake.copy(tmp_path / "project")
+    before = tables(costs(project))["dev"]
+    file = project.path / "project.yaml"
+    text = file.read_text(encoding="utf-8")
+    assert "\nstorage: 'none'" in text
+    assert "Files" not in before
+    assert "requests for files" not in costs(project)
+    for files, small, metrics in (("{}", 4.13, 16), ("{ malware_scan: true }", 7.18, 17)):
+        changed = text.replace("\nstorage: 'none'", "\nstorage: 's3'").replace("\nfiles: {}\n", f"\nfiles: {files}\n")
+        file.write_text(changed, encoding="utf-8")
+        done = run(project.path)
+        assert done.returncode == 0, done.stderr
+        after = tables(costs(project))["dev"]
+        # 10 GB at 0.023 and as many given out at 0.09; 10 metrics at 0.30; 0.09 a GB and 0.215 a thousand files.
+        assert after["Files"][1:] == pytest.approx((0, small), abs=0.01)
+        assert after["Metrics and alarms"][0].endswith(f", {metrics} metrics in alarms")
+        assert (before["Encryption keys"][0], after["Encryption keys"][0]) == ("3 keys", "4 keys")
+        assert "requests for files" in costs(project)
+
+
 @every_option_set
 def test_every_environment_has_a_bill_of_what_was_chosen(bake: Bake, options: Options) -> None:
     project = bake(**options)

@@ -31,12 +31,18 @@ INSIGHTS_METRICS_OF_WORKER = 11 + 6
 RECEIVES_AN_HOUR = 12 * 60
 FIRST_TASK_METRICS = 2
 
+# Files under load: kept, sent up and down again, and how many. S3 reports so many metrics of requests for them.
+FILES_GB = 10
+FILES_THOUSANDS = 10
+FILES_METRICS = 10
+
 # Below a tenth of a dollar together, or never reached: not in the tables.
 # Cents, by the setting that brings them; "" for those that are always there.
 NOT_COUNTED = (
     ("database", "the role manager's runs"),
     ("", "SNS messages"),
     ("jobs", "EventBridge Scheduler's calls"),
+    ("storage", "requests for files and their log"),
     ("feature_flags", "AppConfig requests"),
     ("", "SSM parameters"),
     ("", "the state bucket and its locks"),
@@ -102,6 +108,8 @@ class Counts(NamedTuple):
     firewall_rules: int
     worker_alarm_metrics: int
     """Metrics that the alarms of one worker look at."""
+    file_alarm_metrics: int
+    """Metrics that the alarm on files looks at."""
 
 
 class CountError(Exception):
@@ -148,17 +156,20 @@ def counts(settings: Mapping[str, Any], infra: Path) -> Counts:
         "service",
         *(["database"] if database else []),
     ]
+    storage = infra / "service/storage.tf"
+    unused = () if settings.get("storage", "none") != "none" else (storage,)
     alarms = [
         infra / "service/alarms.tf",
         *([infra / "service/alarms-database.tf"] if database else []),
     ]
     return Counts(
         endpoints=len(endpoints),
-        keys={layer: count(key, *sorted((infra / layer).glob("*.tf"))) for layer in layers},
+        keys={layer: count(key, *sorted(set((infra / layer).glob("*.tf")) - set(unused))) for layer in layers},
         # By name in a table or an alarm; the errors alarm names its three by their ids.
         alarm_metrics=count(r'\b(metric(_name)?|requests|service|balancer) += "', *alarms),
         firewall_rules=count(r"^  rule \{", infra / "service/web-application-firewall.tf"),
         worker_alarm_metrics=count(r'^ +metric += "', infra / "service/workers.tf"),
+        file_alarm_metrics=count(r'^ +(asked|refused|failed) += "', storage),
     )
 
 
@@ -229,6 +240,20 @@ def environment_items(settings: Mapping[str, Any], name: str, counted: Counts, u
             sum(per_run[job] * runs[job] for job in jobs),
         )
 
+    stored, scanned = settings.get("storage", "none") != "none", bool((settings.get("files") or {}).get("malware_scan"))
+    if stored:
+        scan = FILES_GB * usd["malware_scan_gb"] + FILES_THOUSANDS * usd["malware_scan_thousand_files"]
+        add(
+            "Files",
+            f"{FILES_GB} GB under load, sent up and down in a month{', each scanned' if scanned else ''}; metrics of their requests",
+            0,
+            {
+                SMALL: FILES_GB * (usd["s3_gb_month"] + usd["traffic_out_gb"])
+                + FILES_METRICS * usd["custom_metric_month"]
+                + (scan if scanned else 0)
+            },
+        )
+
     zones = network["zones"]
     add(
         "Load balancer",
@@ -287,6 +312,7 @@ def environment_items(settings: Mapping[str, Any], name: str, counted: Counts, u
     watched = counted.alarm_metrics + sum(
         counted.worker_alarm_metrics + (0 if worker["min_tasks"] else FIRST_TASK_METRICS) for worker in workers
     )
+    watched += counted.file_alarm_metrics + scanned if stored else 0
     watched += len(jobs) + 1 if jobs else 0  # one for each job, and one for those that could not be started
     add(
         "Metrics and alarms",

@@ -36,6 +36,7 @@ class Project:
     database_roles: Mapping[str, Any] | None
     secrets: Sequence[str]
     jobs: Mapping[str, Any]
+    files: Mapping[str, Any] | None
     workers: Mapping[str, Mapping[str, Any]]
     host: str
     partition: str
@@ -125,6 +126,7 @@ def load(environment: str | None = None, workspace: str = DEFAULT_WORKSPACE, *, 
         database_roles=outputs["database_roles"],
         secrets=outputs["secrets"] or [],
         jobs=outputs["jobs"] or {},
+        files=outputs["files"],
         workers=outputs["workers"] or {},
         host=outputs["host"],
         partition=outputs["partition"],
@@ -173,6 +175,7 @@ def _evaluate(module: Path, variables: Mapping[str, str]) -> dict[str, Any]:
         "database_roles",
         "secrets",
         "jobs",
+        "files",
         "workers",
         "host",
         "partition",

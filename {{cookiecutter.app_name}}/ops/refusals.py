@@ -22,8 +22,9 @@ FILES = {
     r"-flow-logs": ("network/flow_logs.tf", _BOUNDARY),
     r"-database-monitoring": ("database/cluster.tf", _BOUNDARY),
     r"-role-manager": ("database/role_manager.tf", _BOUNDARY),
-    r"-(?:task|migrate|execution)": ("service/roles.tf", _BOUNDARY),
+    r"-(?:task|migrate|execution)": ("service/roles.tf", "service/storage.tf", _BOUNDARY),
     r"-flags-rollback": ("service/feature-flags.tf", _BOUNDARY),
+    r"-files-scan": ("service/storage.tf", _BOUNDARY),
     r"-jobs": ("service/jobs.tf", _BOUNDARY),
     r"-worker-[a-z0-9-]+": ("service/workers.tf", _BOUNDARY),
 }

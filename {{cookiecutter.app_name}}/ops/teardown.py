@@ -92,7 +92,8 @@ def environment_layers(project: Project) -> list[Layer]:
 def tell(project: Project, aws: Aws) -> list[str]:
     """What `down` deletes, in words."""
     found = [layer.name for layer in environment_layers(project) if layers.exists(aws, layers.of(project, layer))]
-    return [f"{project.place}: {', '.join(found) or 'nothing is deployed'}"]
+    files = [f"every file in {project.names['files_bucket']}, with its older versions"] if project.files else []
+    return [f"{project.place}: {', '.join([*found, *files]) if found else 'nothing is deployed'}"]
 
 
 def temporary_environments(project: Project, aws: Aws) -> list[str]:

@@ -1,6 +1,7 @@
 """What the service answers.
 
-Each module here has a `router`, and `parts` when it needs some. It is part of the service by being here.
+Each module here has a `router`, and `parts` when it needs some. It is part of the service by being here, unless it has a
+function `wanted` that says no.
 """
 
 import importlib
@@ -11,4 +12,5 @@ from types import ModuleType
 def discover() -> list[ModuleType]:
     """Return the modules, in alphabetical order."""
     names = sorted(module.name for module in pkgutil.iter_modules(__path__))
-    return [importlib.import_module(f"{__name__}.{name}") for name in names]
+    modules = [importlib.import_module(f"{__name__}.{name}") for name in names]
+    return [module for module in modules if not hasattr(module, "wanted") or module.wanted()]

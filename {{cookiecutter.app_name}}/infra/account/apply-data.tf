@@ -72,13 +72,18 @@ locals {
       {
         Sid    = "OwnBuckets"
         Effect = "Allow"
-        Action = [
+        Action = concat([
           "s3:CreateBucket", "s3:DeleteBucket", "s3:DeleteBucketPolicy", "s3:DeleteObjectVersion", "s3:PutBucketOwnershipControls",
           "s3:PutBucketPolicy", "s3:PutBucketPublicAccessBlock", "s3:PutBucketTagging", "s3:PutBucketVersioning",
           "s3:PutEncryptionConfiguration", "s3:PutLifecycleConfiguration",
           "s3:DeleteObject",                    # an object without a version
           "s3:TagResource", "s3:UntagResource", # how version 6 of the provider changes tags
-        ]
+          ],
+          local.storage ? [
+            "s3:PutBucketLogging", "s3:PutMetricsConfiguration",
+            "s3:PutBucketCORS", # with files.cors_origins
+          ] : [],
+        )
         Resource = flatten([for bucket in owner.buckets : ["${local.arn.s3}:${bucket}", "${local.arn.s3}:${bucket}/*"]])
       },
       {
@@ -100,6 +105,25 @@ locals {
           Resource = [for path in ["secrets", "previews/secrets"] : "${local.arn.ssm}:parameter/${local.app}/${owner.environment}/${path}*"]
         },
       ] : statement if length(module.config.secrets) > 0],
+      [for statement in [
+        {
+          Sid       = "MakeMalwareScan"
+          Effect    = "Allow"
+          Action    = ["guardduty:CreateMalwareProtectionPlan", "guardduty:TagResource"]
+          Resource  = "*"
+          Condition = local.made[key]
+        },
+        {
+          Sid    = "OwnMalwareScan"
+          Effect = "Allow"
+          Action = [
+            "guardduty:DeleteMalwareProtectionPlan",
+            "guardduty:TagResource", "guardduty:UntagResource", "guardduty:UpdateMalwareProtectionPlan", # when these change
+          ]
+          Resource  = "${local.arn.guardduty}:malware-protection-plan/*"
+          Condition = local.own[key]
+        },
+      ] : statement if owner.temporary == null && local.scanned],
     )
   }
 }

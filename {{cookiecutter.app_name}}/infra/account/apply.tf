@@ -46,6 +46,7 @@ locals {
               ["ecs-tasks"],
               owner.temporary == null ? ["lambda", "monitoring.rds", "vpc-flow-logs"] : [],
               owner.temporary == null && contains(local.with_jobs, owner.environment) ? ["scheduler"] : [],
+              owner.temporary == null && local.scanned ? ["malware-protection-plan.guardduty"] : [],
             ) :
             "${service}.amazonaws.com*"
           ] } }

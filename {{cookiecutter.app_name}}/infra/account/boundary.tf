@@ -18,6 +18,12 @@ locals {
     boundary => bound.temporary ? "/${local.app}/${bound.environment}/previews/secrets" : module.environment[bound.environment].names.secrets_path
   }
 
+  # https://docs.aws.amazon.com/guardduty/latest/ug/malware-protection-s3-iam-policy-prerequisite.html
+  scan_actions = [
+    "s3:GetBucketNotification", "s3:GetObjectTagging", "s3:GetObjectVersion", "s3:GetObjectVersionTagging",
+    "s3:PutBucketNotification", "s3:PutObjectTagging", "s3:PutObjectVersionTagging",
+  ]
+
   role_manager_only = {
     for name, environment in module.environment : name => {
       ArnEquals = { "aws:PrincipalArn" = "${local.arn.iam}:role${environment.names.role_path}${environment.names.role_manager}" }
@@ -136,6 +142,29 @@ locals {
           Resource = "${local.arn.sqs}:${local.app}-${bound.environment}${bound.temporary ? "-*" : ""}-worker-*"
         },
       ] : statement if length(module.config.workers) > 0],
+      [for statement in [
+        {
+          # Of the environment's own role for scans too: the bucket's policy says who gets at files.
+          Sid    = "Files"
+          Effect = "Allow"
+          Action = concat(["s3:GetObject", "s3:ListBucket", "s3:PutObject"], local.scanned && !bound.temporary ? local.scan_actions : [])
+          Resource = [
+            for form in ["", "/*"] :
+            "${local.arn.s3}:${bound.temporary ? "${local.app}-${bound.environment}-*-files-${local.account_id}" : module.environment[bound.environment].names.files_bucket}${form}"
+          ]
+        },
+      ] : statement if local.storage],
+      [for statement in [
+        {
+          Sid    = "MalwareScan"
+          Effect = "Allow"
+          Action = [
+            "events:DeleteRule", "events:PutRule", "events:PutTargets", "events:RemoveTargets",
+            "events:DescribeRule", "events:ListTargetsByRule", # as GuardDuty's page lists them
+          ]
+          Resource = "${local.arn.events}:rule/DO-NOT-DELETE-AmazonGuardDutyMalwareProtectionS3*"
+        },
+      ] : statement if local.scanned && !bound.temporary],
       [for statement in [
         {
           Sid    = "LogsOfTheDatabase"

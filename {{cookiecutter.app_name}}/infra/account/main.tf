@@ -33,12 +33,16 @@ locals {
   # Environments that have scheduled jobs.
   with_jobs = [for name in local.project.environment_names : name if length(module.environment[name].jobs) > 0]
 
+  # A bucket for files, and whether GuardDuty scans it; not those of temporary environments.
+  storage = module.config.files != null
+  scanned = try(module.config.files.malware_scan, false)
+
   # ARN up to the resource, as in "${local.arn.iam}:role/name".
   arn = merge(
     {
       for service in [
         "acm", "appconfig", "application-autoscaling", "cloudwatch", "dynamodb", "ec2", "ecr", "ecs", "elasticloadbalancing",
-        "events", "kms", "lambda", "logs", "rds", "rds-db", "scheduler", "secretsmanager", "sns", "sqs", "ssm", "wafv2",
+        "events", "guardduty", "kms", "lambda", "logs", "rds", "rds-db", "scheduler", "secretsmanager", "sns", "sqs", "ssm", "wafv2",
       ] : service => "arn:${module.config.partition}:${service}:${local.region}:${local.account_id}"
     },
     {

@@ -14,8 +14,11 @@ locals {
         path        = "${local.app}/${name}" # of log groups and parameters
         roles       = "${local.arn.iam}:role${module.environment[name].names.role_path}*"
         boundary    = module.environment[name].names.permissions_boundary
-        buckets     = [module.environment[name].names.log_bucket]
-        hosts       = [module.environment[name].host, "${name == "prod" ? "_*" : "*"}.${module.environment[name].host}"]
+        buckets = concat(
+          [module.environment[name].names.log_bucket],
+          local.storage ? [module.environment[name].names.files_bucket] : [],
+        )
+        hosts = [module.environment[name].host, "${name == "prod" ? "_*" : "*"}.${module.environment[name].host}"]
         states = concat(
           [for layer in ["network", "database", "service"] : "${layer}/${name}.tfstate"],
           ["env:/*/service/${name}.tfstate"],
@@ -31,7 +34,7 @@ locals {
         path        = "${local.app}/dev/pr-*"
         roles       = "${local.arn.iam}:role${module.environment["dev"].names.role_path}${local.app}-dev-pr-*"
         boundary    = module.environment["dev"].names.temporary_boundary
-        buckets     = ["${local.app}-dev-pr-*-logs-${local.account_id}"]
+        buckets     = [for kind in local.storage ? ["logs", "files"] : ["logs"] : "${local.app}-dev-pr-*-${kind}-${local.account_id}"]
         hosts       = ["pr-*.${module.environment["dev"].host}", "_*.pr-*.${module.environment["dev"].host}"]
         states      = ["env:/pr-*/service/dev.tfstate"]
         temporary   = "pr-*"

@@ -37,6 +37,7 @@ locals {
           "wafv2:GetLoggingConfiguration", "wafv2:GetWebACL*", "wafv2:ListTagsForResource",
           ],
           length(local.with_jobs) > 0 ? ["scheduler:GetSchedule*", "scheduler:ListTagsForResource"] : [],
+          local.scanned ? ["guardduty:GetMalwareProtectionPlan", "guardduty:ListTagsForResource"] : [],
         )
         Resource = "*"
       },
@@ -94,10 +95,10 @@ locals {
     ]
   }
   # A bucket's settings and the names in it, not what it holds.
-  read_bucket = [
+  read_bucket = concat([
     "s3:GetAccelerate*", "s3:GetBucket*", "s3:GetEncryption*", "s3:GetLifecycle*", "s3:GetReplication*", "s3:ListBucket",
     "s3:ListBucketVersions", "s3:ListTagsForResource", # to empty it; its tags, as version 6 of the provider reads them
-  ]
+  ], local.storage ? ["s3:GetMetricsConfiguration"] : [])
 
   # Whose resources each role reads. Previews live with what is dev's.
   readers = merge(

@@ -9,6 +9,10 @@ locals {
     ],
     local.jobs_found,
     [
+      for key, value in try({ for key, value in local.settings.files : key => value if !can(local.settings.files[0]) }, {}) :
+      { path = "files.${key}", rule = "files.${key}", value = value }
+    ],
+    [
       for key, value in try({ for key, value in local.settings.service : key => value }, { "" = local.settings.service }, {}) :
       { path = trimsuffix("service.${key}", "."), rule = trimsuffix("service.${key}", "."), value = value }
     ],
@@ -67,6 +71,9 @@ locals {
       { place = place.path, rule = place.rule, name = name, value = value }
     ]
   ])
+
+  # What is a list in files, and so can be looked into.
+  file_lists = { for key in ["content_types", "cors_origins"] : key => try([for value in local.files[key] : value if can(local.files[key][0])], []) }
 
   # Names of the service's secrets.
   secrets = try([for name in local.settings.service.secrets : name if can(local.settings.service.secrets[0])], [])
@@ -271,6 +278,23 @@ locals {
       if try(try(worker.min_tasks, local.worker_rules.min_tasks.default) > try(worker.max_tasks, local.worker_rules.max_tasks.default), false)
     ],
     length(local.workers) > 20 ? ["workers: at most 20"] : [],
+    [
+      for type in local.file_lists.content_types : "files.content_types: ${jsonencode(type)} — a media type such as image/png, without parameters"
+      if !can(regex("^\"[a-z0-9][a-z0-9!#$^_.+-]*/[a-z0-9][a-z0-9!#$^_.+-]*\"$", jsonencode(type)))
+    ],
+    try(length(local.settings.files.content_types) == 0, false) ? ["files.content_types: at least one is needed"] : [],
+    [
+      for origin in local.file_lists.cors_origins : "files.cors_origins: ${jsonencode(origin)} — an origin as browsers name it, such as https://shop.example.com or http://localhost:3000"
+      if !can(regex("^\"(https://[a-z0-9.-]+|http://localhost)(:[0-9]{1,5})?\"$", jsonencode(origin)))
+    ],
+    [
+      for key, list in local.file_lists : "files.${key}: at most 100, and none twice"
+      if length(list) > 100 || length(distinct([for value in list : jsonencode(value)])) < length(list)
+    ],
+    # https://docs.aws.amazon.com/guardduty/latest/ug/guardduty_regions.html
+    try(tobool(local.settings.files.malware_scan), false) && local.partition == "aws-cn" ? [
+      "files.malware_scan: GuardDuty scans no buckets in ${local.aws_region}"
+    ] : [],
     local.temporary && startswith(var.workspace, "worker-") ? [
       "workspace ${var.workspace}: ${local.service} is the name of a worker of ${local.base}"
     ] : [],

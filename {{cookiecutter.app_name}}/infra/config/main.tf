@@ -13,6 +13,7 @@ locals {
   roles        = try({ for name, role in local.settings.database_roles.roles : tostring(name) => role if !can(local.settings.database_roles.roles[0]) }, {})
   workers      = try({ for name, worker in local.settings.workers : tostring(name) => worker if !can(local.settings.workers[0]) }, {})
   temporary    = var.workspace != "default"
+  files        = { for key, rule in local.file_rules : key => try(local.settings.files[key], rule.default) }
 
   aws_region = try(local.settings.aws_region, "")
   partition  = startswith(local.aws_region, "cn-") ? "aws-cn" : startswith(local.aws_region, "us-gov-") ? "aws-us-gov" : "aws"

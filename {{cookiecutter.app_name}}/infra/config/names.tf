@@ -13,7 +13,7 @@ locals {
   # that is called so would own them. The hook of the template has the same list.
   reserved_environments = ["build", "default", "github", "preview", "previews", "shared", "tfstate"]
   # What names have behind the environment's: a temporary environment that is called so would have them.
-  reserved_workspaces = concat(["immediate", "previews", "secrets"], [
+  reserved_workspaces = concat(["files", "immediate", "previews", "secrets"], [
     for name in values(local.names) : trimprefix(name, "${startswith(name, "${local.service}-") ? local.service : local.base}-")
     if startswith(name, "${local.base}-") && name != local.service
   ])
@@ -73,6 +73,10 @@ locals {
     environment_security_group   = "${local.base}-service" # of the service beside which a temporary environment runs
     load_balancer_security_group = "${local.service}-load-balancer"
     log_bucket                   = "${local.service}-logs-${local.account}"
+    files_bucket                 = "${local.service}-files-${local.account}"
+    files_key                    = "alias/${local.service}-files"
+    files_malware                = "${local.service}-files-malware" # found: EventBridge rule
+    files_scan_role              = "${local.service}-files-scan"
     alarms_topic                 = "${local.service}-alarms"
     failed_deployments           = "${local.service}-failed-deployments"
     migrate                      = "${local.service}-migrate"

@@ -1,7 +1,7 @@
 output "project" {
   description = "The answers at the top of project.yaml, and environment_names."
   value = merge(
-    { for key, value in try({ for key, value in local.settings : key => value }, {}) : key => value if !contains(["environments", "alarms", "database_roles", "service", "jobs", "workers"], key) },
+    { for key, value in try({ for key, value in local.settings : key => value }, {}) : key => value if !contains(["environments", "alarms", "database_roles", "service", "jobs", "workers", "files"], key) },
     { environment_names = sort(keys(local.environments)) },
   )
 
@@ -63,6 +63,11 @@ output "workers" {
       },
     )
   }
+}
+
+output "files" {
+  description = "What may be stored in the bucket and for how long, with the defaults filled in: { content_types, max_megabytes, expire_days, old_version_days, cors_origins, malware_scan }. null without storage. A temporary environment's files last a week, and are not scanned."
+  value       = local.storage ? merge(local.files, { for key, value in { expire_days = 7, old_version_days = 1, malware_scan = false } : key => value if local.temporary }) : null
 }
 
 output "database_roles" {

@@ -11,6 +11,7 @@ locals {
     database_connections_percent = { type = "number", min = 1, max = 100, default = 80 }
     database_transaction_ids     = { type = "integer", min = 1000000, max = 2000000000, default = 1000000000 }
     message_age_seconds          = { type = "integer", min = 60, max = 1209600, default = 900 }
+    file_error_percent           = { type = "number", min = 0.1, max = 100, default = 25 }
   }
 
   # https://docs.aws.amazon.com/AWSSimpleQueueService/latest/SQSDeveloperGuide/quotas-messages.html
@@ -19,6 +20,16 @@ locals {
     max_tasks          = { type = "integer", min = 1, max = 1000, default = 2 }
     visibility_seconds = { type = "integer", min = 2, max = 43200, default = 60 }
     max_receives       = { type = "integer", min = 1, max = 1000, default = 5 }
+  }
+
+  # A presigned upload has at most 5 GB. https://docs.aws.amazon.com/AmazonS3/latest/API/sigv4-HTTPPOSTConstructPolicy.html
+  file_rules = {
+    content_types    = { type = "list", default = ["image/jpeg", "image/png", "application/pdf"] }
+    max_megabytes    = { type = "integer", min = 1, max = 5000, default = 10 }
+    expire_days      = { type = "integer", min = 0, max = 36500, default = 0 }
+    old_version_days = { type = "integer", min = 1, max = 36500, default = 30 }
+    cors_origins     = { type = "list", default = [] }
+    malware_scan     = { type = "boolean", default = false }
   }
 
   rules = merge(
@@ -59,6 +70,7 @@ locals {
       "internet_egress"       = { type = "text", choices = ["none", "nat-gateway"], required = true }
       "terraform_state_locks" = { type = "text", choices = ["dynamodb", "s3"], required = true }
       "cpu_architecture"      = { type = "text", choices = ["arm64", "x86_64"], required = true }
+      "storage"               = { type = "text", choices = ["s3", "none"], required = false }
 
       "github_unprotected_environments" = { type = "list", required = false }
 
@@ -125,6 +137,8 @@ locals {
       "workers.*.command" = { type = "list", required = true }
     },
     { for key, rule in local.worker_rules : "workers.*.${key}" => merge(rule, { required = false }) },
+    { "files" = { type = "block", required = false } },
+    { for key, rule in local.file_rules : "files.${key}" => merge(rule, { required = false }) },
     { for key, rule in local.alarm_rules : "alarms.${key}" => merge(rule, { required = false }) },
     { for key, rule in local.alarm_rules : "environments.*.alarms.${key}" => merge(rule, { required = false }) },
   )
@@ -137,6 +151,7 @@ locals {
     try(local.settings.feature_flags, "none") != "none" ? ["APPCONFIG_APPLICATION", "APPCONFIG_ENVIRONMENT", "APPCONFIG_PROFILE"] : [],
     length(local.jobs) > 0 ? ["JOB_NAME", "JOB_SCHEDULED_AT", "JOB_TIMEOUT_SECONDS"] : [],
     [for name in keys(local.workers) : local.queue_variables[name]],
+    local.storage ? ["FILES_BUCKET", "FILES_CONTENT_TYPES", "FILES_MAX_BYTES"] : [],
   )
   platform_prefixes = ["AWS_", "ECS_"]
 
@@ -148,6 +163,7 @@ locals {
   ]
 
   database    = try(local.settings.database, "none") != "none"
+  storage     = try(local.settings.storage, "none") == "s3"
   nat_gateway = try(local.settings.internet_egress, "none") == "nat-gateway"
 
   # Memory in MiB that Fargate has for each size: smallest, largest, step.

@@ -138,12 +138,23 @@ locals {
       Action    = "s3:GetObject"
       Resource  = "${local.arn}:s3:::prod-${local.region}-starport-layer-bucket/*"
     },
-    {
+    module.config.files == null ? {
       Sid       = "OwnBuckets"
       Effect    = "Allow"
       Principal = "*"
-      Action    = "s3:*"
-      Resource  = "*"
+      Action    = ["s3:*"]
+      Resource  = ["*"]
+      Condition = { StringEquals = { "aws:PrincipalAccount" = local.account, "aws:ResourceAccount" = local.account } }
+      } : {
+      # The bucket of this environment, and those of the temporary ones beside it. Another of your own is another row.
+      Sid       = "Files"
+      Effect    = "Allow"
+      Principal = "*"
+      Action    = ["s3:GetObject", "s3:ListBucket", "s3:PutObject"]
+      Resource = flatten([
+        for bucket in [local.names.files_bucket, "${local.names.service}-*-files-${local.account}"] :
+        [for form in ["", "/*"] : "${local.arn}:s3:::${bucket}${form}"]
+      ])
       Condition = { StringEquals = { "aws:PrincipalAccount" = local.account, "aws:ResourceAccount" = local.account } }
     },
   ]

@@ -1,9 +1,10 @@
-# Who connected and what they asked for: the load balancer's connection and access logs.
+# Who connected and what they asked for: the load balancer's connection and access logs, and those of the bucket for files.
 # https://docs.aws.amazon.com/elasticloadbalancing/latest/application/enable-access-logging.html
 
 locals {
   access_log_prefix     = "access"
   connection_log_prefix = "connections"
+  file_log_prefix       = "files"
 }
 
 resource "aws_s3_bucket" "logs" {
@@ -79,7 +80,7 @@ resource "aws_s3_bucket_policy" "logs" {
 
   policy = jsonencode({
     Version = "2012-10-17"
-    Statement = [
+    Statement = concat([
       {
         Sid       = "TlsOnly"
         Effect    = "Deny"
@@ -98,7 +99,22 @@ resource "aws_s3_bucket_policy" "logs" {
           "${aws_s3_bucket.logs.arn}/${prefix}/AWSLogs/${local.account_id}/*"
         ]
       },
-    ]
+      ],
+      [for statement in [
+        {
+          # https://docs.aws.amazon.com/AmazonS3/latest/userguide/enable-server-access-logging.html
+          Sid       = "TheBucketForFilesWritesItsLog"
+          Effect    = "Allow"
+          Principal = { Service = "logging.s3.amazonaws.com" }
+          Action    = "s3:PutObject"
+          Resource  = "${aws_s3_bucket.logs.arn}/${local.file_log_prefix}/*"
+          Condition = {
+            ArnLike      = { "aws:SourceArn" = local.files_arn }
+            StringEquals = { "aws:SourceAccount" = local.account_id }
+          }
+        },
+      ] : statement if local.storage],
+    )
   })
 
   depends_on = [aws_s3_bucket_public_access_block.logs]

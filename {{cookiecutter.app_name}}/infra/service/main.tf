@@ -13,6 +13,7 @@
 #   roles.tf                     what the tasks may do
 #   feature-flags.tf             AppConfig, by setting
 #   workers.tf                   queues and the tasks that work on them, by setting
+#   storage.tf                   a bucket for files that callers upload and download, by setting
 #   alarms.tf                    alarms on the service
 #   alarms-database.tf           alarms on the database and the role manager
 #   notifications.tf             topic of the alarms and the incident management's subscription
@@ -61,6 +62,9 @@ locals {
       for service in ["cloudwatch", "ecs", "events", "logs", "rds-db", "sqs", "ssm"] :
       service => "arn:${module.config.partition}:${service}:${local.region}:${local.account_id}"
     },
-    { iam = "arn:${module.config.partition}:iam::${local.account_id}" },
+    {
+      iam = "arn:${module.config.partition}:iam::${local.account_id}"
+      s3  = "arn:${module.config.partition}:s3::"
+    },
   )
 }

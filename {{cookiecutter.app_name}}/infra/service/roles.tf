@@ -144,6 +144,7 @@ resource "aws_iam_role_policy" "task" {
       local.database ? [local.database_login.service] : [],
       local.read_flags,
       [for statement in local.send_messages : statement if length(local.workers) > 0],
+      [for statement in local.use_files : statement if local.storage],
     )
   })
 }

@@ -33,6 +33,11 @@ locals {
       APPCONFIG_PROFILE     = local.names.flags_profile
     } : {},
     { for name, worker in local.workers : worker.variable => aws_sqs_queue.worker[name].url },
+    local.storage ? {
+      FILES_BUCKET        = aws_s3_bucket.files[0].bucket
+      FILES_CONTENT_TYPES = jsonencode(local.files.content_types)
+      FILES_MAX_BYTES     = tostring(local.files.max_megabytes * 1000 * 1000)
+    } : {},
   )
   variables = merge(
     { LOG_LEVEL = "info" },

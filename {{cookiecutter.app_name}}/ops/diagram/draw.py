@@ -24,7 +24,7 @@ SVG = "http://www.w3.org/2000/svg"
 NAME = "system-architecture"
 
 # Settings of project.yaml that add a box in a fourth column.
-ADDED = ("workers",)
+ADDED = ("workers", "storage")
 
 Point = tuple[float, float]
 Attributes = dict[str, str | float]

@@ -194,6 +194,7 @@ APPLY = [
     Attempt("apply", "delete the other's load balancer", "elbv2", "delete_load_balancer",
             {"LoadBalancerArn": "{other_load_balancer}"}),
     Attempt("apply", "read the other's access logs", "s3", "get_object", {"Bucket": "{other[log_bucket]}", "Key": "x"}),
+    Attempt("apply", "read the other's files", "s3", "get_object", {"Bucket": "{other[files_bucket]}", "Key": "x"}),
     Attempt("apply", "push an image", "ecr", "put_image",
             {"repositoryName": "{own[build_repository]}", "imageManifest": "{manifest}", "imageTag": "thief"}),
     Attempt("apply", "open the build repository to everybody", "ecr", "set_repository_policy",

@@ -31,6 +31,11 @@ jobs:
     schedule: rate(2 minutes)
     timeout_minutes: 1
 """
+# Small, so that a file which is too large is soon sent.
+STORAGE = "storage: 's3'"
+FILES = (
+    "files: { content_types: [text/csv, image/png], max_megabytes: 1, cors_origins: ['https://rehearsed.example.com'] }"
+)
 OFFICE = "203.0.113.0/24"  # addresses for documentation
 
 
@@ -68,6 +73,10 @@ def change(file: Path, environment: str, zones: int) -> list[str]:
     if (none := "\njobs: {}\n") in text:
         text = text.replace(none, JOBS, 1)
         changed.append("two scheduled jobs")
+    none = "\nstorage: 'none'"
+    if none in text and "\nfiles: {}\n" in text and (file.parent / "app" / "routes" / "files.py").exists():
+        text = text.replace(none, f"\n{STORAGE}", 1).replace("\nfiles: {}\n", f"\n{FILES}\n", 1)
+        changed.append("storage s3")
     file.write_text(text, encoding="utf-8")
     return changed
 

@@ -17,7 +17,7 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 
 from ops import waiting
-from ops.rehearsal import attackers, edits, scheduled, secret, use, worker
+from ops.rehearsal import attackers, edits, files, scheduled, secret, use, worker
 from ops.rehearsal.claims.claim import Context
 from ops.rehearsal.claims.subjects import SUBJECTS, Subject, prove
 from ops.rehearsal.claims.ways import reachable
@@ -286,7 +286,7 @@ def change(run: Rehearsal) -> None:
     push(run, run.images[1])
 
     value = ""
-    first = secret.declared(run) or worker.declared(run) or scheduled.declared(run)
+    first = files.declared(run) or secret.declared(run) or worker.declared(run) or scheduled.declared(run)
     if first:
         # The boundary and the endpoints that they need come before the service that uses them.
         apply(run, ACCOUNT)
@@ -324,6 +324,9 @@ def change(run: Rehearsal) -> None:
             raise FailedError(f"project.yaml's variables are {wanted}; the service was given {given}.")
         if value:
             secret.prove(run, bar, value, run.sign_in(bar, jobs(run).apply), jobs(run))
+    if files.declared(run):
+        with run.progress.step("use the files") as bar:
+            bar.detail = files.prove(run, bar, jobs(run))
     if scheduled.declared(run):
         scheduled.prove(run, jobs(run))
 

@@ -201,6 +201,49 @@ run "queues_are_each_environments_own" {
   }
 }
 
+run "files_are_each_environments_own" {
+  command = plan
+  variables {
+    project_file = "./tests/everything.yaml"
+  }
+
+  assert {
+    condition = {
+      for name, policy in aws_iam_policy.boundary : name => one([for statement in jsondecode(policy.policy).Statement : statement if statement.Sid == "Files"]).Resource
+      if strcontains(name, "-dev-")
+      } == {
+      twenty-characters-ab-dev-boundary           = [for form in ["", "/*"] : "arn:aws:s3:::twenty-characters-ab-dev-files-123456789012${form}"]
+      twenty-characters-ab-dev-temporary-boundary = [for form in ["", "/*"] : "arn:aws:s3:::twenty-characters-ab-dev-*-files-123456789012${form}"]
+    }
+    error_message = "roles of an environment get at its files, and those of a temporary one at no environment's"
+  }
+  assert {
+    condition = alltrue([
+      for name, policy in aws_iam_policy.boundary :
+      length([for statement in jsondecode(policy.policy).Statement : statement if statement.Sid == "MalwareScan" || (statement.Sid == "Files" && contains(flatten([statement.Action]), "s3:PutObjectTagging"))]) == (endswith(name, "-temporary-boundary") ? 0 : 2)
+    ])
+    error_message = "only an environment's own files are scanned"
+  }
+  assert {
+    condition = {
+      for key in ["dev", "preview"] : key => one([for statement in jsondecode(aws_iam_policy.apply["${key}-data"].policy).Statement : statement if statement.Sid == "OwnBuckets"]).Resource
+      } == {
+      dev     = [for resource in ["dev-logs-123456789012", "dev-logs-123456789012/*", "dev-files-123456789012", "dev-files-123456789012/*"] : "arn:aws:s3:::twenty-characters-ab-${resource}"]
+      preview = [for resource in ["logs-123456789012", "logs-123456789012/*", "files-123456789012", "files-123456789012/*"] : "arn:aws:s3:::twenty-characters-ab-dev-pr-*-${resource}"]
+    }
+    error_message = "each makes its own buckets"
+  }
+  assert {
+    condition = length(flatten([
+      for policy in concat(values(aws_iam_policy.apply), [aws_iam_role_policy.plan]) : [
+        for statement in jsondecode(policy.policy).Statement : statement
+        if statement.Effect == "Allow" && anytrue([for action in flatten([statement.Action]) : startswith(action, "s3:GetObject")]) && strcontains(jsonencode(statement.Resource), "-files-")
+      ]
+    ])) == 0
+    error_message = "no job reads a file"
+  }
+}
+
 run "state_is_guarded" {
   command = plan
 

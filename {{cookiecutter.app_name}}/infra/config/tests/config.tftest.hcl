@@ -444,3 +444,94 @@ run "each_wrong_worker_is_told" {
     error_message = "each has its line: ${join("; ", local.problems)}"
   }
 }
+
+run "storage_is_none_unless_it_is_said" {
+  command = plan
+  variables {
+    project_file = "./tests/workers.yaml"
+    environment  = "dev"
+  }
+
+  assert {
+    condition     = output.files == null && !contains(output.platform_variables, "FILES_BUCKET")
+    error_message = "no bucket, and its variables are free"
+  }
+}
+
+run "files_are_as_project_yaml_says" {
+  command = plan
+  variables {
+    project_file = "./tests/storage.yaml"
+    environment  = "dev"
+  }
+
+  assert {
+    condition = jsonencode(output.files) == jsonencode({
+      content_types    = ["text/csv", "application/vnd.openxmlformats-officedocument.wordprocessingml.document"]
+      cors_origins     = ["https://shop.example.com", "http://localhost:3000"]
+      expire_days      = 365
+      malware_scan     = true
+      max_megabytes    = 25
+      old_version_days = 90
+    })
+    error_message = jsonencode(output.files)
+  }
+  assert {
+    condition     = !contains(keys(output.project), "files") && output.project.storage == "s3" && contains(output.platform_variables, "FILES_BUCKET")
+    error_message = "its variables are the platform's"
+  }
+}
+
+# S3 buckets have 63 characters, IAM roles and EventBridge rules 64.
+run "files_of_a_temporary_environment_last_a_week_and_their_names_fit" {
+  command = plan
+  variables {
+    project_file = "./tests/storage.yaml"
+    environment  = "dev"
+    workspace    = "as-long-as-a-balancers"
+  }
+
+  assert {
+    condition     = output.files.expire_days == 7 && output.files.old_version_days == 1 && !output.files.malware_scan && output.files.max_megabytes == 25
+    error_message = jsonencode(output.files)
+  }
+  assert {
+    condition     = length(output.names.service) == 31 && alltrue([for key in ["files_bucket", "files_malware", "files_scan_role"] : length(output.names[key]) < 63])
+    error_message = "${output.names.files_bucket}, ${output.names.files_malware}, ${output.names.files_scan_role}"
+  }
+}
+
+run "a_temporary_environment_is_not_called_as_the_files" {
+  command = plan
+  variables {
+    project_file = "./tests/storage.yaml"
+    environment  = "dev"
+    workspace    = "files"
+  }
+  expect_failures = [output.project]
+}
+
+run "each_wrong_setting_of_files_is_told" {
+  command = plan
+  variables {
+    project_file = "./tests/broken-files.yaml"
+    environment  = "dev"
+  }
+  expect_failures = [output.project]
+
+  assert {
+    condition = length(local.problems) == 15 && alltrue([
+      for line in [
+        "storage: \"gcs\" is not one of s3, none", "environments.dev.storage.type: unknown key",
+        "files.acl: unknown key. Known keys beside it: content_types, cors_origins, expire_days, malware_scan, max_megabytes, old_version_days",
+        "files.max_megabytes: 5001 is not between 1 and 5000", "files.expire_days: -1 is not between 0 and 36500",
+        "files.old_version_days: \"30\" is not a whole number (without quotes)", "files.content_types: at most 100, and none twice",
+        "files.content_types: \"text/html; charset=utf-8\" — a media type such as image/png", "files.content_types: \"*/*\" — a media type",
+        "files.content_types: 5 — a media type", "files.content_types: \"Image/PNG\" — a media type",
+        "files.cors_origins: \"*\" — an origin as browsers name it", "files.cors_origins: \"https://shop.example.com/\" — an origin",
+        "files.cors_origins: \"http://shop.example.com\" — an origin", "files.malware_scan: GuardDuty scans no buckets in cn-north-1",
+      ] : anytrue([for problem in local.problems : startswith(problem, line)])
+    ])
+    error_message = "each has its line: ${join("; ", local.problems)}"
+  }
+}

@@ -183,6 +183,24 @@ run "nothing_optional" {
   }
 }
 
+run "storage_narrows_the_way_to_s3" {
+  variables {
+    project_file = "../config/tests/storage.yaml"
+  }
+
+  assert {
+    condition = (
+      jsondecode(aws_vpc_endpoint.s3.policy).Statement[*].Sid == ["LayersOfImages", "Files"] &&
+      jsondecode(aws_vpc_endpoint.s3.policy).Statement[1].Action == ["s3:GetObject", "s3:ListBucket", "s3:PutObject"] &&
+      jsondecode(aws_vpc_endpoint.s3.policy).Statement[1].Resource == flatten([
+        for name in ["shop-dev-files-123456789012", "shop-dev-*-files-123456789012"] : ["arn:aws:s3:::${name}", "arn:aws:s3:::${name}/*"]
+      ]) &&
+      jsondecode(aws_vpc_endpoint.s3.policy).Statement[1].Condition.StringEquals == { "aws:PrincipalAccount" = "123456789012", "aws:ResourceAccount" = "123456789012" }
+    )
+    error_message = "S3: the layers of images, and this environment's files: ${aws_vpc_endpoint.s3.policy}"
+  }
+}
+
 run "workers_need_their_queues" {
   variables {
     project_file = "../config/tests/workers.yaml"

@@ -54,6 +54,15 @@ run "nothing_optional" {
     error_message = "without workers nothing of them, and no right to any queue"
   }
   assert {
+    condition = (
+      length(aws_s3_bucket.files) + length(module.files_key) + length(aws_s3_bucket_policy.files) + length(aws_s3_bucket_metric.files) +
+      length(aws_guardduty_malware_protection_plan.files) + length(aws_iam_role.files_scan) + length(aws_cloudwatch_metric_alarm.file_errors) == 0 &&
+      length([for statement in jsondecode(aws_iam_role_policy.task.policy).Statement : statement if strcontains(jsonencode(statement), "s3:")]) == 0 &&
+      length(jsondecode(aws_s3_bucket_policy.logs.policy).Statement) == 2
+    )
+    error_message = "without storage nothing of it, and no right to any bucket"
+  }
+  assert {
     condition     = toset(keys(local.platform_variables)) == toset(module.config.platform_variables)
     error_message = "infra/config refuses exactly the names that the platform sets"
   }

@@ -158,6 +158,9 @@ run "dev" {
       APPCONFIG_PROFILE     = "flags"
       QUEUE_URL_SEND_MAIL   = "https://sqs.eu-west-1.amazonaws.com/123456789012/mocked"
       QUEUE_URL_THUMBNAILS  = "https://sqs.eu-west-1.amazonaws.com/123456789012/mocked"
+      FILES_BUCKET          = "shop-dev-files-123456789012"
+      FILES_CONTENT_TYPES   = "[\"image/png\",\"text/csv\"]"
+      FILES_MAX_BYTES       = "25000000"
     }
     error_message = "the service's environment is what app/settings.py reads"
   }
@@ -399,14 +402,15 @@ run "dev" {
       [aws_cloudwatch_metric_alarm.errors.alarm_name, aws_cloudwatch_metric_alarm.latency.alarm_name],
       values(aws_cloudwatch_metric_alarm.service)[*].alarm_name, values(aws_cloudwatch_metric_alarm.database)[*].alarm_name,
       values(aws_cloudwatch_metric_alarm.job)[*].alarm_name, aws_cloudwatch_metric_alarm.jobs_dead_letters[*].alarm_name,
+      aws_cloudwatch_metric_alarm.file_errors[*].alarm_name, aws_cloudwatch_metric_alarm.files_malware[*].alarm_name,
       )) == toset([
       for name in [
         "errors", "latency", "unhealthy-hosts", "cpu", "memory", "running-tasks", "failed-deployments",
         "database-capacity", "database-connections", "database-transaction-ids", "role-manager-errors",
-        "job-clean-up", "jobs-dead-letters",
+        "job-clean-up", "jobs-dead-letters", "files-errors", "files-malware",
       ] : "shop-dev-${name}"
     ])
-    error_message = "all thirteen alarms are there"
+    error_message = "all fifteen alarms are there"
   }
   assert {
     condition = alltrue([
@@ -414,6 +418,7 @@ run "dev" {
         [aws_cloudwatch_metric_alarm.errors, aws_cloudwatch_metric_alarm.latency],
         values(aws_cloudwatch_metric_alarm.service), values(aws_cloudwatch_metric_alarm.database),
         values(aws_cloudwatch_metric_alarm.job), aws_cloudwatch_metric_alarm.jobs_dead_letters,
+        aws_cloudwatch_metric_alarm.file_errors, aws_cloudwatch_metric_alarm.files_malware,
       ) : alarm.alarm_actions == toset([aws_sns_topic.alarms.arn]) && alarm.ok_actions == toset([aws_sns_topic.alarms.arn]) && length(alarm.alarm_description) > 60
     ])
     error_message = "every alarm tells the topic when it begins and when it is over, and says what to do"
@@ -430,7 +435,7 @@ run "dev" {
       for name, alarm in merge(
         aws_cloudwatch_metric_alarm.service, aws_cloudwatch_metric_alarm.database,
         { for name, alarm in aws_cloudwatch_metric_alarm.job : "job-${name}" => alarm },
-        { jobs-dead-letters = aws_cloudwatch_metric_alarm.jobs_dead_letters[0] },
+        { jobs-dead-letters = aws_cloudwatch_metric_alarm.jobs_dead_letters[0], files-malware = aws_cloudwatch_metric_alarm.files_malware[0] },
       ) :
       name => "${alarm.metric_name} ${alarm.statistic} ${alarm.comparison_operator} ${alarm.threshold}, ${alarm.datapoints_to_alarm} of ${alarm.evaluation_periods} x ${alarm.period} s"
       } == {
@@ -444,6 +449,7 @@ run "dev" {
       database-transaction-ids = "MaximumUsedTransactionIDs Maximum GreaterThanThreshold 1000000000, 5 of 5 x 60 s"
       role-manager-errors      = "Errors Sum GreaterThanThreshold 0, 1 of 60 x 60 s"
       job-clean-up             = "TriggeredRules Sum GreaterThanOrEqualToThreshold 1, 1 of 60 x 60 s"
+      files-malware            = "TriggeredRules Sum GreaterThanOrEqualToThreshold 1, 1 of 60 x 60 s"
       jobs-dead-letters        = "ApproximateNumberOfMessagesVisible Maximum GreaterThanOrEqualToThreshold 1, 1 of 1 x 60 s"
     }
     error_message = "each alarm compares its metric with its threshold, in the right direction"
@@ -523,10 +529,11 @@ run "dev" {
   }
   assert {
     condition = { for statement in jsondecode(aws_s3_bucket_policy.logs.policy).Statement : statement.Sid => [statement.Effect, try(statement.Principal.Service, statement.Principal)] } == {
-      TlsOnly                   = ["Deny", "*"]
-      LoadBalancerWritesItsLogs = ["Allow", "logdelivery.elasticloadbalancing.amazonaws.com"]
+      TlsOnly                       = ["Deny", "*"]
+      LoadBalancerWritesItsLogs     = ["Allow", "logdelivery.elasticloadbalancing.amazonaws.com"]
+      TheBucketForFilesWritesItsLog = ["Allow", "logging.s3.amazonaws.com"]
     }
-    error_message = "only the load balancer writes, over TLS"
+    error_message = "only the load balancer and the bucket for files write, over TLS"
   }
 
   # Jobs.
@@ -637,6 +644,82 @@ run "dev" {
   assert {
     condition     = !aws_lb.service.enable_deletion_protection && aws_s3_bucket.logs.force_destroy
     error_message = "dev can be taken down"
+  }
+
+  # Files.
+  assert {
+    condition = (
+      aws_s3_bucket.files[0].bucket == "shop-dev-files-123456789012" && aws_s3_bucket.files[0].force_destroy &&
+      one(aws_s3_bucket_versioning.files[0].versioning_configuration).status == "Enabled" &&
+      one(aws_s3_bucket_ownership_controls.files[0].rule).object_ownership == "BucketOwnerEnforced" &&
+      alltrue([
+        for block in aws_s3_bucket_public_access_block.files :
+        block.block_public_acls && block.block_public_policy && block.ignore_public_acls && block.restrict_public_buckets
+      ]) &&
+      one(one(aws_s3_bucket_server_side_encryption_configuration.files[0].rule).apply_server_side_encryption_by_default).sse_algorithm == "aws:kms" &&
+      one(one(aws_s3_bucket_server_side_encryption_configuration.files[0].rule).apply_server_side_encryption_by_default).kms_master_key_id == module.files_key[0].arn &&
+      aws_s3_bucket_logging.files[0].target_bucket == aws_s3_bucket.logs.id && aws_s3_bucket_logging.files[0].target_prefix == "files/"
+    )
+    error_message = "files are private, versioned, encrypted with a key of their own, and who asks for them is logged"
+  }
+  assert {
+    condition = (
+      one(one([for rule in aws_s3_bucket_lifecycle_configuration.files[0].rule : rule if rule.id == "old-versions"]).noncurrent_version_expiration).noncurrent_days == 30 &&
+      one(one([for rule in aws_s3_bucket_lifecycle_configuration.files[0].rule : rule if rule.id == "old-versions"]).abort_incomplete_multipart_upload).days_after_initiation == 7 &&
+      one(one([for rule in aws_s3_bucket_lifecycle_configuration.files[0].rule : rule if rule.id == "old-files"]).expiration).days == 365
+    )
+    error_message = "what was overwritten lasts a month, files as long as project.yaml says"
+  }
+  assert {
+    condition = (
+      one(aws_s3_bucket_cors_configuration.files[0].cors_rule).allowed_origins == toset(["https://shop.example.com"]) &&
+      one(aws_s3_bucket_cors_configuration.files[0].cors_rule).allowed_methods == toset(["GET", "HEAD", "POST"])
+    )
+    error_message = "browsers upload and download from the pages that project.yaml names"
+  }
+  assert {
+    condition = {
+      for statement in jsondecode(aws_s3_bucket_policy.files[0].policy).Statement : statement.Sid => "${statement.Effect} ${statement.Principal} ${jsonencode(statement.Condition)}"
+      } == {
+      TlsOnly                    = "Deny * ${jsonencode({ Bool = { "aws:SecureTransport" = "false" } })}"
+      OnlyTheServiceGetsAtFiles  = "Deny * ${jsonencode({ ArnNotEquals = { "aws:PrincipalArn" = [for name in ["task", "files-scan"] : "arn:aws:iam::123456789012:role/shop/dev/shop-dev-${name}"] } })}"
+      OnlyCleanFilesAreRead      = "Deny * ${jsonencode({ ArnNotEquals = { "aws:PrincipalArn" = "arn:aws:iam::123456789012:role/shop/dev/shop-dev-files-scan" }, StringNotEquals = { "s3:ExistingObjectTag/GuardDutyMalwareScanStatus" = "NO_THREATS_FOUND" } })}"
+      OnlyTheScanSaysWhatIsClean = "Deny * ${jsonencode({ ArnNotEquals = { "aws:PrincipalArn" = "arn:aws:iam::123456789012:role/shop/dev/shop-dev-files-scan" } })}"
+    }
+    error_message = "over TLS only the service's role gets at files, and only at clean ones: ${aws_s3_bucket_policy.files[0].policy}"
+  }
+  assert {
+    condition = (
+      aws_iam_role.task.path == "/shop/dev/" && aws_iam_role.task.name == "shop-dev-task" && aws_iam_role.files_scan[0].name == "shop-dev-files-scan" &&
+      { for statement in jsondecode(aws_iam_role_policy.task.policy).Statement : statement.Sid => flatten([statement.Action]) if contains(["Files", "WhetherAFileIsThere", "EncryptFiles"], statement.Sid) } == {
+        Files               = ["s3:GetObject", "s3:PutObject"]
+        WhetherAFileIsThere = ["s3:ListBucket"]
+        EncryptFiles        = ["kms:Decrypt", "kms:GenerateDataKey"]
+      } &&
+      alltrue([for policy in concat(values(aws_iam_role_policy.worker), aws_iam_role_policy.migrate, [aws_iam_role_policy.execution]) : !strcontains(policy.policy, "-files-")])
+    )
+    error_message = "the service's role reads and writes files, and no other task's does"
+  }
+  assert {
+    condition = (
+      one(one(aws_guardduty_malware_protection_plan.files[0].protected_resource).s3_bucket).bucket_name == aws_s3_bucket.files[0].id &&
+      one(one(aws_guardduty_malware_protection_plan.files[0].actions).tagging).status == "ENABLED" &&
+      aws_iam_role.files_scan[0].permissions_boundary == "arn:aws:iam::123456789012:policy/shop/github-actions/shop-dev-boundary" &&
+      jsondecode(aws_cloudwatch_event_rule.files_malware[0].event_pattern).detail.s3ObjectDetails.bucketName == ["shop-dev-files-123456789012"] &&
+      aws_cloudwatch_event_target.files_malware[0].arn == aws_sns_topic.alarms.arn
+    )
+    error_message = "each file is scanned, and what is found is told"
+  }
+  assert {
+    condition = (
+      { for query in aws_cloudwatch_metric_alarm.file_errors[0].metric_query : query.id => one(query.metric).metric_name if length(query.metric) > 0 } ==
+      { asked = "AllRequests", refused = "4xxErrors", failed = "5xxErrors" } && aws_cloudwatch_metric_alarm.file_errors[0].threshold == 25 &&
+      alltrue([
+        for query in aws_cloudwatch_metric_alarm.file_errors[0].metric_query : one(query.metric).dimensions == tomap({ BucketName = "shop-dev-files-123456789012", FilterId = "EntireBucket" })
+        if length(query.metric) > 0
+      ])
+    )
+    error_message = "requests that S3 refuses or fails are counted"
   }
 }
 

@@ -48,7 +48,7 @@ run "beside_prod" {
         [
           aws_lb.service.name, aws_lb_target_group.service.name, aws_ecs_cluster.service.name, aws_ecs_service.service.name,
           aws_ecs_task_definition.service.family, aws_ecs_task_definition.migrate[0].family,
-          aws_security_group.load_balancer.name, aws_security_group.service.name, aws_s3_bucket.logs.bucket,
+          aws_security_group.load_balancer.name, aws_security_group.service.name, aws_s3_bucket.logs.bucket, aws_s3_bucket.files[0].bucket,
           aws_iam_role.execution.name, aws_iam_role.task.name, aws_iam_role.migrate[0].name, aws_iam_role.flags_rollback[0].name,
           aws_sns_topic.alarms.name, aws_cloudwatch_event_rule.failed_deployments.name, aws_cloudwatch_dashboard.service.dashboard_name,
           aws_appconfig_application.flags[0].name, aws_appconfig_deployment_strategy.gradual[0].name, aws_appconfig_deployment_strategy.immediate[0].name,
@@ -71,6 +71,14 @@ run "beside_prod" {
   assert {
     condition     = !aws_lb.service.enable_deletion_protection && aws_s3_bucket.logs.force_destroy
     error_message = "it can be taken down at once, although prod is protected"
+  }
+  assert {
+    condition = (
+      aws_s3_bucket.files[0].force_destroy && length(aws_guardduty_malware_protection_plan.files) + length(aws_iam_role.files_scan) + length(aws_cloudwatch_event_rule.files_malware) == 0 &&
+      one(one([for rule in aws_s3_bucket_lifecycle_configuration.files[0].rule : rule if rule.id == "old-files"]).expiration).days == 7 &&
+      strcontains(aws_s3_bucket_policy.files[0].policy, "arn:aws:iam::123456789012:role/shop/prod/shop-prod-pr-12-task") && !strcontains(aws_s3_bucket_policy.files[0].policy, "shop-prod-task")
+    )
+    error_message = "its files are its own, last a week, and are not scanned"
   }
   assert {
     condition     = output.url == "https://pr-12.prod.shop.example.com"

@@ -77,7 +77,8 @@ def _dimensions(platform: Platform, alarm: dict[str, Any]) -> list[str]:
         "LoadBalancer": {platform.load_balancer["LoadBalancerArn"].partition(":loadbalancer/")[2]},
         "DBClusterIdentifier": {names["database_cluster"]},
         "FunctionName": {names["role_manager"]},
-        "RuleName": {names["failed_deployments"]},
+        "RuleName": {names["failed_deployments"], names["files_malware"]},
+        "BucketName": {names["files_bucket"]},
     }
     return [
         f"{alarm['AlarmName']} watches {dimension} {value}, not {' or '.join(sorted(expected[dimension]))}"

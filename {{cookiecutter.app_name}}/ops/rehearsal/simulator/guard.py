@@ -10,6 +10,7 @@ from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from typing import Any
 
+from ops.laptop import signing
 from ops.rehearsal.iam.call import Call
 from ops.rehearsal.iam.calls import asks
 from ops.rehearsal.iam.conditions import Value
@@ -17,7 +18,7 @@ from ops.rehearsal.iam.decide import Ask, Decision, Principal, decide
 from ops.rehearsal.iam.errors import UndecidableError
 from ops.rehearsal.iam.policy import Policy, Who
 from ops.rehearsal.iam.web_identity import TokenKeys
-from ops.rehearsal.simulator import requests, signatures
+from ops.rehearsal.simulator import requests, signatures, uploads
 from ops.rehearsal.simulator.endpoints import endpoint_policy
 from ops.rehearsal.simulator.identities import Caller, Identities, RefusedError
 from ops.rehearsal.simulator.requests import ApiRequest, Environ
@@ -71,7 +72,7 @@ class Guard:
         """Decide one request."""
         began = time.thread_time()  # processor time: waiting for other threads is not what deciding costs
         signed = requests.credential(environ)
-        request = requests.read(environ, body, signed.service if signed else _unsigned_service(body))
+        request = requests.read(environ, body, signed.service if signed else self._unsigned_service(environ, body))
         verdict = Verdict(request)
         try:
             self._check(verdict, environ, body, signed)
@@ -128,9 +129,21 @@ class Guard:
         verdict.role = who.role
         if caller.internal:
             return
-        if not signatures.matches(environ, body, str(self.identities.secret(signed.key_id))):
+        secret = str(self.identities.secret(signed.key_id))
+        try:
+            if uploads.FORM in environ:
+                uploads.check(environ, secret)
+            elif "X-Amz-Signature" in environ.get("QUERY_STRING", ""):
+                signatures.check_presigned(environ, secret)
+            elif not signatures.matches(environ, body, secret):
+                raise signing.WRONG
+        except signing.RefusedError as error:
+            if error is not signing.WRONG:
+                raise RefusedError(error.code, str(error), error.status) from None
             code, status = _WRONG_SIGNATURE.get(request.protocol, ("SignatureDoesNotMatch", 403))
-            raise RefusedError(code, f"The request signature we calculated does not match ({signed.key_id}).", status)
+            raise RefusedError(
+                code, f"The request signature we calculated does not match ({signed.key_id}).", status
+            ) from None
         if not request.known:
             return  # the simulator lacks it, and says so by its name
         call = Call(
@@ -140,19 +153,19 @@ class Guard:
             account=verdict.account,
             region=signed.region,
             partition=self.state.partition,
-            always=self._always(caller, signed.region),
+            always=self._always(caller, signed.region, over_tls=environ.get("HTTP_X_FORWARDED_PROTO") != "http"),
         )
         if call.name == "sts:AssumeRole":
             self.identities.check_duration(request.parameters)
         self._decide(verdict, caller, call)
 
-    def _always(self, caller: Caller, region: str) -> dict[str, Value | None]:
+    def _always(self, caller: Caller, region: str, *, over_tls: bool) -> dict[str, Value | None]:
         now = datetime.now(UTC)
         return {
             **caller.keys,
             "aws:RequestedRegion": region,
-            # Every call counts as one over TLS: between processes of this machine there is no wire to listen to.
-            "aws:SecureTransport": "true",
+            # Every call counts as one over TLS, between processes of this machine; but one that says that it was not.
+            "aws:SecureTransport": "true" if over_tls else "false",
             "aws:CurrentTime": now.strftime("%Y-%m-%dT%H:%M:%SZ"),
             "aws:EpochTime": str(int(now.timestamp())),
             "aws:ViaAWSService": "false",
@@ -211,6 +224,12 @@ class Guard:
             return self.identities.role_principal(ask.of)
         return Principal(Who(ask.of, kind="service"))
 
+    def _unsigned_service(self, environ: Environ, body: bytes) -> str:
+        if b"Action=AssumeRoleWithWebIdentity" in body:
+            return "sts"
+        bucket = environ.get("PATH_INFO", "").lstrip("/").partition("/")[0]
+        return "s3" if self.state.has_bucket(bucket) else "unsigned"
+
     def _web_identity(self, verdict: Verdict) -> None:
         parameters = verdict.request.parameters
         role_arn = str(parameters.get("RoleArn", ""))
@@ -268,7 +287,3 @@ def _recorded(principal: Principal, ask: Ask, decision: Decision) -> dict[str, A
         if ask.hides:
             record["hides"] = ask.hides
     return record
-
-
-def _unsigned_service(body: bytes) -> str:
-    return "sts" if b"Action=AssumeRoleWithWebIdentity" in body else "unsigned"

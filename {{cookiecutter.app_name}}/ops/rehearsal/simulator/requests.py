@@ -16,6 +16,7 @@ from moto.core.routing import get_service_router
 from moto.core.utils import get_service_model
 
 Environ = dict[str, Any]
+FORM = "rehearsal.form"  # in the environ of an upload: uploads.py
 
 # The name that a request is signed for -> what botocore calls the service, where it differs.
 _MODELS = {
@@ -53,14 +54,17 @@ class ApiRequest:
 
 
 def credential(environ: Environ) -> Credential | None:
-    """Return who signed a request, by its header or its query; None when nobody did."""
+    """Return who signed a request, by its header, its query or its form; None when nobody did."""
     query = parse_qs(environ.get("QUERY_STRING", ""))
     header = environ.get("HTTP_AUTHORIZATION", "")
     scope = (query.get("X-Amz-Credential") or [""])[0] or (re.findall(r"Credential=([^,\s]+)", header) or [""])[0]
+    if form := environ.get(FORM):
+        scope = form.fields.get("x-amz-credential", "")
     found = re.fullmatch(r"([^/]+)/\d+/([^/]+)/([^/]+)/aws4_request", scope)
     if found is None:
         return None
-    token = environ.get("HTTP_X_AMZ_SECURITY_TOKEN") or (query.get("X-Amz-Security-Token") or [None])[0]
+    token = form.fields.get("x-amz-security-token") if form else None
+    token = token or environ.get("HTTP_X_AMZ_SECURITY_TOKEN") or (query.get("X-Amz-Security-Token") or [None])[0]
     return Credential(found[1], found[2], found[3].lower(), token)
 
 

@@ -5,12 +5,12 @@ Source: IAM User Guide, "AWS Signature Version 4 for API requests": canonical re
 
 from __future__ import annotations
 
-import functools
 import hashlib
 import hmac
 import re
-from urllib.parse import parse_qsl, quote, urlsplit
+from urllib.parse import quote, urlsplit
 
+from ops.laptop import signing
 from ops.rehearsal.iam.errors import UndecidableError
 from ops.rehearsal.simulator.requests import Environ
 
@@ -20,59 +20,40 @@ _AUTHORIZATION = re.compile(
 
 
 def matches(environ: Environ, body: bytes, secret: str) -> bool:
-    """Tell whether a request's signature is right. Raises UndecidableError for a request that is signed in its query."""
+    """Tell whether a request's signature is right, in its header. Raises UndecidableError where there is none."""
     found = _AUTHORIZATION.match(environ.get("HTTP_AUTHORIZATION", ""))
     if found is None:
-        raise UndecidableError("a request that is signed in its query")
+        raise UndecidableError("a request that is signed in no way that is known here")
     _, date, region, service, _ = found["scope"].split("/")
     given_hash = environ.get("HTTP_X_AMZ_CONTENT_SHA256", "")
     body_hash = hashlib.sha256(body).hexdigest()
     if re.fullmatch(r"[0-9a-f]{64}", given_hash) and given_hash != body_hash:
         return False
     address = urlsplit(str(environ.get("RAW_URI") or environ.get("PATH_INFO", "/")))
-    names = found["headers"].split(";")
-    canonical = "\n".join(
-        [
-            environ["REQUEST_METHOD"],
-            _path(address.path, service),
-            _query(address.query),
-            *(f"{name}:{' '.join(str(_header(environ, name)).split())}" for name in names),
-            "",
-            ";".join(names),
-            given_hash or body_hash,
-        ]
+    lines = signing.canonical_request(
+        environ["REQUEST_METHOD"],
+        _path(address.path, service),
+        signing.query(address.query),
+        found["headers"].split(";"),
+        lambda name: _header(environ, name),
+        given_hash or body_hash,
     )
-    to_sign = "\n".join(
-        [
-            "AWS4-HMAC-SHA256",
-            environ.get("HTTP_X_AMZ_DATE", ""),
-            f"{date}/{region}/{service}/aws4_request",
-            hashlib.sha256(canonical.encode()).hexdigest(),
-        ]
+    wanted = signing.signature(
+        secret, f"{date}/{region}/{service}/aws4_request", environ.get("HTTP_X_AMZ_DATE", ""), lines
     )
-    key = _key(secret, date, region, service)
-    return hmac.compare_digest(hmac.new(key, to_sign.encode(), "sha256").hexdigest(), found["signature"])
+    return hmac.compare_digest(wanted, found["signature"])
 
 
-@functools.lru_cache(maxsize=1000)
-def _key(secret: str, date: str, region: str, service: str) -> bytes:
-    key = f"AWS4{secret}".encode()
-    for part in (date, region, service, "aws4_request"):
-        key = hmac.digest(key, part.encode(), "sha256")
-    return key
+def check_presigned(environ: Environ, secret: str) -> None:
+    """Check a request to S3 that is signed in its query. Raises signing.RefusedError."""
+    address = urlsplit(str(environ.get("RAW_URI") or environ.get("PATH_INFO", "/")))
+    path, query = address.path, address.query or environ.get("QUERY_STRING", "")
+    signing.check_query(environ["REQUEST_METHOD"], path, query, lambda name: _header(environ, name), secret)
 
 
 def _path(path: str, service: str) -> str:
     # S3 signs the path as it is sent; the others encode what is encoded once more.
     return path or "/" if service == "s3" else quote(path or "/", safe="/~")
-
-
-def _query(query: str) -> str:
-    pairs = [
-        (quote(name, safe="-_.~"), quote(value, safe="-_.~"))
-        for name, value in parse_qsl(query, keep_blank_values=True)
-    ]
-    return "&".join(f"{name}={value}" for name, value in sorted(pairs))
 
 
 def _header(environ: Environ, name: str) -> str:

@@ -237,6 +237,10 @@ class MotoState:
             return str(bucket.account_id) if bucket is not None else self.account
         return self.account
 
+    def has_bucket(self, name: str) -> bool:
+        """Tell whether there is a bucket of a name."""
+        return bool(name) and self._bucket(f"arn:{self.partition}:s3:::{name}") is not None
+
     def _bucket(self, arn: str) -> Any:
         name = parts(arn)[3].partition("/")[0]
         for regions in list(s3_backends.values()):

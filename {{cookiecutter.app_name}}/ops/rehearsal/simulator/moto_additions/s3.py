@@ -1,4 +1,4 @@
-"""S3: lifecycle, bucket policies, delete markers and logging targets."""
+"""S3: lifecycle, bucket policies, delete markers, logging targets and metrics."""
 
 from typing import Any
 
@@ -84,3 +84,23 @@ def get_bucket_logging(original: Any, response: S3Response) -> Any:
 
     response.serialized = serialized  # type: ignore[method-assign, assignment]
     return original(response)
+
+
+@gap("aws_s3_bucket_metric", "not implemented")
+@wraps(S3Response, "_bucket_response")
+def bucket_response(original: Any, response: S3Response, request: Any, full_url: str) -> Any:
+    asked = response._get_querystring(request, full_url)
+    if "metrics" not in asked:
+        return original(response, request, full_url)
+    bucket = response.backend.head_bucket(response.parse_bucket_name_from_url(request, full_url))
+    kept: dict[str, bytes] = bucket.__dict__.setdefault("metrics", {})
+    identity = asked["id"][0]
+    if request.method == "PUT":
+        kept[identity] = request.data
+        return 200, {}, ""
+    if identity not in kept:
+        return 404, {}, "<Error><Code>NoSuchConfiguration</Code><Message>There is no such metric.</Message></Error>"
+    if request.method == "DELETE":
+        del kept[identity]
+        return 204, {}, ""
+    return 200, {"Content-Type": "application/xml"}, kept[identity].decode()
