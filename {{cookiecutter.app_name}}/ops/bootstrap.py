@@ -56,7 +56,8 @@ def run(project: Project, aws: Aws, *, yes: bool, dry_run: bool = False) -> None
     if terraform is not remote:
         _move(remote, local_state)
     _verify_lock(remote, aws)
-    say(f"Account {project.account} is ready. Next: make up ENV={project.environments[0]}")
+    here = project.accounts[project.account]["environments"]
+    say(f"Account {project.account} is ready." + (f" Next: make up ENV={here[0]}" if here else ""))
 
 
 def _refuse_neighbours(project: Project, aws: Aws) -> None:
@@ -80,7 +81,7 @@ def _refuse_neighbours(project: Project, aws: Aws) -> None:
 
 def state_file(project: Project) -> Path:
     """Where the local state is while there is no bucket (any more)."""
-    return project.scratch("bootstrap", "account.tfstate")
+    return project.scratch("bootstrap", *([] if project.home else [project.account]), "account.tfstate")
 
 
 def local_terraform(project: Project) -> Terraform:
@@ -88,7 +89,7 @@ def local_terraform(project: Project) -> Terraform:
 
     The copy keeps the code that is under version control untouched, whenever this is interrupted.
     """
-    copy = project.scratch("bootstrap", "code")
+    copy = state_file(project).with_name("code")
     shutil.rmtree(copy, ignore_errors=True)
     ignore = shutil.ignore_patterns(".terraform", "tests", "*.tfstate*")
     for folder in ("account", "config", "modules"):
@@ -277,7 +278,9 @@ def _oidc_provider(aws: Aws, project: Project, values: dict[str, Any]) -> str | 
         return arn
     raise AccountError(
         f"The account has an OIDC provider {host} already, and can have one only.",
-        next_step="Set account_settings: existing in project.yaml, then run make bootstrap again.",
+        next_step="Set account_settings: existing in project.yaml"
+        + ("" if project.home else ", for the environments of that account")
+        + ", then run make bootstrap again.",
     )
 
 

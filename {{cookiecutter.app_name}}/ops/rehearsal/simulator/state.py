@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import copy
 import json
 import re
 import threading
@@ -63,6 +64,14 @@ class MotoState:
         self.service_roles: set[tuple[str, str]] = set()
         self._seen: dict[str, list[tuple[float, dict[str, str]]]] = {}
         self._lock = threading.Lock()
+
+    def seen_from(self, account: str) -> MotoState:
+        """Return the same, with the names that a call has without an account meant in this one."""
+        if account == self.account:
+            return self
+        other = copy.copy(self)
+        other.account = account
+        return other
 
     # Tags.
 
