@@ -119,12 +119,31 @@ def options_of(answers: Mapping[str, Any]) -> dict[str, str]:
     environments = answers["environments"]
     names = environments.split("+") if isinstance(environments, str) else list(environments)
     options["environments"] = ", ".join(names)
+    options |= _places(answers, options, environments)
     options["domain"] = "yes" if options["domain_name"] else "no"
     options["jobs"] = "yes" if answers.get("jobs") else "no"
     for name in ADDED:
         options[name] = "yes" if answers.get(name) not in (None, "", "none", {}) else "no"
     options["fourth_column"] = "yes" if "yes" in (options[name] for name in ADDED) else "no"
     return options
+
+
+def _places(answers: Mapping[str, Any], options: Mapping[str, str], environments: Any) -> dict[str, str]:
+    """Return the AWS accounts and regions in words: with who lives where, when there are several."""
+    blocks = environments.items() if isinstance(environments, Mapping) else []
+    lives: dict[str, list[str]] = {options["aws_account_id"]: []}
+    regions = [options["aws_region"]]
+    for name, block in blocks:
+        lives.setdefault(str(block.get("aws_account_id") or options["aws_account_id"]), []).append(name)
+        regions.append(str(block.get("aws_region") or options["aws_region"]))
+    several = len(lives) > 1
+    words = [f"{account} ({', '.join(names) or 'images'})" for account, names in lives.items()]
+    regions = list(dict.fromkeys(regions))
+    return {
+        "several_accounts": "yes" if several else "no",
+        "accounts": f"AWS accounts {', '.join(words)}" if several else f"AWS account {options['aws_account_id']}",
+        "regions": f"Region{'s' if len(regions) > 1 else ''} {', '.join(regions)}",
+    }
 
 
 def choose(value: Any, options: Mapping[str, str]) -> Any:
