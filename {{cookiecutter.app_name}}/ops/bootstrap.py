@@ -33,7 +33,7 @@ _PROBE = "ops-lock-check"  # operation in the lock that is planted to see that i
 def run(project: Project, aws: Aws, *, yes: bool, dry_run: bool = False) -> None:
     """Bring the account layer to what the code says, from whatever state it is in."""
     _refuse_neighbours(project, aws)
-    remote = Terraform(project, ACCOUNT, step=Step("account"))
+    remote = Terraform(project, ACCOUNT, step=step_of(project))
     local_state = state_file(project)
     if layers.exists(aws, remote):
         if not dry_run:
@@ -52,7 +52,7 @@ def run(project: Project, aws: Aws, *, yes: bool, dry_run: bool = False) -> None
     if not plan.empty:
         confirm(f"Make this in account {project.account}, region {project.region}?", yes=yes)
         terraform.apply(plan)
-        Step("account").say("applied")
+        step_of(project).say("applied")
     if terraform is not remote:
         _move(remote, local_state)
     _verify_lock(remote, aws)
@@ -74,6 +74,11 @@ def _refuse_neighbours(project: Project, aws: Aws) -> None:
                 f"The account has an application {other}: its names and those of {project.app} would overlap.",
                 next_step="Choose an app_name of which neither is the beginning of the other, or another account.",
             )
+
+
+def step_of(project: Project) -> Step:
+    """The step of an account's layer: with its number where that is not the project's own."""
+    return Step("account" if project.home else f"account {project.account}")
 
 
 # ---------------------------------------------------------------------- local state
@@ -101,7 +106,7 @@ def local_terraform(project: Project) -> Terraform:
     return Terraform(
         project,
         ACCOUNT,
-        step=Step("account"),
+        step=step_of(project),
         directory=copy / "infra/account",
         backend={"path": str(state_file(project))},
     )
@@ -160,7 +165,7 @@ def _plan(terraform: Terraform, aws: Aws) -> Plan:
     if not found:
         return plan
     for identifier in found.values():
-        Step("account").say(f"adopting {identifier}, which an interrupted run made")
+        step_of(terraform.project).say(f"adopting {identifier}, which an interrupted run made")
     # https://developer.hashicorp.com/terraform/language/import
     imports.write_text(
         "".join(f"import {{\n  to = {address}\n  id = {json.dumps(name)}\n}}\n" for address, name in found.items()),

@@ -10,7 +10,7 @@ from botocore.exceptions import ClientError
 
 from ops import flags, incident, layers, releases, secret_values
 from ops.aws import Aws, code
-from ops.bootstrap import local_terraform, state_file
+from ops.bootstrap import local_terraform, state_file, step_of
 from ops.errors import OpsError, WrongUse
 from ops.output import Step, say
 from ops.project import Project, load
@@ -264,7 +264,7 @@ def _destroy_account(project: Project, aws: Aws) -> None:
 
     The state moves to a local file first, because the bucket that holds it goes too.
     """
-    step = Step("account" if project.home else f"account {project.account}")
+    step = step_of(project)
     remote = Terraform(project, ACCOUNT, step=step)
     state = state_file(project)
     if layers.exists(aws, remote):

@@ -286,12 +286,14 @@ class MotoState:
 
     def _key_arn(self, value: str) -> str | None:
         name = value.partition(":key/")[2] or value
+        # Two accounts may have an alias of one name; a key's number is one key's.
+        owner = parts(value)[2] if value.startswith("arn:") else self.account
         for account, regions in list(kms_backends.items()):
             for region, backend in list(regions.items()):
                 if name in backend.keys:
                     key = backend.keys[name]
                     return f"arn:{get_partition(region)}:kms:{region}:{account}:key/{key.id}"
-                if "alias/" in name:
+                if "alias/" in name and account == owner:
                     alias = "alias/" + name.partition("alias/")[2]
                     for key in list(backend.keys.values()):
                         if alias in key.aliases:
