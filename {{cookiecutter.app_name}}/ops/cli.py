@@ -610,8 +610,9 @@ def unlock_command(environment: str | None, workspace: str, layer_name: str, ide
 @cli.command("lock-providers")
 def lock_providers_command() -> None:
     """Pin the versions of Terraform's providers in every layer. Commit what is written: it is used from then on."""
-    project = load(load().environments[0])
-    for layer in layers.present(project):
+    base = load()
+    project = load(base.environments[0])
+    for layer in layers.present(base):
         terraform.Terraform(project, layer).lock_providers()
         say(f"infra/{layer.name}/.terraform.lock.hcl")
 

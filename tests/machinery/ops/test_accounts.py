@@ -188,6 +188,33 @@ def test_an_image_is_built_where_images_are(
     assert "IMAGE=" in refused.err
 
 
+def test_a_job_takes_the_role_where_its_environment_lives(two: Settings, ops: Ops) -> None:
+    def settings(*options: str) -> dict[str, str]:
+        result = ops("github-settings", *options)
+        assert result.code == 0, result.text
+        return dict(line.partition("=")[::2] for line in result.out.splitlines() if "=" in line)
+
+    role = "arn:aws:iam::{}:role/shop/github-actions/shop-github-{}"
+    assert settings("--env", "prod", "--role", "plan")["role_arn"] == role.format(OTHER, "plan")
+    prod = settings("--env", "prod", "--role", "apply")
+    assert (prod["role_arn"], prod["account_id"]) == (role.format(OTHER, "apply-prod"), OTHER)
+    assert settings("--env", "dev", "--role", "apply")["role_arn"] == role.format(ACCOUNT, "apply-dev")
+    assert settings("--role", "build")["role_arn"] == role.format(ACCOUNT, "build")
+    # The account layer of the other account is planned where its role is to be had.
+    assert json.loads(settings()["plans"]) == [
+        {"environment": "", "layers": "account build-repository"},
+        {"environment": "dev", "layers": "network service"},
+        {"environment": "prod", "layers": "account network service"},
+    ]
+
+
+def test_a_preview_is_pushed_where_images_are(two: Settings, ops: Ops) -> None:
+    two.change(environments={"dev": {"aws_account_id": OTHER}, "prod": {"aws_account_id": ACCOUNT}})
+    role = "role_arn=arn:aws:iam::{}:role/shop/github-actions/shop-github-preview"
+    assert role.format(ACCOUNT) in ops("github-settings", "--role", "preview").out
+    assert role.format(OTHER) in ops("github-settings", "--env", "dev", "--role", "preview").out
+
+
 def test_one_account_alone(two: Settings, ops: Ops, client: Client, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("OPS_GITHUB", "0")
     made = ops("bootstrap", "--env", "dev", "--yes")
