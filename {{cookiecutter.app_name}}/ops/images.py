@@ -154,8 +154,8 @@ def _missing_repository(error: ClientError, project: Project) -> OpsError:
         found = explain(error)
         return AccountError(
             found.message,
-            next_step=f"Account {project.registry['account_id']} lets the others see its images by the policy of its"
-            " repository: make apply LAYER=build-repository.",
+            next_step=f"Account {project.registry['account_id']}"
+            " lets the others see its images by the policy of its repository: make apply LAYER=build-repository.",
         )
     return explain(error)
 
