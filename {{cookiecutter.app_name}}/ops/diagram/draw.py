@@ -119,7 +119,7 @@ def options_of(answers: Mapping[str, Any]) -> dict[str, str]:
     environments = answers["environments"]
     names = environments.split("+") if isinstance(environments, str) else list(environments)
     options["environments"] = ", ".join(names)
-    options |= _places(answers, options, environments)
+    options |= _places(options, environments)
     options["domain"] = "yes" if options["domain_name"] else "no"
     options["jobs"] = "yes" if answers.get("jobs") else "no"
     for name in ADDED:
@@ -128,21 +128,22 @@ def options_of(answers: Mapping[str, Any]) -> dict[str, str]:
     return options
 
 
-def _places(answers: Mapping[str, Any], options: Mapping[str, str], environments: Any) -> dict[str, str]:
-    """Return the AWS accounts and regions in words: with who lives where, when there are several."""
-    blocks = environments.items() if isinstance(environments, Mapping) else []
-    lives: dict[str, list[str]] = {options["aws_account_id"]: []}
-    regions = [options["aws_region"]]
-    for name, block in blocks:
-        lives.setdefault(str(block.get("aws_account_id") or options["aws_account_id"]), []).append(name)
-        regions.append(str(block.get("aws_region") or options["aws_region"]))
-    several = len(lives) > 1
-    words = [f"{account} ({', '.join(names) or 'images'})" for account, names in lives.items()]
-    regions = list(dict.fromkeys(regions))
+def _places(options: Mapping[str, str], environments: Any) -> dict[str, str]:
+    """Return the AWS accounts and regions in words; who lives where, when there are several accounts."""
+    account, region, names = options["aws_account_id"], options["aws_region"], options["environments"]
+    blocks = environments if isinstance(environments, Mapping) else {}
+    places: dict[tuple[str, str], list[str]] = {}
+    for name, block in blocks.items():
+        place = (str(block.get("aws_account_id") or account), str(block.get("aws_region") or region))
+        places.setdefault(place, []).append(name)
+    accounts = list(dict.fromkeys([account, *(place[0] for place in places)]))
+    regions = list(dict.fromkeys([region, *(place[1] for place in places)]))
+    # By their last digits: lines of the picture leave no more room.
+    lives = [f"{', '.join(here)} (…{place[0][-4:]})" for place, here in places.items()]
     return {
-        "several_accounts": "yes" if several else "no",
-        "accounts": f"AWS accounts {', '.join(words)}" if several else f"AWS account {options['aws_account_id']}",
-        "regions": f"Region{'s' if len(regions) > 1 else ''} {', '.join(regions)}",
+        "accounts": f"AWS account {account}" if len(accounts) == 1 else f"{len(accounts)} AWS accounts",
+        "regions": f"Region {region}" if len(regions) == 1 else f"{len(regions)} regions",
+        "lives": names if len(accounts) == 1 else ", ".join(lives),
     }
 
 
