@@ -54,6 +54,20 @@ def test_secrets_take_an_endpoint_more(bake: Bake, tmp_path: Path) -> None:
     assert (before["dev"][0][:2], after["dev"][0][:2]) == ("7 ", "8 ")
 
 
+def test_another_account_has_a_key_of_its_state(bake: Bake, tmp_path: Path) -> None:
+    project = bake.copy(tmp_path / "project")
+    shared = "All environments together use"
+    before = tables(costs(project))
+    file = project.path / "project.yaml"
+    text = file.read_text(encoding="utf-8")
+    file.write_text(text.replace("  prod:\n", "  prod:\n    aws_account_id: '210987654321'\n"), encoding="utf-8")
+    assert run(project.path).returncode == 0
+    after = tables(costs(project))
+    assert before[shared]["Encryption keys"] == ("2 keys: state, images", 2, 2)
+    assert after[shared]["Encryption keys"] == ("3 keys: state of 2 accounts, images", 3, 3)
+    assert before["prod"] == after["prod"]
+
+
 def test_jobs_cost_their_minutes_and_their_alarms(bake: Bake, tmp_path: Path) -> None:
     project = bake.copy(tmp_path / "project")
     before = tables(costs(project))

@@ -566,6 +566,23 @@ def test_what_a_setting_adds_has_its_box_and_its_terraform(bake: Bake, tmp_path:
     assert wrong_lines(project) == []
 
 
+@pytest.mark.parametrize("options", [{}, minimal()])
+def test_accounts_are_drawn_as_they_are_declared(bake: Bake, tmp_path: Path, options: Options) -> None:
+    project = bake.copy(tmp_path / "project", **options)
+    file = project.path / "project.yaml"
+    text = file.read_text(encoding="utf-8")
+    account = "\\1    aws_account_id: '210987654321'\n    aws_region: ap-southeast-1\n"
+    file.write_text(re.sub(r"(?m)^(  prod:\n)", account, text), encoding="utf-8")
+    subprocess.run([sys.executable, "ops/diagram/draw.py"], cwd=project.path, check=True, capture_output=True)
+    root = parse(project.path / PICTURE)
+    said = " ".join(root.itertext())
+    where = "" if options else "dev, staging (…9012), "
+    assert f"Each environment: {where}prod (…4321)" in said
+    assert "2 AWS accounts" in said
+    assert "2 regions" in said
+    assert unreadable(shapes(root)) == []
+
+
 SABOTAGE = [
     ("service/load-balancer.tf", r'"aws_lb" "service"', '"aws_alb" "service"', "has no aws_lb"),
     ("service/main.tf", r"\Z", 'resource "aws_sqs_queue" "jobs" {\n}\n', "aws_sqs_queue.jobs"),

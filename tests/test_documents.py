@@ -317,7 +317,7 @@ def test_documents_here_are_well_formed() -> None:
     assert [problem for document in own_documents() for problem in misshapen(document)] == []
 
 
-RUNBOOKS = """add-an-environment deploy incident-received jobs locked-state preview-to-production queues
+RUNBOOKS = """accounts add-an-environment deploy incident-received jobs locked-state preview-to-production queues
 region-or-account-move roll-back rotate secrets turn-on-a-domain"""
 WITH_DATABASE = "migrate restore-the-database upgrade-postgresql"
 WITH_FLAGS = "launch-a-feature"

@@ -1,8 +1,10 @@
-"""One AWS session, the account check, and AWS's errors in words."""
+"""A session for each AWS account, the check whose it is, and AWS's errors in words."""
 
 from __future__ import annotations
 
 import functools
+import os
+from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Any
 
@@ -47,24 +49,25 @@ _SIGN_IN = "Sign in again (such as `aws sso login`), or set AWS_PROFILE to the r
 
 @dataclass(frozen=True)
 class Aws:
-    """Clients for the project's region. boto3 finds credentials (and AWS_ENDPOINT_URL) by itself."""
+    """Clients for a region. boto3 finds credentials (and AWS_ENDPOINT_URL) by itself, or those of a profile."""
 
     region: str
+    profile: str | None = None
 
     @functools.cached_property
     def session(self) -> Any:
         """The session behind all clients."""
-        return _session(boto3.Session, self.region)
+        return _session(boto3.Session, self.region, self.profile)
 
-    def client(self, service: str) -> Any:
-        """A client with bounded time and retries."""
-        return _client(self.session, service)
+    def client(self, service: str, region: str | None = None) -> Any:
+        """A client with bounded time and retries, in another region where one is said."""
+        return _client(self.session, service, region or self.region)
 
 
 @functools.lru_cache(maxsize=8)
-def _session(make: Any, region: str) -> Any:
+def _session(make: Any, region: str, profile: str | None) -> Any:
     """One for the whole process: it may have asked for an MFA code."""
-    return make(region_name=region)
+    return make(region_name=region, **({"profile_name": profile} if profile else {}))
 
 
 # What leads AWS's SDKs to credentials, in the environment.
@@ -83,13 +86,19 @@ CREDENTIAL_VARIABLES = frozenset(
 )
 
 
-def credentials(region: str) -> dict[str, str]:
+def of(project: Project) -> Aws:
+    """Clients in the project's account: as the shell says, and where it says nothing by project.yaml's `aws_profile`."""
+    said = any(os.environ.get(name) for name in CREDENTIAL_VARIABLES)
+    return Aws(project.region, None if said else project.profile or None)
+
+
+def credentials(project: Project) -> dict[str, str]:
     """The credentials of this process as variables for another program, as they are now; empty where there are none.
 
     Raises AccountError where they cannot be had.
     """
     try:
-        found = Aws(region).session.get_credentials()
+        found = of(project).session.get_credentials()
         frozen = found.get_frozen_credentials() if found else None
     except (BotoCoreError, ClientError) as error:
         raise explain(error) from error
@@ -100,9 +109,9 @@ def credentials(region: str) -> dict[str, str]:
 
 
 @functools.lru_cache(maxsize=64)
-def _client(session: Any, service: str) -> Any:
+def _client(session: Any, service: str, region: str) -> Any:
     config = Config(connect_timeout=10, read_timeout=60, retries={"mode": "standard", "max_attempts": 5})
-    return session.client(service, config=config)
+    return session.client(service, region_name=region, config=config)
 
 
 @dataclass(frozen=True)
@@ -124,14 +133,23 @@ def identity(aws: Aws) -> Identity:
 
 def connect(project: Project) -> Aws:
     """The AWS account of project.yaml. Raises AccountError when the credentials are of another one."""
-    aws = Aws(project.region)
+    aws = of(project)
     found = identity(aws)
     if found.account != project.account:
+        several = len(project.accounts) > 1
+        where = f" for {project.environment or 'what is there once'}" if several else ""
+        using = f" (aws_profile {aws.profile} in project.yaml)" if aws.profile else ""
         raise AccountError(
-            f"The credentials are of account {found.account} ({found.arn}); project.yaml says {project.account}.",
-            next_step="Set AWS_PROFILE to a profile of the right account, or correct aws_account_id in project.yaml.",
+            f"The credentials are of account {found.account} ({found.arn}); project.yaml says {project.account}{where}{using}.",
+            next_step="Set AWS_PROFILE to a profile of the right account, or correct aws_account_id in project.yaml."
+            + (" A command that works in several accounts takes each one's aws_profile there." if several else ""),
         )
     return aws
+
+
+def connect_all(projects: Iterable[Project]) -> dict[str, Aws]:
+    """Connections by account: all of them, before anything is done in one."""
+    return {project.account: connect(project) for project in projects}
 
 
 def code(error: ClientError) -> str:
@@ -144,7 +162,7 @@ def explain(error: BotoCoreError | ClientError) -> OpsError:
     if isinstance(error, NoCredentialsError | PartialCredentialsError):
         return AccountError("There are no AWS credentials.", next_step=_SIGN_IN)
     if isinstance(error, ProfileNotFound | NoRegionError):
-        return AccountError(str(error), next_step="Correct AWS_PROFILE or ~/.aws/config.")
+        return AccountError(str(error), next_step="Correct AWS_PROFILE, aws_profile in project.yaml, or ~/.aws/config.")
     if isinstance(error, SSOError | TokenRetrievalError | CredentialRetrievalError):
         return AccountError(f"The AWS credentials can't be read: {error}", next_step=_SIGN_IN)
     if isinstance(error, EndpointConnectionError | ConnectTimeoutError | ReadTimeoutError):

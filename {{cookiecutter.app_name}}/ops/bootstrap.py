@@ -33,7 +33,7 @@ _PROBE = "ops-lock-check"  # operation in the lock that is planted to see that i
 def run(project: Project, aws: Aws, *, yes: bool, dry_run: bool = False) -> None:
     """Bring the account layer to what the code says, from whatever state it is in."""
     _refuse_neighbours(project, aws)
-    remote = Terraform(project, ACCOUNT, step=Step("account"))
+    remote = Terraform(project, ACCOUNT, step=step_of(project))
     local_state = state_file(project)
     if layers.exists(aws, remote):
         if not dry_run:
@@ -52,11 +52,12 @@ def run(project: Project, aws: Aws, *, yes: bool, dry_run: bool = False) -> None
     if not plan.empty:
         confirm(f"Make this in account {project.account}, region {project.region}?", yes=yes)
         terraform.apply(plan)
-        Step("account").say("applied")
+        step_of(project).say("applied")
     if terraform is not remote:
         _move(remote, local_state)
     _verify_lock(remote, aws)
-    say(f"Account {project.account} is ready. Next: make up ENV={project.environments[0]}")
+    here = project.accounts[project.account]["environments"]
+    say(f"Account {project.account} is ready." + (f" Next: make up ENV={here[0]}" if here else ""))
 
 
 def _refuse_neighbours(project: Project, aws: Aws) -> None:
@@ -75,12 +76,17 @@ def _refuse_neighbours(project: Project, aws: Aws) -> None:
             )
 
 
+def step_of(project: Project) -> Step:
+    """The step of an account's layer: with its number where that is not the project's own."""
+    return Step("account" if project.home else f"account {project.account}")
+
+
 # ---------------------------------------------------------------------- local state
 
 
 def state_file(project: Project) -> Path:
     """Where the local state is while there is no bucket (any more)."""
-    return project.scratch("bootstrap", "account.tfstate")
+    return project.scratch("bootstrap", *([] if project.home else [project.account]), "account.tfstate")
 
 
 def local_terraform(project: Project) -> Terraform:
@@ -88,7 +94,7 @@ def local_terraform(project: Project) -> Terraform:
 
     The copy keeps the code that is under version control untouched, whenever this is interrupted.
     """
-    copy = project.scratch("bootstrap", "code")
+    copy = state_file(project).with_name("code")
     shutil.rmtree(copy, ignore_errors=True)
     ignore = shutil.ignore_patterns(".terraform", "tests", "*.tfstate*")
     for folder in ("account", "config", "modules"):
@@ -100,7 +106,7 @@ def local_terraform(project: Project) -> Terraform:
     return Terraform(
         project,
         ACCOUNT,
-        step=Step("account"),
+        step=step_of(project),
         directory=copy / "infra/account",
         backend={"path": str(state_file(project))},
     )
@@ -159,7 +165,7 @@ def _plan(terraform: Terraform, aws: Aws) -> Plan:
     if not found:
         return plan
     for identifier in found.values():
-        Step("account").say(f"adopting {identifier}, which an interrupted run made")
+        step_of(terraform.project).say(f"adopting {identifier}, which an interrupted run made")
     # https://developer.hashicorp.com/terraform/language/import
     imports.write_text(
         "".join(f"import {{\n  to = {address}\n  id = {json.dumps(name)}\n}}\n" for address, name in found.items()),
@@ -277,7 +283,9 @@ def _oidc_provider(aws: Aws, project: Project, values: dict[str, Any]) -> str | 
         return arn
     raise AccountError(
         f"The account has an OIDC provider {host} already, and can have one only.",
-        next_step="Set account_settings: existing in project.yaml, then run make bootstrap again.",
+        next_step="Set account_settings: existing in project.yaml"
+        + ("" if project.home else ", for the environments of that account")
+        + ", then run make bootstrap again.",
     )
 
 

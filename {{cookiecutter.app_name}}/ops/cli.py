@@ -99,6 +99,8 @@ def _in_layer(layer_name: str, environment: str | None, workspace: str) -> tuple
             f"The layer {layer.name} has no temporary environments.",
             next_step="Leave WORKSPACE away.",
         )
+    if layer is terraform.ACCOUNT and environment:
+        return load(account=load(environment).account), layer
     return load(), layer
 
 
@@ -117,21 +119,39 @@ def doctor_command(as_json: bool, offline: bool) -> None:
 
 
 @cli.command("bootstrap")
+@click.option("--env", "environment", help="Only the account in which this environment lives.")
 @yes_option
 @click.option("--plan", "dry_run", is_flag=True, help="Show what would be made, and change nothing.")
 @github_option
-def bootstrap_command(yes: bool, dry_run: bool, with_github: bool) -> None:
-    """Make the account layer, with the bucket that holds all state. Can be interrupted and run again.
+def bootstrap_command(environment: str | None, yes: bool, dry_run: bool, with_github: bool) -> None:
+    """Make the account layer, with the bucket that holds state, in each account. Can be interrupted and run again.
 
     GitHub is asked how its tokens begin, so that the roles trust them, and told that its jobs may take the roles.
     """
     project = load()
-    connection = aws.connect(project)
+    wanted = _accounts(project, environment)
+    connections = aws.connect_all(wanted)
     if with_github and not dry_run:
         project = github.repository.ask_subject(project)
-    bootstrap.run(project, connection, yes=yes, dry_run=dry_run)
+        wanted = _accounts(project, environment)
+    for account in wanted:
+        bootstrap.run(account, connections[account.account], yes=yes, dry_run=dry_run)
     if with_github and not dry_run:
-        github.repository.tell_ready(project, ready=True)
+        if len(wanted) == len(project.accounts):
+            github.repository.tell_ready(project, ready=True)
+        else:
+            say(
+                f"When every account is ready: gh variable set {github.repository.READY} --body true lets GitHub's jobs in."
+            )
+
+
+def _accounts(project: Project, environment: str | None) -> list[Project]:
+    """The project as each account has it; with an environment only as the one in which it lives."""
+    every = layers.of_each_account(project)
+    if environment is None:
+        return every
+    lives = load(environment).account
+    return [account for account in every if account.account == lives]
 
 
 @cli.command("up")
@@ -266,16 +286,18 @@ def down_command(environment: str | None, workspace: str, given: str | None) -> 
 def destroy_command(given: str | None, with_github: bool) -> None:
     """Delete every environment, the build repository, and the account layer with all state."""
     project = load()
-    connection = aws.connect(project)
-    teardown.refuse_any_protected(project, connection)
+    accounts = layers.of_each_account(project)
+    connections = aws.connect_all(accounts)
+    teardown.refuse_any_protected(project, connections)
     say("This deletes, with all data and all Terraform state:")
-    for name in project.environments:
-        say("  " + "\n  ".join(teardown.tell(load(name), connection)))
+    for environment in map(load, project.environments):
+        say("  " + "\n  ".join(teardown.tell(environment, connections[environment.account])))
     say("  the build repository with its images, GitHub's roles, the state bucket and its key")
-    confirm_name(f"Account {project.account}, region {project.region}.", project.app, given=given)
+    where = "; ".join(f"Account {account.account}, region {account.region}" for account in accounts)
+    confirm_name(f"{where}.", project.app, given=given)
     if with_github:
         github.repository.tell_ready(project, ready=False)
-    teardown.destroy(project, connection)
+    teardown.destroy(accounts, connections)
     say(f"Everything of {project.app} is gone.")
 
 
@@ -588,8 +610,9 @@ def unlock_command(environment: str | None, workspace: str, layer_name: str, ide
 @cli.command("lock-providers")
 def lock_providers_command() -> None:
     """Pin the versions of Terraform's providers in every layer. Commit what is written: it is used from then on."""
-    project = load(load().environments[0])
-    for layer in layers.present(project):
+    base = load()
+    project = load(base.environments[0])
+    for layer in layers.present(base):
         terraform.Terraform(project, layer).lock_providers()
         say(f"infra/{layer.name}/.terraform.lock.hcl")
 

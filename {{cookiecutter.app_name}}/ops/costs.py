@@ -364,14 +364,17 @@ def database_capacity(database: Mapping[str, Any], usd: Mapping[str, Any]) -> tu
     )
 
 
-def project_items(counted: Counts, usd: Mapping[str, Any]) -> list[Item]:
-    """What all environments share."""
-    keys = sum(counted.keys[layer] for layer in ("account", "build-repository"))
+def project_items(settings: Mapping[str, Any], counted: Counts, usd: Mapping[str, Any]) -> list[Item]:
+    """What all environments share; of the account layer each of their accounts has its own."""
+    accounts = {settings["aws_account_id"]} | {
+        block.get("aws_account_id") or settings["aws_account_id"] for block in settings["environments"].values()
+    }
+    keys = len(accounts) * counted.keys["account"] + counted.keys["build-repository"]
     images = 2 * usd["image_gb_month"]
     return [
         Item(
             "Encryption keys",
-            f"{number(keys, 'key')}: state, images",
+            f"{number(keys, 'key')}: state{f' of {len(accounts)} accounts' if len(accounts) > 1 else ''}, images",
             keys * usd["key_month"],
             keys * usd["key_month"],
         ),
@@ -400,7 +403,7 @@ def bills(settings: Mapping[str, Any], infra: Path, usd: Mapping[str, Any]) -> d
     """The items of each environment, and under "shared" those of the project. Raises CountError."""
     counted = counts(settings, infra)
     return {name: environment_items(settings, name, counted, usd) for name in settings["environments"]} | {
-        "shared": project_items(counted, usd)
+        "shared": project_items(settings, counted, usd)
     }
 
 

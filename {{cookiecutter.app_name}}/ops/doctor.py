@@ -60,7 +60,7 @@ Finding = tuple[str, str] | tuple[str, str, str]
 
 @dataclass(frozen=True)
 class Account:
-    """The account that is looked at: what all environments share, each of them, and AWS."""
+    """An account that is looked at: what its environments share, each of them, and AWS."""
 
     base: Project
     projects: list[Project]
@@ -83,13 +83,20 @@ def run(*, offline: bool = False) -> list[Check]:
     if offline:
         return checks
     checks.append(_github(base))
-    try:
-        connection = aws_module.connect(base)
-    except OpsError as error:
-        return [*checks, Check("credentials", PROBLEM, error.message, error.next_step)]
-    who = aws_module.identity(connection)
-    checks.append(Check("credentials", OK, f"account {who.account}, {who.arn}"))
-    return [*checks, *_in_the_account(Account(base, projects, connection))]
+    for account in layers.of_each_account(base):
+        here = [project for project in projects if project.account == account.account]
+        # Which account a row is about, where there are several.
+        suffix = f" {account.account}" if len(base.accounts) > 1 else ""
+        try:
+            connection = aws_module.connect(account)
+            who = aws_module.identity(connection)
+        except OpsError as error:
+            checks.append(Check(f"credentials{suffix}", PROBLEM, error.message, error.next_step))
+            continue
+        lives = f"; here live {', '.join(project.place for project in here) or 'the images'}" if suffix else ""
+        checks.append(Check(f"credentials{suffix}", OK, f"account {who.account}, {who.arn}{lives}"))
+        checks += _in_the_account(Account(account, here, connection), suffix)
+    return checks
 
 
 # ---------------------------------------------------------------------- this machine
@@ -259,10 +266,20 @@ def _domain(account: Account) -> Finding:
     domain = str(account.base.settings["domain_name"])
     if not domain:
         return WARNING, "none: the service is reached by HTTP without encryption", "Set domain_name."
-    zones = account.aws.client("route53").list_hosted_zones_by_name(DNSName=domain, MaxItems="10")["HostedZones"]
-    if any(zone["Name"] == f"{domain}." and not zone["Config"].get("PrivateZone") for zone in zones):
-        return OK, f"the zone {domain} is there"
-    return PROBLEM, f"there is no public Route 53 zone {domain}", f"Create it, or empty domain_name: {domain}"
+    wanted = list(dict.fromkeys(project.zone for project in account.projects))
+    missing = [name for name in wanted if not _has_zone(account.aws, name)]
+    if missing:
+        return (
+            PROBLEM,
+            f"there is no public Route 53 zone {' and no '.join(missing)}",
+            f"Create it, or empty domain_name: {domain}",
+        )
+    return OK, f"the zone {' and '.join(wanted)} is there" if wanted else "no environment lives here"
+
+
+def _has_zone(aws: Aws, name: str) -> bool:
+    zones = aws.client("route53").list_hosted_zones_by_name(DNSName=name, MaxItems="10")["HostedZones"]
+    return any(zone["Name"] == f"{name}." and not zone["Config"].get("PrivateZone") for zone in zones)
 
 
 def _incident(project: Project, aws: Aws) -> Finding:
@@ -306,7 +323,7 @@ def _quota_vpcs(account: Account) -> Finding:
 
 
 def _quota_addresses(account: Account) -> Finding:
-    if account.projects[0].settings["internet_egress"] != "nat-gateway":
+    if account.base.settings["internet_egress"] != "nat-gateway":
         return OK, "none is wanted: internet_egress is none"
     used = len(account.aws.client("ec2").describe_addresses()["Addresses"])
     wanted = sum(
@@ -319,7 +336,7 @@ def _quota_fargate(account: Account) -> Finding:
     """VCPU of all tasks at their maximum, twice in a deployment; what other projects use is not known."""
     settings = [project.environment_settings[SERVICE.name] for project in account.projects]
     wanted = sum(item["cpu"] / 1024 * item["max_tasks"] for item in settings)
-    largest = max(item["cpu"] / 1024 * item["max_tasks"] for item in settings)
+    largest = max((item["cpu"] / 1024 * item["max_tasks"] for item in settings), default=0)
     limit = _quota(account.aws, _FARGATE)
     return _compared(
         _FARGATE,
@@ -357,10 +374,10 @@ _IN_THE_ACCOUNT: dict[str, Callable[[Account], Finding]] = {
 }
 
 
-def _in_the_account(account: Account) -> Iterator[Check]:
+def _in_the_account(account: Account, suffix: str) -> Iterator[Check]:
     """Each check of the table. One that AWS refuses is a warning, and the others go on."""
     looks: dict[str, Callable[[], Finding]] = {
-        name: functools.partial(look, account) for name, look in _IN_THE_ACCOUNT.items()
+        f"{name}{suffix}": functools.partial(look, account) for name, look in _IN_THE_ACCOUNT.items()
     }
     for project in account.projects:
         looks[f"incident URL {project.environment}"] = functools.partial(_incident, project, account.aws)

@@ -100,13 +100,23 @@ def _content_hash(root: Path) -> str:
     return digest.hexdigest()[:16]
 
 
+def registry(aws: Aws, project: Project) -> Any:
+    """A client of the registry that has the images: the project's account's, whoever asks."""
+    return aws.client("ecr", project.registry["region"])
+
+
+def repository(project: Project) -> dict[str, str]:
+    """Parameters by which ECR's calls name the build repository."""
+    named = {"repositoryName": project.names["build_repository"]}
+    return named if project.home else named | {"registryId": project.registry["account_id"]}
+
+
 def find(aws: Aws, project: Project, tag_or_digest: str) -> Image | None:
     """The image with this exact tag or digest; None when it is not in the build repository."""
+    client = registry(aws, project)
     key = "imageDigest" if tag_or_digest.startswith("sha256:") else "imageTag"
     try:
-        found = aws.client("ecr").describe_images(
-            repositoryName=project.names["build_repository"], imageIds=[{key: tag_or_digest}]
-        )["imageDetails"]
+        found = client.describe_images(**repository(project), imageIds=[{key: tag_or_digest}])["imageDetails"]
     except ClientError as error:
         if code(error) == "ImageNotFoundException":
             return None
@@ -116,13 +126,9 @@ def find(aws: Aws, project: Project, tag_or_digest: str) -> Image | None:
 
 def newest(aws: Aws, project: Project, count: int | None = None) -> list[Image]:
     """The images in the build repository, newest first."""
-    pages = aws.client("ecr").get_paginator("describe_images")
+    pages = registry(aws, project).get_paginator("describe_images")
     try:
-        details = [
-            detail
-            for page in pages.paginate(repositoryName=project.names["build_repository"])
-            for detail in page["imageDetails"]
-        ]
+        details = [detail for page in pages.paginate(**repository(project)) for detail in page["imageDetails"]]
     except ClientError as error:
         raise _missing_repository(error, project) from error
     details.sort(key=lambda detail: str(detail.get("imagePushedAt", "")), reverse=True)
@@ -139,9 +145,17 @@ def _image(detail: Mapping[str, Any]) -> Image:
 
 def _missing_repository(error: ClientError, project: Project) -> OpsError:
     if code(error) == "RepositoryNotFoundException":
+        where = "" if project.home else f" in account {project.registry['account_id']}"
         return AccountError(
-            f"There is no build repository {project.names['build_repository']}.",
+            f"There is no build repository {project.names['build_repository']}{where}.",
             next_step="Run make up first, or make apply LAYER=build-repository.",
+        )
+    if not project.home and code(error) == "AccessDeniedException":
+        found = explain(error)
+        return AccountError(
+            found.message,
+            next_step=f"Account {project.registry['account_id']}"
+            " lets the others see its images by the policy of its repository: make apply LAYER=build-repository.",
         )
     return explain(error)
 
@@ -183,28 +197,27 @@ def resolve(aws: Aws, project: Project, text: str) -> Image:
 
 def uri(project: Project) -> str:
     """Address of the build repository."""
-    repository = project.names["build_repository"]
-    return f"{project.account}.dkr.ecr.{project.region}.{project.dns_suffix}/{repository}"
+    return f"{project.registry['host']}/{project.names['build_repository']}"
 
 
-def _credentials(aws: Aws) -> str:
+def _credentials(aws: Aws, project: Project) -> str:
     """User and password of the registry, as Docker's configuration has them: base64 of `user:password`."""
-    return str(aws.client("ecr").get_authorization_token()["authorizationData"][0]["authorizationToken"])
+    return str(registry(aws, project).get_authorization_token()["authorizationData"][0]["authorizationToken"])
 
 
 def log_in(aws: Aws, project: Project, step: Step) -> None:
     """Let Docker read and write the build repository, as far as the credentials may."""
-    user, _, password = base64.b64decode(_credentials(aws)).decode().partition(":")
-    registry = uri(project).partition("/")[0]
-    _docker(_found_docker(), ["login", "--username", user, "--password-stdin", registry], step, "", password)
+    user, _, password = base64.b64decode(_credentials(aws, project)).decode().partition(":")
+    host = project.registry["host"]
+    _docker(_found_docker(), ["login", "--username", user, "--password-stdin", host], step, "", password)
 
 
 def write_login(aws: Aws, project: Project, folder: Path) -> None:
     """Write a Docker configuration that lets others than Docker read the build repository, into a private folder."""
-    registry = uri(project).partition("/")[0]
+    host = project.registry["host"]
     path = folder / "config.json"
     path.touch(mode=0o600)
-    path.write_text(json.dumps({"auths": {registry: {"auth": _credentials(aws)}}}), encoding="utf-8")
+    path.write_text(json.dumps({"auths": {host: {"auth": _credentials(aws, project)}}}), encoding="utf-8")
 
 
 def _found_docker() -> str:
@@ -221,7 +234,7 @@ def build_and_push(aws: Aws, project: Project, tag: str, step: Step) -> Image:
     """Build the image of the work tree and push it. Raises OpsError with the end of Docker's output."""
     docker = _found_docker()
     try:
-        aws.client("ecr").describe_repositories(repositoryNames=[project.names["build_repository"]])
+        registry(aws, project).describe_repositories(repositoryNames=[project.names["build_repository"]])
     except ClientError as error:
         raise _missing_repository(error, project) from error
     name = f"{uri(project)}:{tag}"

@@ -29,8 +29,9 @@ PACKAGE = "role_manager/dist/role_manager.zip"
 
 
 def present(project: Project) -> list[Layer]:
-    """The layers of this project, in the order in which they are applied."""
-    return [layer for layer in LAYERS if layer is not DATABASE or project.database]
+    """The layers of this project, in the order in which they are applied; the images' only in the account that has them."""
+    absent = ([] if project.database else [DATABASE]) + ([] if project.home else [BUILD_REPOSITORY])
+    return [layer for layer in LAYERS if layer not in absent]
 
 
 def needs(project: Project, layer: Layer) -> list[Layer]:
@@ -53,7 +54,7 @@ def require_bootstrap(aws: Aws, project: Project) -> None:
     except ClientError as error:
         if code(error) in ("404", "NoSuchBucket"):
             raise AccountError(
-                f"The account is not bootstrapped: there is no bucket {bucket}.",
+                f"The account{'' if project.home else f' {project.account}'} is not bootstrapped: there is no bucket {bucket}.",
                 next_step="Run make bootstrap first.",
             ) from error
         if code(error) == "403":
@@ -119,6 +120,11 @@ def shared(project: Project, layer: Layer) -> Project:
     if project.temporary and not layer.workspaces:
         return load(project.environment)
     return project
+
+
+def of_each_account(base: Project) -> list[Project]:
+    """The project as each of its accounts has it, without an environment; its own account comes first."""
+    return [base, *(load(account=account) for account in base.accounts if account != base.account)]
 
 
 def package(project: Project) -> str:

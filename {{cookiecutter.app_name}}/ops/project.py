@@ -38,7 +38,10 @@ class Project:
     jobs: Mapping[str, Any]
     files: Mapping[str, Any] | None
     workers: Mapping[str, Mapping[str, Any]]
+    accounts: Mapping[str, Mapping[str, Any]]
+    registry: Mapping[str, str]
     host: str
+    zone: str
     partition: str
     dns_suffix: str
     temporary: bool
@@ -50,13 +53,23 @@ class Project:
 
     @property
     def account(self) -> str:
-        """AWS account, 12 digits."""
+        """AWS account, 12 digits: the environment's, or without one the project's."""
         return str(self.settings["aws_account_id"])
 
     @property
     def region(self) -> str:
         """AWS region."""
         return str(self.settings["aws_region"])
+
+    @property
+    def profile(self) -> str:
+        """Profile of the account in project.yaml; empty where it names none."""
+        return str(self.accounts[self.account]["profile"])
+
+    @property
+    def home(self) -> bool:
+        """Whether this is in the project's own account, which has the images."""
+        return self.account == self.registry["account_id"]
 
     @property
     def environments(self) -> list[str]:
@@ -107,13 +120,20 @@ def root_folder() -> Path:
     return root
 
 
-def load(environment: str | None = None, workspace: str = DEFAULT_WORKSPACE, *, root: Path | None = None) -> Project:
+def load(
+    environment: str | None = None,
+    workspace: str = DEFAULT_WORKSPACE,
+    *,
+    account: str | None = None,
+    root: Path | None = None,
+) -> Project:
     """Evaluate infra/config of the repository here, or of the one at `root`.
 
-    Raises WrongUse with every broken rule of project.yaml, or the unknown environment.
+    `account` is for what each account has once, where that is not the project's own. Raises WrongUse with every broken rule of project.yaml, or the unknown environment.
     """
     root = root or root_folder()
-    variables = {"workspace": workspace} | ({} if environment is None else {"environment": environment})
+    asked = {"workspace": workspace, "environment": environment, "account": account}
+    variables = {name: value for name, value in asked.items() if value is not None}
     outputs = _evaluate(root / "infra/config", variables)
     return Project(
         root=root,
@@ -128,7 +148,10 @@ def load(environment: str | None = None, workspace: str = DEFAULT_WORKSPACE, *, 
         jobs=outputs["jobs"] or {},
         files=outputs["files"],
         workers=outputs["workers"] or {},
+        accounts=outputs["accounts"],
+        registry=outputs["registry"],
         host=outputs["host"],
+        zone=outputs["zone"],
         partition=outputs["partition"],
         dns_suffix=outputs["dns_suffix"],
         temporary=outputs["temporary"],
@@ -177,7 +200,10 @@ def _evaluate(module: Path, variables: Mapping[str, str]) -> dict[str, Any]:
         "jobs",
         "files",
         "workers",
+        "accounts",
+        "registry",
         "host",
+        "zone",
         "partition",
         "dns_suffix",
         "tags",

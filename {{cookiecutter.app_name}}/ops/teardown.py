@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 import shutil
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 
 from botocore.exceptions import ClientError
 
 from ops import flags, incident, layers, releases, secret_values
 from ops.aws import Aws, code
-from ops.bootstrap import local_terraform, state_file
+from ops.bootstrap import local_terraform, state_file, step_of
 from ops.errors import OpsError, WrongUse
 from ops.output import Step, say
 from ops.project import Project, load
@@ -46,12 +46,12 @@ def refuse_protected(project: Project, aws: Aws) -> None:
         )
 
 
-def refuse_any_protected(project: Project, aws: Aws) -> None:
-    """Raises WrongUse while any environment that is deployed is protected."""
+def refuse_any_protected(project: Project, connections: Mapping[str, Aws]) -> None:
+    """Raises WrongUse while any environment that is deployed is protected. `connections` are by account."""
     for name in project.environments:
         environment = load(name)
-        if _deployed(environment, aws):
-            refuse_protected(environment, aws)
+        if _deployed(environment, connections[environment.account]):
+            refuse_protected(environment, connections[environment.account])
 
 
 def _held(project: Project, aws: Aws) -> Iterator[str]:
@@ -213,15 +213,17 @@ def _deregister(project: Project, aws: Aws) -> None:
                 client.deregister_task_definition(taskDefinition=arn)
 
 
-def destroy(project: Project, aws: Aws) -> None:
-    """Delete every environment, the build repository and the account layer, state last.
+def destroy(accounts: Sequence[Project], connections: Mapping[str, Aws]) -> None:
+    """Delete every environment, the build repository and the account layer of each account, state last.
 
-    `project` is the one without an environment. Raises WrongUse, before anything is deleted, while an
+    `accounts` are without an environment, the project's own first; `connections` are by account. Raises WrongUse, before anything is deleted, while an
     environment is protected.
     """
-    refuse_any_protected(project, aws)
+    project = accounts[0]
+    refuse_any_protected(project, connections)
     environments = [load(name) for name in project.environments]
     for environment in environments:
+        aws = connections[environment.account]
         for workspace in temporary_environments(environment, aws):
             say(f"--- {environment.environment}/{workspace}")
             down(load(environment.environment, workspace), aws)
@@ -229,9 +231,11 @@ def destroy(project: Project, aws: Aws) -> None:
         down(environment, aws)
         incident.delete(aws, environment)
     say("--- shared")
+    aws = connections[project.account]
     _empty_repository(project, aws)
     _destroy_layers(project, aws, [BUILD_REPOSITORY])
-    _destroy_account(project, aws)
+    for account in reversed(accounts):
+        _destroy_account(account, connections[account.account])
     shutil.rmtree(project.scratch(), ignore_errors=True)
 
 
@@ -261,7 +265,7 @@ def _destroy_account(project: Project, aws: Aws) -> None:
 
     The state moves to a local file first, because the bucket that holds it goes too.
     """
-    step = Step("account")
+    step = step_of(project)
     remote = Terraform(project, ACCOUNT, step=step)
     state = state_file(project)
     if layers.exists(aws, remote):

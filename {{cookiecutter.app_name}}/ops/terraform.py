@@ -152,6 +152,8 @@ class Terraform:
             )
         self.backend = dict(backend) if backend is not None else self._s3_backend()
         parts = [layer.name]
+        if self._foreign:
+            parts.append(project.account)
         if layer.per_environment:
             parts.append(str(project.environment))
         if project.workspace != DEFAULT_WORKSPACE:
@@ -160,6 +162,11 @@ class Terraform:
         self.data = project.scratch("terraform", self.label if backend is None else f"{self.label}-local")
 
     # ------------------------------------------------------------------ backend
+
+    @property
+    def _foreign(self) -> bool:
+        """Whether this is the account layer of an account that is not the project's own."""
+        return self.layer is ACCOUNT and not self.project.home
 
     @property
     def state_key(self) -> str:
@@ -230,6 +237,8 @@ class Terraform:
         given = dict(variables or {})
         if self.layer.per_environment:
             given["environment"] = str(self.project.environment)
+        if self._foreign:
+            given["account_id"] = self.project.account
         arguments = [
             f"-out={path}",
             *(["-destroy"] if destroy else []),
@@ -359,7 +368,7 @@ class Terraform:
         cache.mkdir(exist_ok=True)
         # Terraform knows fewer kinds of credentials than boto3 (no prompt for an MFA code, no `aws login`): it gets those
         # that boto3 found, and nothing that would lead it to others.
-        credentials = aws.credentials(self.project.region)
+        credentials = aws.credentials(self.project)
         if credentials:
             inherited = {name: value for name, value in inherited.items() if name not in aws.CREDENTIAL_VARIABLES}
         return (

@@ -13,10 +13,10 @@ from botocore.exceptions import BotoCoreError, ClientError
 
 from ops import ecs, images, incident, interruption, jobs, layers, releases, review, roles, secret_values
 from ops import terraform as terraform_module
-from ops.aws import Aws
-from ops.errors import DeploymentFailed, OpsError
+from ops.aws import Aws, connect
+from ops.errors import AccountError, DeploymentFailed, OpsError
 from ops.output import Step, confirm, duration, say, warn
-from ops.project import Project
+from ops.project import Project, load
 from ops.terraform import BUILD_REPOSITORY, DATABASE, NETWORK, SERVICE, Layer, Plan, Terraform
 
 MIGRATION_SECONDS = 30 * 60
@@ -185,8 +185,21 @@ class Up:
         if self.image:
             return f"there already, build skipped: {words}"
         step.say(f"not built yet: {words}")
-        self.image = images.build_and_push(self.aws, self.project, tag, step)
+        self.image = images.build_and_push(self._registry(), self.project, tag, step)
         return f"pushed {self.image}"
+
+    def _registry(self) -> Aws:
+        """Who may push, where the images are. Raises AccountError where that is another account than the credentials'."""
+        if self.project.home:
+            return self.aws
+        try:
+            return connect(load())
+        except AccountError as error:
+            raise AccountError(
+                f"The image has to be built, and pushed to account {self.project.registry['account_id']}. {error.message}",
+                next_step="Promote one that was built: IMAGE=sha256:… or IMAGE=<commit>. Or name a profile for each account"
+                " in project.yaml (aws_profile), and set no AWS_PROFILE.",
+            ) from error
 
     def check_roles(self, step: Step) -> str:
         """The step in which the role manager proves that each role can do its job and no more."""
@@ -295,10 +308,9 @@ class Up:
         first = ecs.service(self.aws, self.project) is None
         tasks: list[Task] = []
         if not self.project.temporary:
-            tasks += [
-                Task("network", self.layer(NETWORK)),
-                Task("build-repository", self.layer(BUILD_REPOSITORY)),
-            ]
+            tasks.append(Task("network", self.layer(NETWORK)))
+            if self.project.home:  # another account's is there already, or the image is not found
+                tasks.append(Task("build-repository", self.layer(BUILD_REPOSITORY)))
             if self.project.database:
                 tasks.append(Task("database", self.layer(DATABASE), ["network"]))
                 tasks.append(Task("roles", self.check_roles, ["database"]))
@@ -363,7 +375,7 @@ def show_plans(project: Project, aws: Aws, image: str | None) -> bool:
     """Show what `up` would do, and change nothing; whether there is anything."""
     layers.require_bootstrap(aws, project)
     tag, words = images.current_tag(project.root)
-    repository = layers.is_applied(aws, project, BUILD_REPOSITORY)
+    repository = not project.home or layers.is_applied(aws, project, BUILD_REPOSITORY)
     found = images.find(aws, project, tag) if repository and not image else None
     digest = image or (found.digest if found else ecs.running_digest(aws, project))
     changes = False

@@ -50,6 +50,7 @@ from tests.machinery.ops import miniature
 REGION = "us-east-1"
 APP = "shop"
 ACCOUNT = "123456789012"  # the one that moto simulates
+OTHER = "210987654321"  # the one of an environment that lives elsewhere
 BUCKET = f"{APP}-tfstate-{ACCOUNT}-{REGION}"
 DIGEST = {name: f"sha256:{number * 64}" for name, number in (("old", "1"), ("new", "2"))}
 assert appconfig
@@ -93,7 +94,7 @@ class RoleManager:
 def world(tmp_path_factory: pytest.TempPathFactory) -> World:
     """What a simulated AWS knows."""
     directory = tmp_path_factory.mktemp("moto")
-    return World(directory, ACCOUNT, REGION, directory, endpoint="", receiver="")
+    return World(directory, ACCOUNT, REGION, directory, endpoint="", receiver="", accounts=(OTHER,))
 
 
 @pytest.fixture(scope="session")
@@ -138,7 +139,8 @@ def account(moto: str, world: World, monkeypatch: pytest.MonkeyPatch) -> None:
     }.items():
         monkeypatch.setenv(name, value)
     moto_api_backend.reset()
-    world.identities.make_administrator()
+    for number in (ACCOUNT, OTHER):
+        world.identities.make_administrator(number)
     monkeypatch.setattr("ops.aws.boto3", SimpleNamespace(Session=_session))
     monkeypatch.setattr(ecs, "POLL_SECONDS", 0.05)
     monkeypatch.setattr(flags, "POLL_SECONDS", 0.05)

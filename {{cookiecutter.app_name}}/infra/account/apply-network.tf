@@ -143,6 +143,6 @@ locals {
 
   # The group that LabelDefaultGroup labels stays closed.
   not_default = { StringNotEquals = { "aws:ResourceTag/Name" = [
-    for name in local.project.environment_names : module.environment[name].names.default_security_group
+    for name in local.environment_names : module.environment[name].names.default_security_group
   ] } }
 }

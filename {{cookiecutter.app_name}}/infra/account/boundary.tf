@@ -5,7 +5,7 @@
 
 locals {
   bounds = merge([
-    for name in local.project.environment_names : {
+    for name in local.environment_names : {
       for kind, boundary in {
         environment = module.environment[name].names.permissions_boundary
         temporary   = module.environment[name].names.temporary_boundary
@@ -70,7 +70,7 @@ locals {
           Sid      = "Images"
           Effect   = "Allow"
           Action   = ["ecr:BatchCheckLayerAvailability", "ecr:BatchGetImage", "ecr:GetDownloadUrlForLayer"] # as AmazonECSTaskExecutionRolePolicy
-          Resource = "${local.arn.ecr}:repository/${bound.temporary ? local.names.preview_repository : local.names.build_repository}"
+          Resource = "${module.config.registry.arn}/${bound.temporary ? local.names.preview_repository : local.names.build_repository}"
         },
         {
           Sid    = "ActionsWithoutResources"
@@ -86,6 +86,15 @@ locals {
           Condition = { StringEquals = { "aws:RequestedRegion" = local.region } }
         },
       ],
+      [for statement in [
+        {
+          Sid       = "RegistryOfAnotherRegion"
+          Effect    = "Allow"
+          Action    = "ecr:GetAuthorizationToken" # Fargate, where the images are
+          Resource  = "*"
+          Condition = { StringEquals = { "aws:RequestedRegion" = module.config.registry.region } }
+        },
+      ] : statement if local.region != module.config.registry.region],
       [for statement in [
         {
           Sid      = "Secrets"

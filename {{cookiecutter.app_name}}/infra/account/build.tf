@@ -22,7 +22,7 @@ locals {
             # https://docs.aws.amazon.com/AmazonECR/latest/userguide/image-push-iam.html
             "ecr:BatchGetImage", "ecr:GetDownloadUrlForLayer", # by docker, which a rehearsal does not run
           ]
-          Resource = "${local.arn.ecr}:repository/${repository}"
+          Resource = "${module.config.registry.arn}/${repository}"
         },
       ]
     })
@@ -30,15 +30,17 @@ locals {
 }
 
 resource "aws_iam_role_policy" "build" {
+  count = local.has_images ? 1 : 0
+
   name   = "push"
-  role   = aws_iam_role.build.name
+  role   = aws_iam_role.build[0].name
   policy = local.push["build"]
 }
 
 resource "aws_iam_role_policy" "preview" {
-  for_each = toset(local.previews)
+  for_each = toset(local.previews_push)
 
   name   = "push"
-  role   = aws_iam_role.apply[each.key].name
+  role   = try(aws_iam_role.apply[each.key].name, aws_iam_role.push_previews[0].name)
   policy = local.push[each.key]
 }

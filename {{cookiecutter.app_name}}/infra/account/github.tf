@@ -17,10 +17,9 @@ locals {
   # A job of a GitHub environment has no branch in its subject, so the branch is a condition of its own. Previews come
   # from any branch.
   trust = merge(
-    {
-      (local.names.plan_role)  = [{ subjects = concat(["${local.subject}:pull_request"], local.main_subjects), ref = null }]
-      (local.names.build_role) = [{ subjects = local.main_subjects, ref = null }]
-    },
+    { (local.names.plan_role) = [{ subjects = concat(["${local.subject}:pull_request"], local.main_subjects), ref = null }] },
+    local.has_images ? { (local.names.build_role) = [{ subjects = local.main_subjects, ref = null }] } : {},
+    { for key in local.previews_push : local.names.preview_role => [{ subjects = ["${local.subject}:environment:${key}"], ref = null }] },
     {
       for key, owner in local.owners :
       owner.role => [{ subjects = ["${local.subject}:environment:${key}"], ref = owner.temporary == null ? "refs/heads/main" : null }]
@@ -51,7 +50,7 @@ locals {
 
 module "environment" {
   source   = "../config"
-  for_each = toset(local.project.environment_names)
+  for_each = toset(local.environment_names)
 
   environment  = each.key
   project_file = var.project_file
@@ -75,10 +74,25 @@ resource "aws_iam_role" "plan" {
 }
 
 resource "aws_iam_role" "build" {
+  count = local.has_images ? 1 : 0
+
   name                 = local.names.build_role
   path                 = local.names.github_path
   description          = "GitHub jobs that push images of ${local.app}"
   assume_role_policy   = local.trust_policies[local.names.build_role]
+  max_session_duration = 3600
+
+  depends_on = [aws_iam_openid_connect_provider.github]
+}
+
+# Where dev lives in another account, its previews push here and are applied there: a role in each, of one name.
+resource "aws_iam_role" "push_previews" {
+  count = length(local.previews_push) > length(local.previews) ? 1 : 0
+
+  name                 = local.names.preview_role
+  path                 = local.names.github_path
+  description          = "GitHub jobs that push images of previews"
+  assume_role_policy   = local.trust_policies[local.names.preview_role]
   max_session_duration = 3600
 
   depends_on = [aws_iam_openid_connect_provider.github]

@@ -1,4 +1,4 @@
-# Layer 1: what the project needs once in its account, made by an administrator with `make bootstrap`.
+# Layer 1: what the project needs once in each of its accounts, made by an administrator with `make bootstrap`.
 #   state.tf     bucket, key and locks of Terraform's state
 #   guards.tf    account-wide protections
 #   github.tf    who GitHub's jobs are here: OIDC provider, roles and whom they trust
@@ -11,6 +11,7 @@
 module "config" {
   source = "../config"
 
+  account      = var.account_id
   project_file = var.project_file
 }
 
@@ -30,8 +31,13 @@ locals {
   account_id = local.project.aws_account_id
   region     = local.project.aws_region
 
+  # Environments that live in this account.
+  environment_names = module.config.accounts[local.account_id].environments
+  # Whether the images are here: they are the project's account's.
+  has_images = local.account_id == module.config.registry.account_id
+
   # Environments that have scheduled jobs.
-  with_jobs = [for name in local.project.environment_names : name if length(module.environment[name].jobs) > 0]
+  with_jobs = [for name in local.environment_names : name if length(module.environment[name].jobs) > 0]
 
   # A bucket for files, and whether GuardDuty scans it; not those of temporary environments.
   storage = module.config.files != null
@@ -41,7 +47,7 @@ locals {
   arn = merge(
     {
       for service in [
-        "acm", "appconfig", "application-autoscaling", "cloudwatch", "dynamodb", "ec2", "ecr", "ecs", "elasticloadbalancing",
+        "acm", "appconfig", "application-autoscaling", "cloudwatch", "dynamodb", "ec2", "ecs", "elasticloadbalancing",
         "events", "guardduty", "kms", "lambda", "logs", "rds", "rds-db", "scheduler", "secretsmanager", "sns", "sqs", "ssm", "wafv2",
       ] : service => "arn:${module.config.partition}:${service}:${local.region}:${local.account_id}"
     },

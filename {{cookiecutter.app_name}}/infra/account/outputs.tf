@@ -16,7 +16,7 @@ output "locks_table" {
 output "role_arns" {
   description = "ARNs of the roles that GitHub's jobs take, by role name."
   value = {
-    for role in concat([aws_iam_role.plan, aws_iam_role.build], values(aws_iam_role.apply)) : role.name => role.arn
+    for role in concat([aws_iam_role.plan], aws_iam_role.build, aws_iam_role.push_previews, values(aws_iam_role.apply)) : role.name => role.arn
   }
 }
 

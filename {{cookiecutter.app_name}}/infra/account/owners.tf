@@ -3,11 +3,13 @@
 
 locals {
   # A pull request's service beside dev: `make github-preview` calls it pr-<number>.
-  previews = contains(local.project.environment_names, "dev") ? ["preview"] : []
+  previews = contains(local.environment_names, "dev") ? ["preview"] : []
+  # Its image is pushed where the images are.
+  previews_push = local.has_images && contains(local.project.environment_names, "dev") ? ["preview"] : []
 
   owners = merge(
     {
-      for name in local.project.environment_names : name => {
+      for name in local.environment_names : name => {
         environment = name
         role        = module.environment[name].names.apply_role
         names       = ["${local.app}-${name}", "${local.app}-${name}-*"]

@@ -44,9 +44,13 @@ locals {
       {
         Sid    = "ProjectsRepositories"
         Effect = "Allow"
-        Action = ["ecr:DescribeImages", "ecr:DescribeRepositories", "ecr:GetLifecyclePolicy", "ecr:ListTagsForResource"]
+        Action = concat(
+          ["ecr:DescribeImages", "ecr:DescribeRepositories"],
+          local.has_images ? ["ecr:GetLifecyclePolicy", "ecr:ListTagsForResource"] : [],
+          local.has_images && length(module.config.accounts) > 1 ? ["ecr:GetRepositoryPolicy"] : [],
+        )
         Resource = [
-          for name in [local.names.build_repository, local.names.preview_repository] : "${local.arn.ecr}:repository/${name}"
+          for name in [local.names.build_repository, local.names.preview_repository] : "${module.config.registry.arn}/${name}"
         ]
       },
       {
@@ -90,10 +94,12 @@ locals {
         Sid      = "SharedState"
         Effect   = "Allow"
         Action   = "s3:GetObject"
-        Resource = [for layer in ["account", "build-repository"] : "${local.state_bucket_arn}/${layer}.tfstate*"]
+        Resource = [for layer in concat(["account"], local.shared_layers) : "${local.state_bucket_arn}/${layer}.tfstate*"]
       },
     ]
   }
+  # Whose state is beside the account's.
+  shared_layers = local.has_images ? ["build-repository"] : []
   # A bucket's settings and the names in it, not what it holds.
   read_bucket = concat([
     "s3:GetAccelerate*", "s3:GetBucket*", "s3:GetEncryption*", "s3:GetLifecycle*", "s3:GetReplication*", "s3:ListBucket",
@@ -103,12 +109,12 @@ locals {
   # Whose resources each role reads. Previews live with what is dev's.
   readers = merge(
     { plan = keys(local.owners) },
-    { for key in local.project.environment_names : key => [key] },
+    { for key in local.environment_names : key => [key] },
     { for key in local.previews : key => [key, "dev"] },
   )
   # States that each one locks: a plan of the build repository is part of `make up`. What only plans takes no locks.
   locks = {
-    for reader, owned in local.readers : reader => concat(local.owners[reader].states, ["build-repository.tfstate"])
+    for reader, owned in local.readers : reader => concat(local.owners[reader].states, [for layer in local.shared_layers : "${layer}.tfstate"])
     if reader != "plan"
   }
 
@@ -213,13 +219,14 @@ resource "aws_iam_role_policy_attachment" "read" {
 resource "aws_iam_role_policy" "plan" {
   name = "plan"
   role = aws_iam_role.plan.name
-  policy = jsonencode({ Version = "2012-10-17", Statement = concat(local.read_own["plan"], [
+  # Where no environment lives, as in an account for tools, there is nothing of one to read.
+  policy = jsonencode({ Version = "2012-10-17", Statement = concat([for statement in local.read_own["plan"] : statement if length(flatten([statement.Resource])) > 0], [
     {
       # .github/workflows/security.yml scans the image that runs; its attestation is verified before it is deployed.
       Sid      = "ImagesToScan"
       Effect   = "Allow"
       Action   = ["ecr:BatchCheckLayerAvailability", "ecr:BatchGetImage", "ecr:GetDownloadUrlForLayer"]
-      Resource = "${local.arn.ecr}:repository/${local.names.build_repository}"
+      Resource = "${module.config.registry.arn}/${local.names.build_repository}"
     },
     {
       Sid      = "LogInToTheRegistry"

@@ -315,6 +315,7 @@ locals {
       "workspace ${var.workspace}: is an environment of project.yaml"
     ] : [],
     local.job_contradictions,
+    local.account_contradictions,
   )
 
   problems = sort(distinct(concat(local.repeated, local.unknown, local.wrong_type, local.wrong_value, local.missing, local.contradictions)))

@@ -1,8 +1,9 @@
 # Reads project.yaml once and gives every layer the same settings and names. Creates nothing.
-#   rules.tf   what each setting may be
-#   checks.tf  finds what breaks a rule
-#   names.tf   every name that AWS sees
-#   jobs.tf    rules of scheduled jobs, and when each begins
+#   rules.tf     what each setting may be
+#   checks.tf    finds what breaks a rule
+#   names.tf     every name that AWS sees
+#   jobs.tf      rules of scheduled jobs, and when each begins
+#   accounts.tf  which AWS account each environment lives in
 
 locals {
   file     = coalesce(var.project_file, "${path.module}/../../project.yaml")
@@ -15,8 +16,9 @@ locals {
   temporary    = var.workspace != "default"
   files        = { for key, rule in local.file_rules : key => try(local.settings.files[key], rule.default) }
 
-  aws_region = try(local.settings.aws_region, "")
-  partition  = startswith(local.aws_region, "cn-") ? "aws-cn" : startswith(local.aws_region, "us-gov-") ? "aws-us-gov" : "aws"
+  aws_region = try(tostring(local.regions[local.account]), "")
+  partition  = try(local.partition_of[local.aws_region][0], "aws")
+  dns_suffix = local.partition == "aws-cn" ? "amazonaws.com.cn" : "amazonaws.com"
 
   # What a setting is when project.yaml does not say it.
   alarms = merge(

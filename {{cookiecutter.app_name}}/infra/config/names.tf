@@ -3,7 +3,6 @@
 
 locals {
   app         = try(tostring(local.settings.app_name), "")
-  account     = try(tostring(local.settings.aws_account_id), "")
   environment = coalesce(var.environment, "shared")
   base        = "${local.app}-${local.environment}"
   service     = local.temporary ? "${local.base}-${var.workspace}" : local.base

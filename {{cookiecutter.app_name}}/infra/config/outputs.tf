@@ -1,8 +1,13 @@
 output "project" {
-  description = "The answers at the top of project.yaml, and environment_names."
+  description = "The answers at the top of project.yaml, and environment_names. Account, region and account_settings are those of the account that is asked for."
   value = merge(
     { for key, value in try({ for key, value in local.settings : key => value }, {}) : key => value if !contains(["environments", "alarms", "database_roles", "service", "jobs", "workers", "files"], key) },
-    { environment_names = sort(keys(local.environments)) },
+    {
+      environment_names = sort(keys(local.environments))
+      aws_account_id    = local.account
+      aws_region        = local.aws_region
+      account_settings  = local.account_settings
+    },
   )
 
   precondition {
@@ -91,6 +96,21 @@ output "host" {
   value       = local.host
 }
 
+output "zone" {
+  description = "Name of the Route 53 zone in the environment's account that has its records; empty without a domain."
+  value       = local.zone
+}
+
+output "accounts" {
+  description = "AWS accounts by their number, each { region, profile, environments }."
+  value       = local.accounts
+}
+
+output "registry" {
+  description = "Registry of the project's images, in the project's account: { account_id, region, arn, host }. A repository's name follows a slash behind arn and host."
+  value       = local.registry
+}
+
 output "temporary" {
   description = "Whether this is a temporary environment: a workspace other than default."
   value       = local.temporary
@@ -103,7 +123,7 @@ output "partition" {
 
 output "dns_suffix" {
   description = "Domain of the partition's services."
-  value       = local.partition == "aws-cn" ? "amazonaws.com.cn" : "amazonaws.com"
+  value       = local.dns_suffix
 }
 
 output "tags" {

@@ -22,6 +22,10 @@ locals {
     max_receives       = { type = "integer", min = 1, max = 1000, default = 5 }
   }
 
+  region_pattern  = "(us|eu|ap|sa|ca|me|af|il|mx|cn|us-gov)-(north|south|east|west|central|northeast|northwest|southeast|southwest)-[1-9]"
+  profile_pattern = "^[A-Za-z0-9_.@/+=,-]*$"
+  profile_rule    = "the name of a profile in ~/.aws/config, never a key"
+
   # A presigned upload has at most 5 GB. https://docs.aws.amazon.com/AmazonS3/latest/API/sigv4-HTTPPOSTConstructPolicy.html
   file_rules = {
     content_types    = { type = "list", default = ["image/jpeg", "image/png", "application/pdf"] }
@@ -56,9 +60,11 @@ locals {
         rule = "12 digits in quotes"
       }
       "aws_region" = {
-        type = "text", pattern = "^(us|eu|ap|sa|ca|me|af|il|mx|cn|us-gov)-(north|south|east|west|central|northeast|northwest|southeast|southwest)-[1-9]$", min = 9, max = 14, required = true
+        type = "text", pattern = "^${local.region_pattern}$", min = 9, max = 14, required = true
         rule = "a region of the aws, aws-us-gov or aws-cn partition, such as eu-west-1"
       }
+      # Profile of ~/.aws/config, where neither it nor keys are in the shell.
+      "aws_profile"      = { type = "text", pattern = local.profile_pattern, min = 0, max = 128, required = false, rule = local.profile_rule }
       "account_settings" = { type = "text", choices = ["create", "existing"], required = true }
       "domain_name" = {
         type = "text", pattern = "^(([a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?\\.)+[a-z][a-z0-9-]*[a-z0-9])?$", min = 0, max = 53, required = true
@@ -75,6 +81,18 @@ locals {
       "github_unprotected_environments" = { type = "list", required = false }
 
       "environments.*.protected" = { type = "boolean", required = true }
+
+      # Of an environment that lives in another account: empty are the project's.
+      "environments.*.aws_account_id" = {
+        type = "text", pattern = "^([0-9]{12})?$", min = 0, max = 12, required = false
+        rule = "12 digits in quotes, or empty for the project's"
+      }
+      "environments.*.aws_region" = {
+        type = "text", pattern = "^(${local.region_pattern})?$", min = 0, max = 14, required = false
+        rule = "a region such as eu-west-1, or empty for the project's"
+      }
+      "environments.*.aws_profile"      = { type = "text", pattern = local.profile_pattern, min = 0, max = 128, required = false, rule = local.profile_rule }
+      "environments.*.account_settings" = { type = "text", choices = ["create", "existing"], required = false }
 
       "environments.*.network.cidr" = {
         type = "text", pattern = "^[0-9.]+/(1[6-9]|2[0-2])$", min = 9, max = 18, required = true

@@ -4,6 +4,12 @@ variable "environment" {
   default     = null
 }
 
+variable "account" {
+  type        = string
+  description = "Account whose settings and names are wanted, for what each account has once; null for the environment's, and without one the project's."
+  default     = null
+}
+
 variable "workspace" {
   type        = string
   description = "Terraform workspace of the caller. Any other than \"default\" is a temporary environment beside var.environment, on its network and database."

@@ -3,7 +3,7 @@
 data "aws_route53_zone" "domain" {
   count = local.https ? 1 : 0
 
-  name         = local.project.domain_name
+  name         = module.config.zone
   private_zone = false
 }
 

@@ -1,6 +1,6 @@
 # Layer 5: the service, from the load balancer to the alarms. In a Terraform workspace other than "default" all of it
 # once more, beside the environment and on its network and database.
-#   other-layers.tf              what this layer finds there: network, build repository, database
+#   other-layers.tf              what this layer finds there: network and database
 #   security-groups.tf           who reaches whom
 #   load-balancer.tf             the way in
 #   domain.tf                    certificate and DNS record, when a domain is given

@@ -42,10 +42,6 @@ data "aws_ec2_managed_prefix_list" "s3" {
   name = "com.amazonaws.${local.region}.s3"
 }
 
-data "aws_ecr_repository" "build" {
-  name = local.names.build_repository
-}
-
 data "aws_rds_cluster" "database" {
   count = local.database ? 1 : 0
 

@@ -3,6 +3,9 @@
 locals {
   permissions_boundary = "${local.arn.iam}:policy${local.names.github_path}${local.names.permissions_boundary}"
 
+  # In the project's account, whose repository admits the execution roles of the others.
+  repository_arn = "${module.config.registry.arn}/${local.names.build_repository}"
+
   # ECS takes the role for tasks of this account and region only.
   trust_tasks = jsonencode({
     Version = "2012-10-17"
@@ -61,7 +64,7 @@ resource "aws_iam_role_policy" "execution" {
         Sid      = "PullTheImage"
         Effect   = "Allow"
         Action   = ["ecr:BatchCheckLayerAvailability", "ecr:BatchGetImage", "ecr:GetDownloadUrlForLayer"] # as AmazonECSTaskExecutionRolePolicy
-        Resource = data.aws_ecr_repository.build.arn
+        Resource = local.repository_arn
       },
       {
         Sid      = "WriteTheLog"

@@ -54,7 +54,7 @@ locals {
   # everybody and not to root alone.
   container = merge({
     name                   = local.container_name
-    image                  = "${data.aws_ecr_repository.build.repository_url}@${var.image_digest}"
+    image                  = "${module.config.registry.host}/${local.names.build_repository}@${var.image_digest}"
     essential              = true
     user                   = "10001"
     readonlyRootFilesystem = true

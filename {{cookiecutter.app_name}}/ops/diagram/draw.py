@@ -119,12 +119,32 @@ def options_of(answers: Mapping[str, Any]) -> dict[str, str]:
     environments = answers["environments"]
     names = environments.split("+") if isinstance(environments, str) else list(environments)
     options["environments"] = ", ".join(names)
+    options |= _places(options, environments)
     options["domain"] = "yes" if options["domain_name"] else "no"
     options["jobs"] = "yes" if answers.get("jobs") else "no"
     for name in ADDED:
         options[name] = "yes" if answers.get(name) not in (None, "", "none", {}) else "no"
     options["fourth_column"] = "yes" if "yes" in (options[name] for name in ADDED) else "no"
     return options
+
+
+def _places(options: Mapping[str, str], environments: Any) -> dict[str, str]:
+    """Return the AWS accounts and regions in words; who lives where, when there are several accounts."""
+    account, region, names = options["aws_account_id"], options["aws_region"], options["environments"]
+    blocks = environments if isinstance(environments, Mapping) else {}
+    places: dict[tuple[str, str], list[str]] = {}
+    for name, block in blocks.items():
+        place = (str(block.get("aws_account_id") or account), str(block.get("aws_region") or region))
+        places.setdefault(place, []).append(name)
+    accounts = list(dict.fromkeys([account, *(place[0] for place in places)]))
+    regions = list(dict.fromkeys([region, *(place[1] for place in places)]))
+    # By their last digits: lines of the picture leave no more room.
+    lives = [f"{', '.join(here)} (…{place[0][-4:]})" for place, here in places.items()]
+    return {
+        "accounts": f"AWS account {account}" if len(accounts) == 1 else f"{len(accounts)} AWS accounts",
+        "regions": f"Region {region}" if len(regions) == 1 else f"{len(regions)} regions",
+        "lives": names if len(accounts) == 1 else ", ".join(lives),
+    }
 
 
 def choose(value: Any, options: Mapping[str, str]) -> Any:

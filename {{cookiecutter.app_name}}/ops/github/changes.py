@@ -9,7 +9,7 @@ from pathlib import Path
 from ops import layers, processes
 from ops.errors import OpsError
 from ops.project import Project
-from ops.terraform import Layer
+from ops.terraform import ACCOUNT, Layer
 
 # Which paths each part of CI tests. A change of anything that is not listed tests everything.
 PARTS: Mapping[str, tuple[str, ...]] = {
@@ -53,12 +53,16 @@ def parts(root: Path, files: Iterable[str] | None) -> list[str]:
 def plans(project: Project, files: Iterable[str] | None) -> list[dict[str, str]]:
     """What these files can change, a job for each environment and one ("") for what they share; all for None.
 
-    Each has `environment` and, in the order of their apply, `layers`.
+    What another account than the project's has once is in the job of its first environment. Each has `environment` and, in the order of their apply, `layers`.
     """
     wanted = _layers(project, files)
+    others = [account for number, account in project.accounts.items() if number != project.account]
+    first = [account["environments"][0] for account in others]
     found = []
     for environment in ["", *project.environments]:
         names = [item.name for item in wanted if item.per_environment == bool(environment)]
+        if ACCOUNT in wanted and environment in first:
+            names.insert(0, ACCOUNT.name)
         if names:
             found.append({"environment": environment, "layers": " ".join(names)})
     return found

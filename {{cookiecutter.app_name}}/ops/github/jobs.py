@@ -76,10 +76,15 @@ def ready() -> None:
 
 
 def environments_up(aws: Aws, project: Project) -> list[str]:
-    """Environments whose service was applied."""
+    """Environments whose service was applied; those of another account too, which their own jobs look at."""
     if not layers.is_applied(aws, project, BUILD_REPOSITORY):
         return []
-    return [name for name in project.environments if layers.is_applied(aws, load(name), SERVICE)]
+    environments = [load(name) for name in project.environments]
+    return [
+        str(environment.environment)
+        for environment in environments
+        if not environment.home or layers.is_applied(aws, environment, SERVICE)
+    ]
 
 
 @click.command("github-image")
@@ -91,7 +96,7 @@ def image(pull_request: str) -> None:
     image is built anew, under a tag of this run.
     """
     project = load(PREVIEW_ENVIRONMENT, f"pr-{int(pull_request)}") if pull_request else load()
-    aws = connect(project)
+    aws = connect(load())  # where the images are
     tag, origin = images.current_tag(project.root)
     step = Step("image")
     images.log_in(aws, project, step)  # the steps after this one read it too
@@ -153,6 +158,12 @@ def running_image(environment: str | None) -> None:
     project = load(environment)
     aws = connect(project)
     digest = ecs.running_digest(aws, project)
+    if digest is None and not project.home:
+        text = f"{environment} is not there yet: `{project.make('up')}` brings it up."
+        say(text)
+        summarize(text)
+        write_outputs({"reference": ""})
+        return
     if digest is None:
         raise OpsError(f"No service runs in {environment}.", next_step=f"{project.make('up')} brings it up.")
     images.log_in(aws, project, Step("image"))

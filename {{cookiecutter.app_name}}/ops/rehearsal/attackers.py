@@ -32,7 +32,8 @@ def attack(run: Rehearsal, bar: Bar, jobs: Jobs) -> Iterator[Attempted]:
     platform = run.platform()
     with contextlib.ExitStack() as stack:
         facts = _about_own(run, platform, jobs) | _about_stranger(run, stack)
-        another = next((name for name in run.project.environments if name != run.environment), None)
+        here = run.project.accounts[run.project.account]["environments"]
+        another = next((name for name in here if name != run.environment), None)
         if another is None:
             run.findings.limits.append("There is no other environment that could try to touch this one, or be touched.")
         else:

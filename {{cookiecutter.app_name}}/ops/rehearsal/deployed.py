@@ -14,7 +14,7 @@ from botocore.config import Config
 from ops.project import Project
 from ops.rehearsal.iam.roles import Role
 from ops.rehearsal.reachability import Place, Vpc
-from ops.rehearsal.sign_in import ADMINISTRATOR, Keys
+from ops.rehearsal.sign_in import ADMINISTRATOR, Keys, administrator
 
 # A session reads the model of a service once, which costs most of a client's time, and makes one client at a time.
 _SESSION = boto3.Session()
@@ -30,7 +30,7 @@ class Platform:
 
     def client(self, service: str) -> Any:
         """Return a boto3 client of the simulator."""
-        return client(service, self.project.region, self.endpoint)
+        return client(service, self.project.region, self.endpoint, administrator(self.project))
 
     @functools.cached_property
     def service(self) -> dict[str, Any]:

@@ -35,7 +35,7 @@ from ops.rehearsal.deployed import Platform, client
 from ops.rehearsal.iam.usage import Usage
 from ops.rehearsal.progress import Bar, Progress
 from ops.rehearsal.receiver import Mailbox, Receiver
-from ops.rehearsal.sign_in import ADMINISTRATOR, Job, Keys
+from ops.rehearsal.sign_in import ADMINISTRATOR, Job, Keys, Profiles, administrator, administrator_of, administrators
 from ops.terraform import Layer
 
 # The layer of the images here.
@@ -80,6 +80,17 @@ class Rehearsal:
             self.project = project.load(environment or project.load(root=render).environments[0], root=render)
         except OpsError as error:
             raise machine.UnusableError(str(error)) from error
+        nameless = [account for account, settings in self.project.accounts.items() if not settings["profile"]]
+        if nameless and len(self.project.accounts) > 1:
+            raise machine.UnusableError(
+                f"project.yaml names no aws_profile for account {' and '.join(nameless)}: what spans accounts, as make"
+                " destroy does, takes each one's."
+            )
+        regions = {settings["region"] for settings in self.project.accounts.values()}
+        if len(regions) > 1:
+            raise machine.UnusableError(
+                f"The simulated AWS has one region; project.yaml names {' and '.join(sorted(regions))}."
+            )
         self.environment = str(self.project.environment)
         self.progress = progress
         self.findings = Findings()
@@ -118,11 +129,13 @@ class Rehearsal:
         built = self._build()
         self.receiver = Receiver(self.mailbox)
         settings = self.directory.path / "settings.json"
+        home = self.project.registry["account_id"]
         settings.write_text(
             json.dumps(
                 {
                     "directory": str(self.directory.path),
-                    "account_id": self.project.account,
+                    "account_id": home,
+                    "accounts": [account for account in self.project.accounts if account != home],
                     "region": self.project.region,
                     "render": str(self.copy),
                     "image": self.images[0],
@@ -253,14 +266,15 @@ class Rehearsal:
         self,
         bar: Bar,
         *words: str,
-        keys: Keys = ADMINISTRATOR,
+        keys: Keys | Profiles | None = None,
         given: str = "",
         variables: Mapping[str, str] | None = None,
     ) -> str:
-        """Run `make …` in the copy with somebody's keys and show its lines; returns its output.
+        """Run `make …` in the copy with somebody's keys (the account's administrator's) and show its lines; returns its output.
 
         Raises FailedError with what the command said, or with the call that the simulator lacks.
         """
+        keys = keys or administrator(self.project)
         command = subprocess.Popen(  # noqa: S603 - the targets of this repository
             [shutil.which("make") or "make", "--no-print-directory", *words],
             cwd=self.copy,
@@ -324,9 +338,17 @@ class Rehearsal:
         """project.yaml of the copy."""
         return self.copy / "project.yaml"
 
-    def client(self, service: str, keys: Keys = ADMINISTRATOR) -> Any:
-        """Return a boto3 client of the simulator."""
-        return client(service, self.project.region, self.endpoint, keys)
+    def client(self, service: str, keys: Keys | None = None) -> Any:
+        """Return a boto3 client of the simulator, with the keys of the account's administrator where none are given."""
+        return client(service, self.project.region, self.endpoint, keys or administrator(self.project))
+
+    def client_of(self, service: str, account: str) -> Any:
+        """Return a boto3 client with the keys of an account's administrator."""
+        return client(service, self.project.region, self.endpoint, administrator_of(self.project, account))
+
+    def administrators(self) -> Keys | Profiles:
+        """Return who does what spans accounts."""
+        return administrators(self.project, self.directory.path / "administrators")
 
     def layers(self) -> list[Layer]:
         """The layers that this repository has."""

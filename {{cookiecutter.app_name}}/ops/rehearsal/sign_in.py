@@ -16,6 +16,7 @@ import yaml
 from botocore import UNSIGNED
 from botocore.config import Config
 
+from ops.project import Project
 from ops.rehearsal.iam.web_identity import token
 
 KEY_FILE = "github-oidc-key.pem"  # with which the simulator's GitHub signs; in the run's directory
@@ -42,6 +43,54 @@ class Keys:
 
 # A user with AdministratorAccess, whom the simulator has from the beginning.
 ADMINISTRATOR = Keys("the administrator", "AKIAIOSFODNN7EXAMPLE", "simulated")
+
+
+def administrators_key(account: str) -> str:
+    """Return the access key of the one in an account beside the first; the secret is the same."""
+    return f"AKIA{account}EXAM"
+
+
+def administrator(project: Project) -> Keys:
+    """Return the keys of the one whom the account has in which the environment lives."""
+    return administrator_of(project, project.account)
+
+
+def administrator_of(project: Project, account: str) -> Keys:
+    """Return the keys of the one whom an account of the project has."""
+    if account == project.registry["account_id"]:
+        return ADMINISTRATOR
+    return Keys(f"the administrator of {account}", administrators_key(account), ADMINISTRATOR.secret)
+
+
+@dataclass(frozen=True)
+class Profiles:
+    """The administrators of all accounts, each by the profile that project.yaml names."""
+
+    file: Path
+    name: str = "the administrators"
+
+    @property
+    def variables(self) -> dict[str, str]:
+        """No keys of one account, and where those of each are."""
+        nothing = dict.fromkeys(("AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY", "AWS_SESSION_TOKEN"), "")
+        return nothing | {"AWS_SHARED_CREDENTIALS_FILE": str(self.file)}
+
+
+def administrators(project: Project, file: Path) -> Keys | Profiles:
+    """Return who does what spans the project's accounts; written into `file` where there are several."""
+    if len(project.accounts) == 1:
+        return ADMINISTRATOR
+    lines = []
+    for account, settings in project.accounts.items():
+        keys = administrator_of(project, account)
+        lines += [
+            f"[{settings['profile']}]",
+            f"aws_access_key_id = {keys.access}",
+            f"aws_secret_access_key = {keys.secret}",
+        ]
+    file.touch(mode=0o600)
+    file.write_text("\n".join([*lines, ""]), encoding="utf-8")
+    return Profiles(file)
 
 
 @dataclass(frozen=True)

@@ -17,7 +17,7 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 
 from ops import waiting
-from ops.rehearsal import attackers, edits, files, scheduled, secret, use, worker
+from ops.rehearsal import attackers, edits, files, promotion, scheduled, secret, use, worker
 from ops.rehearsal.claims.claim import Context
 from ops.rehearsal.claims.subjects import SUBJECTS, Subject, prove
 from ops.rehearsal.claims.ways import reachable
@@ -25,7 +25,7 @@ from ops.rehearsal.driver import LAYER, FailedError, Rehearsal, digest, manifest
 from ops.rehearsal.iam import usage
 from ops.rehearsal.leftovers import left_over
 from ops.rehearsal.progress import Bar, clock
-from ops.rehearsal.sign_in import ADMINISTRATOR, PULL_REQUEST, Job, Keys
+from ops.rehearsal.sign_in import PULL_REQUEST, Job, Keys, Profiles
 from ops.terraform import ACCOUNT, BUILD_REPOSITORY, DATABASE, NETWORK, SERVICE, Layer, layer_named
 
 # Where alarms go in the rehearsal: URLs of the form that each service hands out. Nobody there hears of it.
@@ -58,6 +58,7 @@ def everything(run: Rehearsal, *, keep: bool) -> None:
 
     run.at_the_same_time(used, lambda: plan_again(run, [x for x in run.layers() if x.per_environment]))
     if not keep:
+        promotion.promote(run)
         change(run)
         destroy(run)
 
@@ -161,7 +162,7 @@ def jobs(run: Rehearsal) -> Jobs:
     """Return the jobs for the rehearsed environment: those of a push to main, and a pull request's preview."""
     own_role = "preview_role" in run.project.names
     return Jobs(
-        plan=Job("plan", event="schedule"),
+        plan=Job("plan", "" if run.project.home else run.environment, event="schedule"),
         build=Job("build"),
         apply=Job("apply", run.environment, gate=run.environment),
         preview=Job(
@@ -170,9 +171,9 @@ def jobs(run: Rehearsal) -> Jobs:
     )
 
 
-def _keys(run: Rehearsal, bar: Bar, layer: Layer) -> Keys:
+def _keys(run: Rehearsal, bar: Bar, layer: Layer) -> Keys | Profiles:
     """Who applies a layer: what all environments share is an administrator's."""
-    return run.sign_in(bar, jobs(run).apply) if layer.per_environment else ADMINISTRATOR
+    return run.sign_in(bar, jobs(run).apply) if layer.per_environment else run.administrators()
 
 
 # Making.
@@ -181,16 +182,18 @@ def _keys(run: Rehearsal, bar: Bar, layer: Layer) -> Keys:
 def bootstrap(run: Rehearsal) -> None:
     """Make the account layer; its command also tries the state's locks."""
     with run.progress.step("make bootstrap") as bar:
-        output = run.make(bar, "bootstrap", "YES=1")
-        respected = re.search(r"respected: (.*?) \(", output)
-        if respected is None:
+        output = run.make(bar, "bootstrap", "YES=1", keys=run.administrators())
+        respected = re.findall(r"respected: (.*?) \(", output)
+        if len(respected) != len(run.project.accounts):
             raise FailedError("make bootstrap did not try the locks of the state.")
-        bar.detail = f"locks respected: {respected[1]}"
+        bar.detail = f"locks respected: {respected[0]}"
+        if len(respected) > 1:
+            bar.detail += f", in {len(respected)} accounts"
 
 
 def zone(run: Rehearsal) -> None:
     """Make the Route 53 zone that a project with a domain expects in the account."""
-    if domain := str(run.project.settings.get("domain_name") or ""):
+    if domain := run.project.zone:
         route53 = run.client("route53")
         if not route53.list_hosted_zones_by_name(DNSName=domain, MaxItems="1")["HostedZones"]:
             route53.create_hosted_zone(Name=domain, CallerReference="rehearsal")
@@ -214,7 +217,7 @@ def up(run: Rehearsal) -> None:
 def push(run: Rehearsal, manifest: str) -> None:
     """Push an image as the build role does: the calls of `make github-image` and those that docker's push becomes."""
     with run.progress.step("push an image") as bar:
-        ecr = run.client("ecr", run.sign_in(bar, jobs(run).build))
+        ecr = run.client("ecr", run.sign_in(bar, jobs(run).build))  # in the project's account, as all builds
         repository = {"repositoryName": run.project.names["build_repository"]}
         layer = json.loads(manifest)["layers"][0]["digest"]
         ecr.describe_repositories(repositoryNames=[repository["repositoryName"]])
@@ -242,7 +245,7 @@ def apply(run: Rehearsal, layer: Layer) -> None:
     else:
         with run.progress.step(f"make apply LAYER={layer.name}") as bar:
             if layer is ACCOUNT:
-                run.make(bar, "bootstrap", "YES=1")
+                run.make(bar, "bootstrap", "YES=1", keys=run.administrators())
             else:
                 keys = _keys(run, bar, layer)
                 run.make(bar, "apply", f"LAYER={layer.name}", *_where(run, layer), "YES=1", keys=keys)
@@ -258,7 +261,8 @@ def deploy(run: Rehearsal, image: str) -> None:
 
 
 def _where(run: Rehearsal, layer: Layer) -> list[str]:
-    return [f"ENV={run.environment}"] if layer.per_environment else []
+    elsewhere = layer is ACCOUNT and not run.project.home
+    return [f"ENV={run.environment}"] if layer.per_environment or elsewhere else []
 
 
 def _settle(run: Rehearsal) -> None:
@@ -410,6 +414,22 @@ def compare_privileges(run: Rehearsal) -> None:
 
 def destroy(run: Rehearsal) -> None:
     """Delete the environment, then everything, and see that nothing is left."""
+    down(run)
+    with run.progress.step("make destroy") as bar:
+        run.make(bar, "destroy", f"CONFIRM={run.project.app}", keys=run.administrators())
+    with run.progress.step("nothing is left") as bar:
+        left = [
+            line
+            for account in run.project.accounts
+            for line in left_over(lambda service, of=account: run.client_of(service, of), run.project.app)  # type: ignore[misc]
+        ]
+        if left:
+            raise FailedError("This is left:\n" + "\n".join(f"  {line}" for line in left))
+        bar.detail = "asked by name and by tag"
+
+
+def down(run: Rehearsal) -> None:
+    """Delete the environment, a protected one after its protection."""
     if run.project.protected:
         with run.progress.step("unprotect") as bar:
             edits.unprotect(run.file, run.environment)
@@ -419,10 +439,3 @@ def destroy(run: Rehearsal) -> None:
     with run.progress.step(f"make down ENV={run.environment}") as bar:
         keys = run.sign_in(bar, jobs(run).apply)
         run.make(bar, "down", f"ENV={run.environment}", f"CONFIRM={run.environment}", keys=keys)
-    with run.progress.step("make destroy") as bar:
-        run.make(bar, "destroy", f"CONFIRM={run.project.app}")
-    with run.progress.step("nothing is left") as bar:
-        left = left_over(run.client, run.project.app)
-        if left:
-            raise FailedError("This is left:\n" + "\n".join(f"  {line}" for line in left))
-        bar.detail = "asked by name and by tag"

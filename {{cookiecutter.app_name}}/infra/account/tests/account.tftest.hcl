@@ -30,7 +30,7 @@ run "roles_trust_exact_subjects" {
   }
   assert {
     condition = alltrue([
-      for role in concat([aws_iam_role.plan, aws_iam_role.build], values(aws_iam_role.apply)) :
+      for role in concat([aws_iam_role.plan, aws_iam_role.build[0]], values(aws_iam_role.apply)) :
       alltrue([
         for statement in jsondecode(role.assume_role_policy).Statement :
         statement.Principal == { Federated = "arn:aws-cn:iam::123456789012:oidc-provider/token.actions.githubusercontent.com" } &&
@@ -55,7 +55,7 @@ run "policies_are_narrow" {
 
   assert {
     condition = alltrue(flatten([
-      for policy in concat(values(aws_iam_policy.apply)[*].policy, values(aws_iam_policy.boundary)[*].policy, [aws_iam_policy.read.policy, aws_iam_role_policy.build.policy, aws_iam_role_policy.plan.policy]) : [
+      for policy in concat(values(aws_iam_policy.apply)[*].policy, values(aws_iam_policy.boundary)[*].policy, [aws_iam_policy.read.policy, aws_iam_role_policy.build[0].policy, aws_iam_role_policy.plan.policy]) : [
         for statement in jsondecode(policy).Statement :
         !contains(flatten([statement.Action]), "*") && alltrue([for action in flatten([statement.Action]) : !endswith(action, ":*")])
         if statement.Effect == "Allow"
@@ -108,7 +108,7 @@ run "policies_are_narrow" {
   assert {
     condition = alltrue([
       for action in ["ecr:DescribeRepositories", "ecr:DescribeImages"] :
-      contains(flatten(jsondecode(aws_iam_role_policy.build.policy).Statement[*].Action), action)
+      contains(flatten(jsondecode(aws_iam_role_policy.build[0].policy).Statement[*].Action), action)
     ])
     error_message = "the build role finds the repository and what is in it: ops/images.py"
   }
@@ -148,15 +148,15 @@ run "the_longest_policies_fit" {
     error_message = "a role has at most ten managed policies"
   }
   assert {
-    condition     = alltrue([for policies in [[aws_iam_role_policy.plan], [aws_iam_role_policy.build], values(aws_iam_role_policy.preview)] : sum([for policy in policies : length(policy.policy)]) <= 10240])
+    condition     = alltrue([for policies in [[aws_iam_role_policy.plan], aws_iam_role_policy.build, values(aws_iam_role_policy.preview)] : sum([for policy in policies : length(policy.policy)]) <= 10240])
     error_message = "a role's own policies have at most 10,240 characters together"
   }
   assert {
-    condition     = alltrue([for role in concat([aws_iam_role.plan, aws_iam_role.build], values(aws_iam_role.apply)) : length(role.assume_role_policy) <= 2048 && length(role.name) <= 64])
+    condition     = alltrue([for role in concat([aws_iam_role.plan, aws_iam_role.build[0]], values(aws_iam_role.apply)) : length(role.assume_role_policy) <= 2048 && length(role.name) <= 64])
     error_message = "a trust policy has at most 2,048 characters, a role's name 64"
   }
   assert {
-    condition     = alltrue([for role in concat([aws_iam_role.plan, aws_iam_role.build], values(aws_iam_role.apply)) : role.path == "/twenty-characters-ab/github-actions/"])
+    condition     = alltrue([for role in concat([aws_iam_role.plan, aws_iam_role.build[0]], values(aws_iam_role.apply)) : role.path == "/twenty-characters-ab/github-actions/"])
     error_message = "GitHub's roles are where no environment's names reach"
   }
   assert {
@@ -289,5 +289,68 @@ run "this_repository" {
   assert {
     condition     = length(aws_dynamodb_table.locks) == (local.project.terraform_state_locks == "dynamodb" ? 1 : 0)
     error_message = "the locks table follows project.yaml"
+  }
+}
+
+run "the_projects_account_has_the_images" {
+  command = plan
+  variables {
+    project_file = "../config/tests/accounts.yaml"
+  }
+
+  assert {
+    condition = (
+      sort(keys(output.trusted_subjects)) == sort(["shop-github-plan", "shop-github-build", "shop-github-preview", "shop-github-apply-prod"]) &&
+      length(aws_iam_role.push_previews) == 1 && keys(aws_iam_role.apply) == ["prod"] && aws_s3_bucket.state.bucket == "shop-tfstate-123456789012-eu-west-1"
+    )
+    error_message = "roles of prod, who builds, and who pushes the previews that are applied elsewhere"
+  }
+  assert {
+    condition     = !strcontains(join("", concat(values(aws_iam_policy.apply)[*].policy, values(aws_iam_policy.boundary)[*].policy, [aws_iam_role_policy.plan.policy, aws_iam_policy.read.policy])), "210987654321")
+    error_message = "nobody here may do anything in the other account"
+  }
+}
+
+run "another_account_has_the_roles_of_its_environments" {
+  command = plan
+  variables {
+    project_file = "../config/tests/accounts.yaml"
+    account_id   = "210987654321"
+  }
+
+  assert {
+    condition = (
+      sort(keys(output.trusted_subjects)) == sort(["shop-github-plan", "shop-github-preview", "shop-github-apply-dev", "shop-github-apply-staging"]) &&
+      length(aws_iam_role.build) + length(aws_iam_role.push_previews) + length(aws_iam_role_policy.preview) + length(aws_iam_openid_connect_provider.github) == 0 &&
+      aws_s3_bucket.state.bucket == "shop-tfstate-210987654321-eu-central-1"
+    )
+    error_message = "nobody pushes images from here, and account_settings is this account's"
+  }
+  assert {
+    condition = alltrue(flatten([
+      for policy in concat(values(aws_iam_policy.apply)[*].policy, values(aws_iam_policy.boundary)[*].policy, [aws_iam_role_policy.plan.policy, aws_iam_policy.read.policy]) : [
+        for statement in jsondecode(policy).Statement : [
+          for resource in flatten([statement.Resource]) :
+          !strcontains(resource, "123456789012") || startswith(resource, "arn:aws:ecr:eu-west-1:123456789012:repository/shop") || resource == aws_kms_key.state.arn
+        ]
+      ]
+    ]))
+    error_message = "of the project's account, its images are all that is named here"
+  }
+}
+
+run "an_account_may_have_images_and_no_environment" {
+  command = plan
+  variables {
+    project_file = "../config/tests/tools-account.yaml"
+  }
+
+  assert {
+    condition     = length(aws_iam_role.apply) == 0 && length(aws_iam_role.build) == 1 && length(aws_iam_policy.boundary) == 0
+    error_message = "an account for tools"
+  }
+  assert {
+    condition     = alltrue([for statement in jsondecode(aws_iam_role_policy.plan.policy).Statement : length(flatten([statement.Resource])) > 0])
+    error_message = "no statement is about nothing"
   }
 }

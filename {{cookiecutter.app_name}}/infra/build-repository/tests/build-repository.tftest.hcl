@@ -46,3 +46,48 @@ run "longest_name" {
     error_message = "the name fits AWS's limit"
   }
 }
+
+run "one_account" {
+  command = plan
+
+  assert {
+    condition     = length(aws_ecr_repository_policy.this) + length(aws_ecr_repository_policy.previews) == 0
+    error_message = "where every environment lives in the project's account, nobody else is let in"
+  }
+}
+
+run "other_accounts_pull_and_nothing_else" {
+  command = plan
+  variables {
+    project_file = "../config/tests/accounts.yaml"
+  }
+
+  assert {
+    condition = jsondecode(aws_ecr_repository_policy.this[0].policy).Statement[0] == {
+      Sid       = "Pull210987654321"
+      Effect    = "Allow"
+      Principal = { AWS = "arn:aws:iam::210987654321:root" }
+      Action    = ["ecr:BatchCheckLayerAvailability", "ecr:BatchGetImage", "ecr:GetDownloadUrlForLayer"]
+      Condition = { ArnLike = { "aws:PrincipalArn" = [
+        "arn:aws:iam::210987654321:role/shop/github-actions/shop-github-plan",
+        "arn:aws:iam::210987654321:role/shop/dev/shop-dev-execution",
+        "arn:aws:iam::210987654321:role/shop/staging/shop-staging-execution",
+      ] } }
+    }
+    error_message = "releases are for the execution roles of the other account, and who verifies them"
+  }
+  assert {
+    condition = alltrue(flatten([
+      for policy in [aws_ecr_repository_policy.this[0].policy, aws_ecr_repository_policy.previews[0].policy] : [
+        for statement in jsondecode(policy).Statement : [
+          for action in statement.Action : can(regex("^ecr:(BatchCheckLayerAvailability|BatchGetImage|GetDownloadUrlForLayer|DescribeImages|DescribeRepositories)$", action))
+        ]
+      ]
+    ]))
+    error_message = "nobody of another account pushes or deletes an image"
+  }
+  assert {
+    condition     = jsondecode(aws_ecr_repository_policy.previews[0].policy).Statement[0].Condition.ArnLike["aws:PrincipalArn"][0] == "arn:aws:iam::210987654321:role/shop/dev/shop-dev-*-execution"
+    error_message = "previews are pulled by previews"
+  }
+}

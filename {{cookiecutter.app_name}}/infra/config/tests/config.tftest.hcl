@@ -535,3 +535,102 @@ run "each_wrong_setting_of_files_is_told" {
     error_message = "each has its line: ${join("; ", local.problems)}"
   }
 }
+
+
+run "an_environment_lives_in_an_account_of_its_own" {
+  command = plan
+  variables {
+    project_file = "./tests/accounts.yaml"
+    environment  = "dev"
+  }
+
+  assert {
+    condition = (
+      output.project.aws_account_id == "210987654321" && output.project.aws_region == "eu-central-1" &&
+      output.project.account_settings == "existing" && output.names.state_bucket == "shop-tfstate-210987654321-eu-central-1" &&
+      output.names.log_bucket == "shop-dev-logs-210987654321"
+    )
+    error_message = "account, region and the names that have them are dev's"
+  }
+  assert {
+    condition = (
+      output.registry.host == "123456789012.dkr.ecr.eu-west-1.amazonaws.com" && output.registry.arn == "arn:aws:ecr:eu-west-1:123456789012:repository"
+    )
+    error_message = "images are in the project's account, wherever they run"
+  }
+  assert {
+    condition     = output.zone == "dev.shop.example.com" && output.host == "dev.shop.example.com"
+    error_message = "an account without prod has a zone for each environment"
+  }
+  assert {
+    condition = jsonencode(output.accounts) == jsonencode({
+      "123456789012" = { region = "eu-west-1", profile = "shop-prod", environments = ["prod"] }
+      "210987654321" = { region = "eu-central-1", profile = "shop-dev", environments = ["dev", "staging"] }
+    })
+    error_message = "each account has its region, profile and environments"
+  }
+}
+
+run "an_environment_that_names_no_account_lives_in_the_projects" {
+  command = plan
+  variables {
+    project_file = "./tests/accounts.yaml"
+    environment  = "prod"
+  }
+
+  assert {
+    condition = (
+      output.project.aws_account_id == "123456789012" && output.project.aws_region == "eu-west-1" && output.project.account_settings == "create" &&
+      output.zone == "shop.example.com"
+    )
+    error_message = "prod is in the project's account"
+  }
+}
+
+run "an_account_has_names_of_its_own" {
+  command = plan
+  variables {
+    project_file = "./tests/accounts.yaml"
+    account      = "210987654321"
+  }
+
+  assert {
+    condition     = output.project.aws_account_id == "210987654321" && output.names.state_bucket == "shop-tfstate-210987654321-eu-central-1"
+    error_message = "what an account has once has its names"
+  }
+}
+
+run "an_unknown_account_is_refused" {
+  command = plan
+  variables {
+    project_file = "./tests/accounts.yaml"
+    account      = "000000000000"
+  }
+  expect_failures = [output.project]
+}
+
+run "each_wrong_account_is_told" {
+  command = plan
+  variables {
+    project_file = "./tests/broken-accounts.yaml"
+    environment  = "dev"
+  }
+  expect_failures = [output.project]
+
+  assert {
+    condition = length(local.problems) == 9 && alltrue([
+      for line in [
+        "environments: dev, staging: account 210987654321 has one account_settings, not existing and create",
+        "environments: dev, staging: account 210987654321 has one aws_region, not eu-central-1 and us-gov-west-1",
+        "environments.dev.aws_region: images are in eu-west-1, and without internet_egress: nat-gateway nothing in eu-central-1 can pull them",
+        "environments.staging.aws_region: images are in eu-west-1",
+        "environments.staging.aws_region: us-gov-west-1 is in another partition than the project's eu-west-1",
+        "environments.staging.aws_key: unknown key. Known keys beside it: account_settings, aws_account_id, aws_profile, aws_region, protected",
+        "environments.prod.aws_account_id: \"12345\" — 12 digits in quotes, or empty for the project's",
+        "environments.prod.aws_region: \"europe\" — a region such as eu-west-1",
+        "aws_profile of account 123456789012: this is the name of a key",
+      ] : anytrue([for problem in local.problems : startswith(problem, line)])
+    ])
+    error_message = "each has its line: ${join("; ", local.problems)}"
+  }
+}

@@ -113,7 +113,7 @@ run "china_with_nat_gateways" {
   assert {
     condition = !strcontains(join(" ", concat(
       [for role in [aws_iam_role.execution, aws_iam_role.task, aws_iam_role.migrate[0]] : "${role.permissions_boundary} ${role.assume_role_policy}"],
-      [for policy in [aws_iam_role_policy.execution, aws_iam_role_policy.task, aws_iam_role_policy.migrate[0]] : replace(replace(policy.policy, data.aws_ecr_repository.build.arn, ""), module.key.arn, "")],
+      [for policy in [aws_iam_role_policy.execution, aws_iam_role_policy.task, aws_iam_role_policy.migrate[0]] : replace(replace(policy.policy, local.repository_arn, ""), module.key.arn, "")],
       [aws_cloudwatch_event_rule.failed_deployments.event_pattern],
     )), "arn:aws:")
     error_message = "no ARN of another partition"

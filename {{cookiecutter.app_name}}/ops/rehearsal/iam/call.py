@@ -47,6 +47,18 @@ class State(Protocol):
         """Return the KMS grant that gives a principal an action."""
 
 
+class Named(Protocol):
+    """A call as it was made."""
+
+    @property
+    def service(self) -> str:
+        """The first part of its actions."""
+
+    @property
+    def parameters(self) -> Mapping[str, Any]:
+        """Its parameters."""
+
+
 @dataclass(frozen=True)
 class Call:
     """One API call: `service` is the first part of its actions, `parameters` are those of botocore's model.
@@ -165,9 +177,18 @@ def _of_type(service: str, kind: reference.Kind, found: Sequence[str]) -> list[s
     return [value for value in found if value.startswith(prefix) and not any(value.startswith(o) for o in longer)]
 
 
+def registry(call: Named) -> str:
+    """Return the account whose registry a call of ECR names; empty where that is the caller's own.
+
+    https://docs.aws.amazon.com/AmazonECR/latest/APIReference/API_BatchGetImage.html
+    """
+    return str(call.parameters.get("registryId") or "") if call.service == "ecr" else ""
+
+
 def fill(arn: str, call: Call, variables: Mapping[str, str]) -> str:
     """Put values into the variables of an ARN as the reference writes it."""
-    known = {"Partition": call.partition, "Region": call.region, "Account": call.account, **variables}
+    account = registry(call) or call.account
+    known = {"Partition": call.partition, "Region": call.region, "Account": account, **variables}
     return re.sub(r"\$\{(\w+)\}", lambda match: known[match[1]], arn)
 
 

@@ -1,7 +1,7 @@
 """Serve the simulated AWS until standard input closes: `python -m ops.rehearsal.simulator SETTINGS`.
 
-SETTINGS is a JSON file: `directory` (where the journal, logs and processes' files go), `account_id`,
-`region`, `render` (the rendered repository whose code runs), `image` (the manifest of its image), `image_files` (the
+SETTINGS is a JSON file: `directory` (where the journal, logs and processes' files go), `account_id`, `accounts` (those
+beside it; none when left out), `region`, `render` (the rendered repository whose code runs), `image` (the manifest of its image), `image_files` (the
 service's files in an image that was built; those of the repository when left out), `port`
 (0: any free one), `receiver` (the URL that stands in for every host on the internet) and `tag_lag_seconds` (how long the
 tags of a new key do not count for IAM; 0 when left out). Prints `ready PORT` when it answers.
@@ -61,6 +61,7 @@ def main() -> None:
     world = World(
         directory=directory,
         account_id=settings["account_id"],
+        accounts=tuple(settings.get("accounts", ())),
         region=settings["region"],
         render=Path(settings["render"]),
         endpoint="",

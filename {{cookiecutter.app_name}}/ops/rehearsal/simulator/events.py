@@ -66,16 +66,17 @@ def task_stopped(world: World, task: Any) -> None:
 def send(world: World, source: str, kind: str, resources: list[str], detail: dict[str, Any]) -> None:
     """Give an event to the rules that ask for it: their topics get the message, an alarm on the rule goes off."""
     now = datetime.now(UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
+    account = resources[0].split(":")[4]
     event: Any = {
-        "version": "0", "id": str(uuid.uuid4()), "detail-type": kind, "source": source, "account": world.account_id,
+        "version": "0", "id": str(uuid.uuid4()), "detail-type": kind, "source": source, "account": account,
         "time": now, "region": world.region, "resources": resources, "detail": detail, "ingestion-time": now,
     }  # fmt: skip
-    bus = events_backends[world.account_id][world.region].event_buses["default"]
+    bus = events_backends[account][world.region].event_buses["default"]
     for rule in list(bus.rules.values()):
         if rule.state != "ENABLED" or rule.scheduled_expression or not rule.event_pattern.matches_event(event):
             continue
         for target in rule.targets:
-            topic = sns_backends[world.account_id][world.region].topics.get(target["Arn"])
+            topic = sns_backends[account][world.region].topics.get(target["Arn"])
             transformer = target.get("InputTransformer") or {}
             message = json.dumps(
                 EventTemplateParser.parse(
@@ -89,12 +90,12 @@ def send(world: World, source: str, kind: str, resources: list[str], detail: dic
                 world.delivery(target["Arn"], f"lost: {rule.name}: {reason}")
             else:
                 topic.publish(message)
-        _count(world, rule.name)
+        _count(world, account, rule.name)
 
 
-def _count(world: World, rule: str) -> None:
+def _count(world: World, account: str, rule: str) -> None:
     """Let the alarms on how often a rule was triggered see that it was: CloudWatch takes a minute for it."""
-    backend = cloudwatch_backends[world.account_id][world.region]
+    backend = cloudwatch_backends[account][world.region]
     for alarm in list(backend.alarms.values()):
         named = [(item.name, item.value) for item in alarm.dimensions or []]
         if alarm.metric_name == "TriggeredRules" and ("RuleName", rule) in named:

@@ -80,9 +80,10 @@ def _run(world: World, runtime: Any, function: Any, event: Any) -> tuple[Any, st
     places: dict[str, tuple[str, int]] = {}
     if function.vpc_config and function.vpc_config.get("SubnetIds"):
         subnets = tuple(function.vpc_config["SubnetIds"])
-        vpc = world.network(subnets)
+        account = function.function_arn.split(":")[4]
+        vpc = world.network(subnets, account)
         place = Place("function", subnets, tuple(function.vpc_config["SecurityGroupIds"]))
-        places = world.reachable_databases(vpc, place)
+        places = world.reachable_databases(vpc, place, account)
         where = identities.Place(vpc.vpc_id, subnets)
     credentials = world.identities.for_service(
         "lambda.amazonaws.com",

@@ -174,15 +174,16 @@ class Guard:
 
     def _decide(self, verdict: Verdict, caller: Caller, call: Call) -> None:
         endpoint: tuple[str, Policy] | None = None
+        state = self.state.seen_from(call.account)
         if caller.place is not None:
-            endpoint = endpoint_policy(self.state, caller.place, verdict.request)
+            endpoint = endpoint_policy(state, caller.place, verdict.request)
             always: Mapping[str, Value | None] = {
                 **call.always,
                 "aws:SourceVpce": endpoint[0] if endpoint else None,
                 "aws:SourceVpc": caller.place.vpc_id if endpoint else None,
             }
             call = Call(**{**vars(call), "always": always})
-        for ask in asks(call, self.state):
+        for ask in asks(call, state):
             own = ask.keys.get("aws:ViaAWSService") != "true"
             principal = self._asks_as(ask, caller)
             if endpoint and own and not ask.of:

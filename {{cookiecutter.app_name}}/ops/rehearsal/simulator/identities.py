@@ -10,7 +10,7 @@ import base64
 import json
 import secrets
 import time
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -25,6 +25,7 @@ from ops.rehearsal.iam import web_identity
 from ops.rehearsal.iam.conditions import Value
 from ops.rehearsal.iam.decide import Ask, Decision, Given, Principal, decide
 from ops.rehearsal.iam.policy import Policy, Who, read
+from ops.rehearsal.sign_in import administrators_key
 from ops.rehearsal.simulator.state import MotoState
 
 ADMINISTRATOR = ("AKIAIOSFODNN7EXAMPLE", "simulated")
@@ -62,14 +63,19 @@ class Identities:
 
     Args:
         state: reads roles and policies.
+        accounts: those beside the state's own.
         directory: where the key that signs GitHub's tokens is kept for those who play GitHub.
 
     """
 
-    def __init__(self, state: MotoState, directory: Path) -> None:
+    def __init__(self, state: MotoState, directory: Path, accounts: Sequence[str] = ()) -> None:
         self.state = state
         # What AWS does by itself; no process knows these.
-        self.internal = ("ASIA" + secrets.token_hex(8).upper(), secrets.token_hex(20))
+        self._secret = secrets.token_hex(20)
+        self._internal = {
+            account: "ASIA" + secrets.token_hex(8).upper() for account in dict.fromkeys([state.account, *accounts])
+        }
+        self.internal = self.internal_of(state.account)
         self._sessions: dict[str, tuple[Any, Mapping[str, Value | None], Place | None]] = {}
         self._issuer = rsa.generate_private_key(public_exponent=65537, key_size=2048)
         file = directory / KEY_FILE
@@ -79,11 +85,17 @@ class Identities:
                 serialization.Encoding.PEM, serialization.PrivateFormat.PKCS8, serialization.NoEncryption()
             )
         )
-        self.make_administrator()
+        for account in self._internal:
+            self.make_administrator(account)
 
-    def make_administrator(self) -> None:
-        """Make the person who bootstraps: a user who may do everything, as AdministratorAccess says."""
-        backend = iam_backends[self.state.account][self.state.partition]
+    def internal_of(self, account: str) -> tuple[str, str]:
+        """Return the keys of what AWS does by itself in an account."""
+        return self._internal[account], self._secret
+
+    def make_administrator(self, account: str | None = None) -> None:
+        """Make the person who bootstraps an account: a user who may do everything, as AdministratorAccess says."""
+        account = account or self.state.account
+        backend = iam_backends[account][self.state.partition]
         if "administrator" in backend.users:
             return
         user = backend.create_user(self.state.region, "administrator")
@@ -92,14 +104,17 @@ class Identities:
         key = backend.create_access_key(user.name)
         backend.access_keys.pop(key.physical_resource_id, None)
         key.access_key_id, key.secret_access_key = ADMINISTRATOR
+        if account != self.state.account:
+            key.access_key_id = administrators_key(account)
         backend.access_keys[key.physical_resource_id] = key
 
     # Who has a key.
 
     def caller(self, key_id: str, token: str | None) -> Caller:
         """Return who an access key belongs to. Raises RefusedError for a key that nobody gave out, or no more."""
-        if key_id == self.internal[0]:
-            return Caller(Principal(Who("aws", kind="service")), {}, internal=True)
+        for account, internal in self._internal.items():
+            if key_id == internal:
+                return Caller(Principal(Who("aws", account, kind="service")), {}, internal=True)
         for account, partitions in list(iam_backends.items()):
             for user in list(partitions[self.state.partition].users.values()):
                 if any(key.access_key_id == key_id and key.status == "Active" for key in user.access_keys):
@@ -115,8 +130,8 @@ class Identities:
 
     def secret(self, key_id: str) -> str | None:
         """Return the secret of a key."""
-        if key_id == self.internal[0]:
-            return self.internal[1]
+        if key_id in self._internal.values():
+            return self._secret
         for partitions in list(iam_backends.values()):
             for user in list(partitions[self.state.partition].users.values()):
                 for key in user.access_keys:

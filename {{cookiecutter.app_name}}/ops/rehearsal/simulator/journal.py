@@ -21,6 +21,7 @@ from urllib.parse import parse_qs
 
 from werkzeug.exceptions import HTTPException
 
+from ops.rehearsal.iam.call import registry as owner
 from ops.rehearsal.simulator import requests, uploads
 from ops.rehearsal.simulator.guard import Guard
 from ops.rehearsal.simulator.identities import Place, RefusedError
@@ -96,7 +97,7 @@ class Journal:
             answer.update(status=status, headers=headers)
         elif problem is None:
             # moto keeps accounts apart by this header.
-            environ["HTTP_X_MOTO_ACCOUNT_ID"] = verdict.account
+            environ["HTTP_X_MOTO_ACCOUNT_ID"] = owner(request) or verdict.account
             problem, body = self._carry_out(environ, answer, service, call)
             if uploads.FORM in environ and answer["status"].startswith("2"):
                 answer["status"], body = "204 No Content", b""  # as S3 answers an upload
@@ -191,7 +192,9 @@ class Journal:
                     query["role"],
                     query["source"],
                     "rehearsal",
-                    place=Place(self.world.network(subnets).vpc_id, subnets) if subnets else None,
+                    place=Place(self.world.network(subnets, query["source"].split(":")[4]).vpc_id, subnets)
+                    if subnets
+                    else None,
                 )
                 status = "200 OK"
             except RefusedError as error:
@@ -204,7 +207,8 @@ class Journal:
         """Lead a visit of a SubscribeURL to SNS: nobody signs it, its token is what admits it."""
         query = parse_qs(environ.get("QUERY_STRING", ""))
         if query.get("Action") == ["ConfirmSubscription"] and "HTTP_AUTHORIZATION" not in environ:
-            region, key = query["TopicArn"][0].split(":")[3], self.world.identities.internal[0]
+            _, _, _, region, account, _ = query["TopicArn"][0].split(":")
+            key = self.world.identities.internal_of(account)[0]
             environ["HTTP_AUTHORIZATION"] = f"AWS4-HMAC-SHA256 Credential={key}/20260101/{region}/sns/aws4_request, "
 
     def write(self, **record: Any) -> None:

@@ -66,22 +66,23 @@ class Provisioning:
 
     def pull(self, image: str, execution: Mapping[str, str], vpc: Vpc, place: Place) -> Path:
         """Return the folder with an image's files."""
-        match = re.fullmatch(r"(\d{12}\.dkr\.ecr\.[^/]+)/(.+)@(sha256:[0-9a-f]{64})", image)
+        match = re.fullmatch(r"(\d{12})\.dkr\.ecr\.[^/]+/(.+)@(sha256:[0-9a-f]{64})", image)
         if match is None:
             raise CannotStartError(f"CannotPullContainerError: {image} is not an ECR image with a digest")
         for service in ("ecr.api", "ecr.dkr", "s3"):
             self._need(vpc, place, service, "pull the image")
-        _, name, digest = match.groups()
+        registry, name, digest = match.groups()
+        repository = {"registryId": registry, "repositoryName": name}
         ecr = self.world.client("ecr", execution)
         try:
             ecr.get_authorization_token()
-            found = ecr.batch_get_image(repositoryName=name, imageIds=[{"imageDigest": digest}])["images"]
+            found = ecr.batch_get_image(**repository, imageIds=[{"imageDigest": digest}])["images"]
             if not found:
                 raise CannotStartError(f"CannotPullContainerError: {image}: not found")
             manifest = json.loads(found[0]["imageManifest"])
             for blob in [manifest.get("config"), *manifest.get("layers", [])]:
                 if blob:
-                    ecr.get_download_url_for_layer(repositoryName=name, layerDigest=blob["digest"])
+                    ecr.get_download_url_for_layer(**repository, layerDigest=blob["digest"])
         except ClientError as error:
             raise CannotStartError(f"CannotPullContainerError: {error}") from error
         with self.lock:

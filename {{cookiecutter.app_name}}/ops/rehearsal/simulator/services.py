@@ -27,7 +27,7 @@ RETRY_SECONDS = 2  # before a task that cannot start is tried again; on AWS up t
 
 
 class Services:
-    """Runs the services of one simulated account."""
+    """Runs the services of a simulated AWS."""
 
     def __init__(self, world: World) -> None:
         self.world = world
@@ -131,7 +131,7 @@ class Services:
         return False
 
     def _groups(self, service: Service) -> list[tuple[FakeTargetGroup, int]]:
-        groups = elbv2_backends[self.world.account_id][self.world.region].target_groups
+        groups = elbv2_backends[service.arn.split(":")[4]][self.world.region].target_groups
         return [
             (groups[balancer["targetGroupArn"]], int(balancer["containerPort"]))
             for balancer in service.load_balancers

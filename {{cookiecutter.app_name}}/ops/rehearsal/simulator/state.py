@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import copy
 import json
 import re
 import threading
@@ -63,6 +64,14 @@ class MotoState:
         self.service_roles: set[tuple[str, str]] = set()
         self._seen: dict[str, list[tuple[float, dict[str, str]]]] = {}
         self._lock = threading.Lock()
+
+    def seen_from(self, account: str) -> MotoState:
+        """Return the same, with the names that a call has without an account meant in this one."""
+        if account == self.account:
+            return self
+        other = copy.copy(self)
+        other.account = account
+        return other
 
     # Tags.
 
@@ -281,12 +290,14 @@ class MotoState:
 
     def _key_arn(self, value: str) -> str | None:
         name = value.partition(":key/")[2] or value
+        # Two accounts may have an alias of one name; a key's number is one key's.
+        owner = parts(value)[2] if value.startswith("arn:") else self.account
         for account, regions in list(kms_backends.items()):
             for region, backend in list(regions.items()):
                 if name in backend.keys:
                     key = backend.keys[name]
                     return f"arn:{get_partition(region)}:kms:{region}:{account}:key/{key.id}"
-                if "alias/" in name:
+                if "alias/" in name and account == owner:
                     alias = "alias/" + name.partition("alias/")[2]
                     for key in list(backend.keys.values()):
                         if alias in key.aliases:

@@ -135,7 +135,8 @@ class Tasks:
             tuple(network.get("securityGroups", [])),
             public=network.get("assignPublicIp") == "ENABLED",
         )
-        vpc = self.world.network(place.subnets)
+        account = task.task_arn.split(":")[4]
+        vpc = self.world.network(place.subnets, account)
         where = identities.Place(vpc.vpc_id, place.subnets)
         execution = self.provisioning.assume(definition.execution_role_arn, task, where)
         image = self.provisioning.pull(container["image"], execution, vpc, place)
@@ -164,7 +165,7 @@ class Tasks:
         writable = [m["containerPath"] for m in container.get("mountPoints", []) if not m.get("readOnly")]
         specification = {
             "directory": str(image),
-            "places": self.world.reachable_databases(vpc, place),
+            "places": self.world.reachable_databases(vpc, place, account),
             "published": {str(p["containerPort"]): running.port for p in container.get("portMappings", [])},
             "user": self.world.user(int(user) if user.isdigit() else None),
             "writable": writable if container.get("readonlyRootFilesystem") else None,

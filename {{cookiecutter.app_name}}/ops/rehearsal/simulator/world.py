@@ -58,6 +58,7 @@ class World:
     # What a task's SDK gets at its own path of the credentials' address.
     task_credentials: dict[str, dict[str, str]] = field(default_factory=dict)
     tag_lag_seconds: float = 0
+    accounts: tuple[str, ...] = ()  # beside account_id
     image_files: Path | None = None  # the service's files in an image that was built
     lock: threading.Lock = field(default_factory=threading.Lock)
 
@@ -69,11 +70,11 @@ class World:
     @functools.cached_property
     def identities(self) -> Identities:
         """Who has keys."""
-        return Identities(self.state, self.directory)
+        return Identities(self.state, self.directory, self.accounts)
 
-    def client(self, service: str, credentials: Mapping[str, str] | None = None) -> Any:
-        """Return a boto3 client of AWS itself, or of a role whose `credentials` these are."""
-        access, secret = self.identities.internal
+    def client(self, service: str, credentials: Mapping[str, str] | None = None, *, account: str | None = None) -> Any:
+        """Return a boto3 client of AWS itself in an account, or of a role whose `credentials` these are."""
+        access, secret = self.identities.internal_of(account or self.account_id)
         own = credentials or {"access_key": access, "secret_key": secret}
         with self.lock:  # making clients is not safe in several threads
             return boto3.client(
@@ -96,9 +97,9 @@ class World:
             path.chmod(0o600)
             stream.write(json.dumps(record) + "\n")
 
-    def network(self, subnets: Sequence[str]) -> Vpc:
-        """Return the VPC of some subnets, as it is now."""
-        ec2 = self.client("ec2")
+    def network(self, subnets: Sequence[str], account: str | None = None) -> Vpc:
+        """Return the VPC of some subnets of an account, as it is now."""
+        ec2 = self.client("ec2", account=account)
         vpc_id = ec2.describe_subnets(SubnetIds=list(subnets[:1]))["Subnets"][0]["VpcId"]
         return Vpc.read(ec2, vpc_id)
 
@@ -114,9 +115,9 @@ class World:
                 variables[f"AWS_ENDPOINT_URL_{name}"] = self.endpoint
         return variables
 
-    def reachable_databases(self, vpc: Vpc, place: Place) -> dict[str, tuple[str, int]]:
+    def reachable_databases(self, vpc: Vpc, place: Place, account: str | None = None) -> dict[str, tuple[str, int]]:
         """Return the databases' addresses here, by `host:port`, that the place can connect to."""
-        rds = self.client("rds")
+        rds = self.client("rds", account=account)
         found = {}
         for cluster in rds.describe_db_clusters()["DBClusters"]:
             if (target := database_place(rds, cluster)) is None:

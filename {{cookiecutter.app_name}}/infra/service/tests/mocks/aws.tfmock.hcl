@@ -92,12 +92,6 @@ mock_data "aws_subnets" {
 mock_data "aws_ec2_managed_prefix_list" {
   defaults = { id = "pl-s3" }
 }
-mock_data "aws_ecr_repository" {
-  defaults = {
-    arn            = "arn:aws:ecr:eu-west-1:123456789012:repository/shop"
-    repository_url = "123456789012.dkr.ecr.eu-west-1.amazonaws.com/shop"
-  }
-}
 mock_data "aws_rds_cluster" {
   defaults = {
     endpoint            = "shop.cluster-abc.eu-west-1.rds.amazonaws.com"
