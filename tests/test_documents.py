@@ -420,7 +420,12 @@ def test_a_newcomer_finds_everything_in_two_clicks(bake: Bake, options: Options)
 # --- Messages
 
 # Said by AWS, PostgreSQL, Terraform or GitHub, not by this repository's code.
-MESSAGES_OF_OTHERS = {"BucketNotEmpty", "InvalidRestoreTime", "Cannot find upgrade target", "permission denied for schema"}
+MESSAGES_OF_OTHERS = {
+    "BucketNotEmpty",
+    "InvalidRestoreTime",
+    "Cannot find upgrade target",
+    "permission denied for schema",
+}
 
 
 @cache
