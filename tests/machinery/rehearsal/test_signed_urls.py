@@ -178,6 +178,14 @@ def test_files_are_scanned_with_the_plans_role(simulator: Simulator, signer: Any
     only_clean = {"Effect": "Deny", "Principal": "*", "Action": "s3:GetObject", "Resource": f"arn:aws:s3:::{BUCKET}/*",
                   "Condition": {"StringNotEquals": {"s3:ExistingObjectTag/GuardDutyMalwareScanStatus": "NO_THREATS_FOUND"},
                                 "ArnNotEquals": {"aws:PrincipalArn": role["Role"]["Arn"]}}}  # fmt: skip
+    rule = {"source": ["aws.guardduty"], "detail": {"scanResultDetails": {"scanResultStatus": ["THREATS_FOUND"]}}}
+    simulator.client("events").put_rule(Name="malware", EventPattern=json.dumps(rule))
+    cloudwatch = simulator.client("cloudwatch")
+    cloudwatch.put_metric_alarm(
+        AlarmName="malware", Namespace="AWS/Events", MetricName="TriggeredRules", Statistic="Sum", Period=60, Threshold=1,
+        Dimensions=[{"Name": "RuleName", "Value": "malware"}], EvaluationPeriods=1,
+        ComparisonOperator="GreaterThanOrEqualToThreshold",
+    )  # fmt: skip
     before = s3.get_bucket_policy(Bucket=BUCKET)["Policy"]
     s3.put_bucket_policy(Bucket=BUCKET, Policy=json.dumps({"Version": "2012-10-17", "Statement": [only_clean]}))
     try:
@@ -192,6 +200,9 @@ def test_files_are_scanned_with_the_plans_role(simulator: Simulator, signer: Any
 
         assert waiting.until(lambda: tags() == [tagged], 20, every=0.2)
         assert b"explicit deny in a resource-based policy" in files.fetch(url(signer))[1]
+        assert waiting.until(lambda: cloudwatch.describe_alarms(StateValue="ALARM")["MetricAlarms"], 20, every=0.2)
+        scans = [json.loads(line)["status"] for line in (simulator.directory / "scans.jsonl").read_text().splitlines()]
+        assert scans == ["NO_THREATS_FOUND", "THREATS_FOUND"]
     finally:
         s3.put_bucket_policy(Bucket=BUCKET, Policy=before)
         guardduty.delete_malware_protection_plan(MalwareProtectionPlanId=plan)

@@ -106,9 +106,9 @@ def _scan(world: "World", plan: dict[str, Any], name: str) -> None:
         status = "THREATS_FOUND" if bad else "NO_THREATS_FOUND"
         s3.put_object_tagging(**place, Tagging={"TagSet": [{"Key": "GuardDutyMalwareScanStatus", "Value": status}]})
     except (ClientError, RefusedError) as error:
-        world.note("scans", file=name, failed=str(error))
+        world.note("scans", uploaded=name, failed=str(error))
         return
-    world.note("scans", file=name, status=status)
+    world.note("scans", uploaded=name, status=status)
     # https://docs.aws.amazon.com/guardduty/latest/ug/monitor-with-eventbridge-s3-malware-protection.html
     events.send(
         world,
