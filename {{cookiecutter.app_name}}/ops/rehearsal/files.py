@@ -11,7 +11,7 @@ from urllib.parse import urlsplit
 
 from ops import waiting
 from ops.rehearsal import attackers, use
-from ops.rehearsal.attempts import Attempt, attempt
+from ops.rehearsal.attempts import FOR_ALL, Attempt, attempt
 from ops.rehearsal.driver import FailedError, Rehearsal
 from ops.rehearsal.edits import FILES
 from ops.rehearsal.progress import Bar
@@ -134,7 +134,7 @@ def _refused(run: Rehearsal, bar: Bar, played: Jobs, identity: str, bad: str) ->
             yield row("read a file", "get_object")
             yield row("overwrite a file", "put_object", Body=b"x")
         if who != "apply":
-            policy = {"Bucket": bucket, "Policy": "{}"}
+            policy = {"Bucket": bucket, "Policy": "{for_all}"}
             yield Attempt(who, "open the bucket of files to everybody", "s3", "put_bucket_policy", policy)
         yield row("delete a file", "delete_object")
         yield row("say that a file is clean", "put_object_tagging", Tagging={"TagSet": []})
@@ -142,7 +142,7 @@ def _refused(run: Rehearsal, bar: Bar, played: Jobs, identity: str, bad: str) ->
     keys: dict[str, Keys | None] = attackers.keys_of_all(run, bar, run.platform(), played)
     for who, with_keys in keys.items():
         for row in rows(who) if with_keys else ():
-            made = attempt(row, with_keys, {}, run.project.region, run.endpoint)
+            made = attempt(row, with_keys, {"for_all": FOR_ALL}, run.project.region, run.endpoint)
             if made is None:
                 continue
             run.findings.attempts.append(made)
