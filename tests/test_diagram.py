@@ -557,7 +557,9 @@ def test_what_a_setting_adds_has_its_box_and_its_terraform(bake: Bake, tmp_path:
     project = bake.copy(tmp_path / "project")
     file, before = project.path / "project.yaml", drawn(project)
     text = file.read_text(encoding="utf-8")
-    text = text.replace("\nworkers: {}\n", "\nworkers: { example: { command: [x] } }\n").replace("\nstorage: 'none'", "\nstorage: 's3'")
+    text = text.replace("\nworkers: {}\n", "\nworkers: { example: { command: [x] } }\n").replace(
+        "\nstorage: 'none'", "\nstorage: 's3'"
+    )
     file.write_text(text, encoding="utf-8")
     subprocess.run([sys.executable, "ops/diagram/draw.py"], cwd=project.path, check=True, capture_output=True)
     assert drawn(project) - before == set(program().ADDED)

@@ -317,7 +317,7 @@ def test_documents_here_are_well_formed() -> None:
     assert [problem for document in own_documents() for problem in misshapen(document)] == []
 
 
-RUNBOOKS = """accounts add-an-environment deploy incident-received jobs locked-state preview-to-production queues
+RUNBOOKS = """accounts add-an-environment deploy files incident-received jobs locked-state preview-to-production queues
 region-or-account-move roll-back rotate secrets turn-on-a-domain"""
 WITH_DATABASE = "migrate restore-the-database upgrade-postgresql"
 WITH_FLAGS = "launch-a-feature"
@@ -420,7 +420,12 @@ def test_a_newcomer_finds_everything_in_two_clicks(bake: Bake, options: Options)
 # --- Messages
 
 # Said by AWS, PostgreSQL, Terraform or GitHub, not by this repository's code.
-MESSAGES_OF_OTHERS = {"InvalidRestoreTime", "Cannot find upgrade target", "permission denied for schema"}
+MESSAGES_OF_OTHERS = {
+    "BucketNotEmpty",
+    "InvalidRestoreTime",
+    "Cannot find upgrade target",
+    "permission denied for schema",
+}
 
 
 @cache

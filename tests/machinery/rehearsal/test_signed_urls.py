@@ -11,7 +11,9 @@ from urllib.parse import urlsplit
 import boto3
 import pytest
 from botocore.config import Config
+from ops import waiting
 from ops.rehearsal import files, use
+from ops.rehearsal.simulator.moto_additions import guardduty as guardduty_addition
 
 from tests.machinery.rehearsal.test_simulator import ACCOUNT, REGION, Simulator
 
@@ -151,3 +153,56 @@ def test_metrics_of_a_bucket_are_kept(simulator: Simulator, signer: Any) -> None
     s3.delete_bucket_metrics_configuration(Bucket=BUCKET, Id="Every")
     with pytest.raises(s3.exceptions.ClientError, match="NoSuchConfiguration"):
         s3.get_bucket_metrics_configuration(Bucket=BUCKET, Id="Every")
+
+
+def test_files_are_scanned_with_the_plans_role(simulator: Simulator, signer: Any) -> None:
+    """A tag says what was found, and a policy goes by it."""
+    s3, iam, guardduty = (simulator.client(name) for name in ("s3", "iam", "guardduty"))
+    trust = {"Effect": "Allow", "Principal": {"Service": guardduty_addition.SERVICE}, "Action": "sts:AssumeRole"}
+    role = iam.create_role(
+        RoleName="scan", AssumeRolePolicyDocument=json.dumps({"Version": "2012-10-17", "Statement": [trust]})
+    )
+    actions = ["s3:GetObject", "s3:PutObjectTagging"]
+    scan = {"Effect": "Allow", "Action": actions, "Resource": f"arn:aws:s3:::{BUCKET}/*"}
+    iam.put_role_policy(
+        RoleName="scan", PolicyName="x", PolicyDocument=json.dumps({"Version": "2012-10-17", "Statement": [scan]})
+    )
+    plan = guardduty.create_malware_protection_plan(
+        Role=role["Role"]["Arn"],
+        ProtectedResource={"S3Bucket": {"BucketName": BUCKET}},
+        Actions={"Tagging": {"Status": "ENABLED"}},
+        Tags={"a": "b"},
+    )["MalwareProtectionPlanId"]
+    found = guardduty.get_malware_protection_plan(MalwareProtectionPlanId=plan)
+    assert (found["Status"], found["Tags"], found["Actions"]["Tagging"]["Status"]) == ("ACTIVE", {"a": "b"}, "ENABLED")
+    only_clean = {"Effect": "Deny", "Principal": "*", "Action": "s3:GetObject", "Resource": f"arn:aws:s3:::{BUCKET}/*",
+                  "Condition": {"StringNotEquals": {"s3:ExistingObjectTag/GuardDutyMalwareScanStatus": "NO_THREATS_FOUND"},
+                                "ArnNotEquals": {"aws:PrincipalArn": role["Role"]["Arn"]}}}  # fmt: skip
+    rule = {"source": ["aws.guardduty"], "detail": {"scanResultDetails": {"scanResultStatus": ["THREATS_FOUND"]}}}
+    simulator.client("events").put_rule(Name="malware", EventPattern=json.dumps(rule))
+    cloudwatch = simulator.client("cloudwatch")
+    cloudwatch.put_metric_alarm(
+        AlarmName="malware", Namespace="AWS/Events", MetricName="TriggeredRules", Statistic="Sum", Period=60, Threshold=1,
+        Dimensions=[{"Name": "RuleName", "Value": "malware"}], EvaluationPeriods=1,
+        ComparisonOperator="GreaterThanOrEqualToThreshold",
+    )  # fmt: skip
+    before = s3.get_bucket_policy(Bucket=BUCKET)["Policy"]
+    s3.put_bucket_policy(Bucket=BUCKET, Policy=json.dumps({"Version": "2012-10-17", "Statement": [only_clean]}))
+    try:
+        assert files.send(*form(signer), CONTENT)[0] == 204
+        assert waiting.until(lambda: files.fetch(url(signer)) == (200, CONTENT), 20, every=0.2)
+        assert files.send(*form(signer), files.EICAR)[0] == 204
+        tagged = {"Key": "GuardDutyMalwareScanStatus", "Value": "THREATS_FOUND"}
+
+        def tags() -> list[dict[str, str]]:
+            shown: list[dict[str, str]] = s3.get_object_tagging(Bucket=BUCKET, Key=NAME)["TagSet"]
+            return shown
+
+        assert waiting.until(lambda: tags() == [tagged], 20, every=0.2)
+        assert b"explicit deny in a resource-based policy" in files.fetch(url(signer))[1]
+        assert waiting.until(lambda: cloudwatch.describe_alarms(StateValue="ALARM")["MetricAlarms"], 20, every=0.2)
+        scans = [json.loads(line)["status"] for line in (simulator.directory / "scans.jsonl").read_text().splitlines()]
+        assert scans == ["NO_THREATS_FOUND", "THREATS_FOUND"]
+    finally:
+        s3.put_bucket_policy(Bucket=BUCKET, Policy=before)
+        guardduty.delete_malware_protection_plan(MalwareProtectionPlanId=plan)

@@ -20,8 +20,9 @@ locals {
 
   # https://docs.aws.amazon.com/guardduty/latest/ug/malware-protection-s3-iam-policy-prerequisite.html
   scan_actions = [
-    "s3:GetBucketNotification", "s3:GetObjectTagging", "s3:GetObjectVersion", "s3:GetObjectVersionTagging",
-    "s3:PutBucketNotification", "s3:PutObjectTagging", "s3:PutObjectVersionTagging",
+    "s3:PutObjectTagging",
+    "s3:GetBucketNotification", "s3:GetObjectTagging", "s3:GetObjectVersion", "s3:GetObjectVersionTagging", # as that page lists them
+    "s3:PutBucketNotification", "s3:PutObjectVersionTagging",                                               # likewise
   ]
 
   role_manager_only = {
@@ -168,8 +169,8 @@ locals {
           Sid    = "MalwareScan"
           Effect = "Allow"
           Action = [
-            "events:DeleteRule", "events:PutRule", "events:PutTargets", "events:RemoveTargets",
-            "events:DescribeRule", "events:ListTargetsByRule", # as GuardDuty's page lists them
+            "events:DeleteRule", "events:PutRule", "events:PutTargets", "events:RemoveTargets", # as GuardDuty's page lists them
+            "events:DescribeRule", "events:ListTargetsByRule",                                  # likewise
           ]
           Resource = "${local.arn.events}:rule/DO-NOT-DELETE-AmazonGuardDutyMalwareProtectionS3*"
         },

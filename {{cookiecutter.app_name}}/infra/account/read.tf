@@ -37,7 +37,10 @@ locals {
           "wafv2:GetLoggingConfiguration", "wafv2:GetWebACL*", "wafv2:ListTagsForResource",
           ],
           length(local.with_jobs) > 0 ? ["scheduler:GetSchedule*", "scheduler:ListTagsForResource"] : [],
-          local.scanned ? ["guardduty:GetMalwareProtectionPlan", "guardduty:ListTagsForResource"] : [],
+          local.scanned ? [
+            "guardduty:GetMalwareProtectionPlan",
+            "guardduty:ListTagsForResource", # its tags, as newer providers may read them
+          ] : [],
         )
         Resource = "*"
       },

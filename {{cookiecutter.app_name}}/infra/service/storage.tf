@@ -35,7 +35,7 @@ locals {
     {
       Sid       = "EncryptFiles"
       Effect    = "Allow"
-      Action    = ["kms:Decrypt", "kms:GenerateDataKey"]
+      Action    = ["kms:Decrypt", "kms:GenerateDataKey"] # the first for what is given out
       Resource  = one(module.files_key[*].arn)
       Condition = local.via_s3
     },
@@ -332,28 +332,28 @@ resource "aws_iam_role_policy" "files_scan" {
         # GuardDuty's own rule, by which it hears of new files.
         Sid       = "HearOfFiles"
         Effect    = "Allow"
-        Action    = ["events:DeleteRule", "events:PutRule", "events:PutTargets", "events:RemoveTargets"]
+        Action    = ["events:DeleteRule", "events:PutRule", "events:PutTargets", "events:RemoveTargets"] # as that page lists them
         Resource  = "${local.arn.events}:rule/DO-NOT-DELETE-AmazonGuardDutyMalwareProtectionS3*"
         Condition = { StringLike = { "events:ManagedBy" = "malware-protection-plan.guardduty.amazonaws.com" } }
       },
       {
         Sid      = "LookAtThatRule"
         Effect   = "Allow"
-        Action   = ["events:DescribeRule", "events:ListTargetsByRule"]
+        Action   = ["events:DescribeRule", "events:ListTargetsByRule"] # likewise
         Resource = "${local.arn.events}:rule/DO-NOT-DELETE-AmazonGuardDutyMalwareProtectionS3*"
       },
       {
         Sid      = "LetTheBucketTell"
         Effect   = "Allow"
-        Action   = ["s3:GetBucketNotification", "s3:ListBucket", "s3:PutBucketNotification"]
+        Action   = ["s3:GetBucketNotification", "s3:ListBucket", "s3:PutBucketNotification"] # likewise
         Resource = local.files_arn
       },
       {
         Sid    = "ReadAndTagFiles"
         Effect = "Allow"
         Action = [
-          "s3:GetObject", "s3:GetObjectTagging", "s3:GetObjectVersion", "s3:GetObjectVersionTagging",
-          "s3:PutObjectTagging", "s3:PutObjectVersionTagging",
+          "s3:GetObject", "s3:PutObjectTagging",
+          "s3:GetObjectTagging", "s3:GetObjectVersion", "s3:GetObjectVersionTagging", "s3:PutObjectVersionTagging", # likewise
         ]
         Resource = "${local.files_arn}/*"
       },
@@ -361,13 +361,16 @@ resource "aws_iam_role_policy" "files_scan" {
         # By which it tries whether it may.
         Sid      = "ValidateTheBucket"
         Effect   = "Allow"
-        Action   = "s3:PutObject"
+        Action   = "s3:PutObject" # likewise
         Resource = "${local.files_arn}/malware-protection-resource-validation-object"
       },
       {
-        Sid       = "DecryptFiles"
-        Effect    = "Allow"
-        Action    = ["kms:Decrypt", "kms:GenerateDataKey"]
+        Sid    = "DecryptFiles"
+        Effect = "Allow"
+        Action = [
+          "kms:Decrypt",
+          "kms:GenerateDataKey", # likewise
+        ]
         Resource  = module.files_key[0].arn
         Condition = { StringLike = { "kms:ViaService" = "s3.${local.region}.amazonaws.com*" } }
       },

@@ -160,14 +160,14 @@ def _check_condition(condition: Any, fields: Mapping[str, str], size: int) -> st
         if size < int(name):
             raise RefusedError("EntityTooSmall", 400, f"Your proposed upload of {size} is smaller than {name}.")
         return ""
-    name = name.removeprefix("$").lower()
-    given = fields.get(name)
+    field = str(name).removeprefix("$").lower()
+    given = fields.get(field)
     holds = given is not None and (
         given == value if kind == "eq" else kind == "starts-with" and given.startswith(value)
     )
     if not holds:
-        raise _failed(f"Policy Condition failed: {json.dumps([kind, f'${name}', value])}")
-    return name
+        raise _failed(f"Policy Condition failed: {json.dumps([kind, f'${field}', value])}")
+    return field
 
 
 def _failed(what: str) -> RefusedError:

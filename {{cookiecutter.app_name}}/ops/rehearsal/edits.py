@@ -34,7 +34,8 @@ jobs:
 # Small, so that a file which is too large is soon sent.
 STORAGE = "storage: 's3'"
 FILES = (
-    "files: { content_types: [text/csv, image/png], max_megabytes: 1, cors_origins: ['https://rehearsed.example.com'] }"
+    "files: { content_types: [text/csv, image/png], max_megabytes: 1, cors_origins: ['https://rehearsed.example.com'], "
+    "malware_scan: true }"
 )
 OFFICE = "203.0.113.0/24"  # addresses for documentation
 

@@ -9,8 +9,9 @@ from collections.abc import Iterator, Mapping
 from typing import TYPE_CHECKING, Any
 from urllib.parse import urlsplit
 
+from ops import waiting
 from ops.rehearsal import attackers, use
-from ops.rehearsal.attempts import Attempt, attempt
+from ops.rehearsal.attempts import FOR_ALL, Attempt, attempt
 from ops.rehearsal.driver import FailedError, Rehearsal
 from ops.rehearsal.edits import FILES
 from ops.rehearsal.progress import Bar
@@ -19,7 +20,9 @@ from ops.rehearsal.sign_in import Keys
 if TYPE_CHECKING:
     from ops.rehearsal.steps import Jobs
 
-MOST = 1_000_000
+MOST, SECONDS = 1_000_000, 60
+# What every scanner takes for malware, and nothing is harmed by: https://www.eicar.org. In parts, so that none finds it here.
+EICAR = b"X5O!P%@AP[4\\PZX54(P^)7CC)7}$" + b"EICAR-STANDARD-ANTIVIRUS-TEST-FILE!$H+H*"
 PLAIN = {"X-Forwarded-Proto": "http"}  # how the simulator hears that a call came without TLS
 
 
@@ -53,7 +56,7 @@ def prove(run: Rehearsal, bar: Bar, played: Jobs) -> str:
     status, said = send(url, fields, content)
     if status != 204:
         raise FailedError(f"The upload was answered with {status}: {said.decode(errors='replace')}")
-    status, found = use.ask(run, "GET", f"/files/{upload['id']}")
+    status, found = _once_scanned(run, upload["id"])
     if status != 200 or found["content_type"] != "text/csv" or found["size"] != len(content):
         raise FailedError(f"GET /files/{upload['id']} answered {status}: {json.dumps(found)}")
     status, given = fetch(found["url"])
@@ -62,8 +65,35 @@ def prove(run: Rehearsal, bar: Bar, played: Jobs) -> str:
     _must_be("A download without TLS", "AccessDenied", fetch(found["url"], PLAIN))
     _must_be("Another file by this URL", "SignatureDoesNotMatch", fetch(found["url"].replace(upload["id"], "0" * 32)))
     _must_be("A download that nobody signed", "AccessDenied", fetch(found["url"].partition("?")[0]))
-    _refused(run, bar, played, upload["id"])
-    return "a file goes up and comes back by signed URLs; other types, sizes, names and roles are refused"
+    bad = _malware(run, new)
+    _refused(run, bar, played, upload["id"], bad)
+    return "a file goes up and comes back by signed URLs; other types, sizes, names and roles are refused, and malware"
+
+
+def _once_scanned(run: Rehearsal, identity: str) -> tuple[int, Any]:
+    """Ask for a file until it is given out; returns the last answer."""
+
+    def given() -> tuple[int, Any] | None:
+        answer = use.ask(run, "GET", f"/files/{identity}")
+        return answer if answer[0] == 200 else None
+
+    return waiting.until(given, SECONDS, every=0.5) or use.ask(run, "GET", f"/files/{identity}")
+
+
+def _malware(run: Rehearsal, new: Mapping[str, str]) -> str:
+    """Upload what every scanner takes for malware: nobody gets it, and who is on call hears of it. Returns its id."""
+    before = len(run.mailbox.messages())
+    _, upload = use.ask(run, "POST", "/files", new)
+    status, said = send(upload["url"], upload["fields"], EICAR)
+    if status != 204:
+        raise FailedError(f"The upload of a test virus was answered with {status}: {said.decode(errors='replace')}")
+    alarm = run.project.names["files_malware"]
+    if run.project.settings["incident_management"] != "none" and not run.mailbox.wait_for(alarm, SECONDS, after=before):
+        raise FailedError(f"The alarm {alarm} did not reach the incident service: {run.notes('scans')[-1:]}")
+    status, _ = use.ask(run, "GET", f"/files/{upload['id']}")
+    if status != 404:
+        raise FailedError(f"GET /files answered {status} for a file with malware in it.")
+    return str(upload["id"])
 
 
 def send(
@@ -90,7 +120,7 @@ def _must_be(what: str, code: str, answer: tuple[int, bytes]) -> None:
         raise FailedError(f"{what} was answered with {status}, not {code}: {body[:300].decode(errors='replace')}")
 
 
-def _refused(run: Rehearsal, bar: Bar, played: Jobs, identity: str) -> None:
+def _refused(run: Rehearsal, bar: Bar, played: Jobs, identity: str, bad: str) -> None:
     """See that no other role gets at the file, and not the service's own at more than it needs."""
     bucket = run.platform().project.names["files_bucket"]
     place = {"Bucket": bucket, "Key": identity}
@@ -99,11 +129,12 @@ def _refused(run: Rehearsal, bar: Bar, played: Jobs, identity: str) -> None:
         def row(what: str, operation: str, **more: Any) -> Attempt:
             return Attempt(who, what, "s3", operation, place | more)
 
+        yield Attempt(who, "read a file with malware in it", "s3", "get_object", place | {"Key": bad})
         if who != "task":
             yield row("read a file", "get_object")
             yield row("overwrite a file", "put_object", Body=b"x")
         if who != "apply":
-            policy = {"Bucket": bucket, "Policy": "{}"}
+            policy = {"Bucket": bucket, "Policy": "{for_all}"}
             yield Attempt(who, "open the bucket of files to everybody", "s3", "put_bucket_policy", policy)
         yield row("delete a file", "delete_object")
         yield row("say that a file is clean", "put_object_tagging", Tagging={"TagSet": []})
@@ -111,7 +142,7 @@ def _refused(run: Rehearsal, bar: Bar, played: Jobs, identity: str) -> None:
     keys: dict[str, Keys | None] = attackers.keys_of_all(run, bar, run.platform(), played)
     for who, with_keys in keys.items():
         for row in rows(who) if with_keys else ():
-            made = attempt(row, with_keys, {}, run.project.region, run.endpoint)
+            made = attempt(row, with_keys, {"for_all": FOR_ALL}, run.project.region, run.endpoint)
             if made is None:
                 continue
             run.findings.attempts.append(made)

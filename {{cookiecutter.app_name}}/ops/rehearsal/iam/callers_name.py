@@ -431,6 +431,7 @@ _ROWS_OF: dict[tuple[str, ...], tuple[Row, ...]] = {
         _service_linked("wafv2.amazonaws.com"),
     ),
     ("wafv2:DeleteLoggingConfiguration",): (Row("logs:DeleteLogDelivery", "", _WAF_LOGS),),
+    ("guardduty:CreateMalwareProtectionPlan",): (_pass("Role", "malware-protection-plan.guardduty.amazonaws.com"),),
     ("s3:CopyObject",): (
         Row(
             "s3:GetObject",

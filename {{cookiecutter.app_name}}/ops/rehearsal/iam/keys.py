@@ -110,6 +110,7 @@ COMPUTED = frozenset(
         "route53:ChangeResourceRecordSetsActions",
         "route53:ChangeResourceRecordSetsNormalizedRecordNames",
         "route53:ChangeResourceRecordSetsRecordTypes",
+        "s3:ExistingObjectTag/<key>",
         "s3:LocationConstraint",
         "s3:ResourceAccount",
         "s3:TlsVersion",

@@ -102,7 +102,7 @@ def template_of(key: str) -> str:
     if lower in condition_keys():
         return lower
     for known in condition_keys():
-        head, variable, _ = known.replace("tag-key", "${tag-key}").partition("${")
+        head, variable, _ = known.replace("tag-key", "${tag-key}").replace("<", "${").partition("${")
         if variable and lower.startswith(head) and len(lower) > len(head):
             return known
     return lower

@@ -19,11 +19,12 @@ from moto.dynamodb.models import dynamodb_backends
 from moto.ec2.models import ec2_backends
 from moto.ecr.models import ecr_backends
 from moto.ecs.models import ecs_backends
+from moto.guardduty.models import guardduty_backends
 from moto.iam.models import iam_backends
 from moto.kms.models import kms_backends
 from moto.logs.models import logs_backends
 from moto.rds.models import rds_backends
-from moto.s3.models import s3_backends
+from moto.s3.models import FakeDeleteMarker, s3_backends
 from moto.secretsmanager.models import secretsmanager_backends
 from moto.sns.models import sns_backends
 from moto.sqs.models import sqs_backends
@@ -144,6 +145,8 @@ class MotoState:
             return dict(s3_backends[account][self.partition].tagger.get_tag_dict_for_resource(arn.partition("/")[0]))
         if service == "logs":
             return dict(logs_backends[account][region].tagger.get_tag_dict_for_resource(arn.removesuffix(":*")))
+        if service == "guardduty":
+            return dict(guardduty_backends[account][region].__dict__.get("plans", {})[name]["tags"])
         if service == "appconfig":
             return dict(appconfig_backends[account][region].list_tags_for_resource(arn))
         if service == "acm":
@@ -439,8 +442,16 @@ class MotoState:
             cluster = resource.split("/")[1]
             return {"ecs:cluster": f"arn:{self.partition}:ecs:{region}:{account}:cluster/{cluster}"}
         if service == "s3":
-            return {"s3:ResourceAccount": self.owner(arn)}
+            return {"s3:ResourceAccount": self.owner(arn), **self._object_tags(arn)}
         return {}
+
+    def _object_tags(self, arn: str) -> dict[str, Value | None]:
+        bucket, name = self._bucket(arn), parts(arn)[3].partition("/")[2]
+        stored = bucket.keys.get(name) if bucket is not None and name else None
+        if stored is None or isinstance(stored, FakeDeleteMarker):
+            return {}
+        tags = s3_backends[bucket.account_id][self.partition].tagger.get_tag_dict_for_resource(stored.arn)
+        return {f"s3:ExistingObjectTag/{key}": value for key, value in tags.items()}
 
     def _ec2_keys(self, arn: str, account: str, region: str, resource: str, name: str) -> dict[str, Value | None]:
         kind = resource.partition("/")[0]

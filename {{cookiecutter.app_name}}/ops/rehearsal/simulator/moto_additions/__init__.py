@@ -12,6 +12,7 @@ if TYPE_CHECKING:
 
 MODULES = (
     "s3",
+    "guardduty",
     "sts",
     "ec2",
     "backup",
