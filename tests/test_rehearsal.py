@@ -128,6 +128,27 @@ def test_everything_works_and_nothing_is_left(rehearsed: Callable[..., Rehearsed
     assert not run.left, "the run's directory is left"
 
 
+@pytest.mark.nightly
+@pytest.mark.parametrize("elsewhere", ["prod", "dev"])
+def test_environments_in_two_accounts(bake: Bake, tmp_path: Path, elsewhere: str) -> None:
+    """From bootstrap over a promotion and a rollback to nothing; the keys of one account open nothing of the other."""
+    Terraform(tmp_path)
+    project = bake.copy(tmp_path / "project", environments="dev+prod")
+    file = project.path / "project.yaml"
+    text = file.read_text(encoding="utf-8")
+    lives = "    aws_account_id: '210987654321'\n    aws_profile: there\n"
+    text = re.sub(rf"(?m)^(  {elsewhere}:\n)", rf"\1{lives}", text)
+    file.write_text(re.sub(r"(?m)^(aws_account_id: .*\n)", r"\1aws_profile: here\n", text), encoding="utf-8")
+    result = make(project, "rehearse")
+    assert result.returncode == 0, result.stdout[-20_000:]
+    assert "in 2 accounts" in result.stdout
+    found = json.loads((project.path / "ops/rehearsal/report/report.json").read_text(encoding="utf-8"))
+    assert found["worked"] is True
+    across = [attempt for attempt in found["attempts"] if "other account's" in attempt["what"]]
+    assert len(across) >= 60
+    assert all(attempt["refused"] for attempt in across)
+
+
 def test_a_call_that_the_simulator_lacks_stops_it_at_once_by_name(bake: Bake, tmp_path: Path) -> None:
     Terraform(tmp_path)
     project = bake.copy(tmp_path / "project", **minimal())

@@ -294,7 +294,7 @@ def serve(cloud: Cloud, ready: Callable[[dict[str, str]], Any]) -> None:
     internet = ThreadingHTTPServer(("127.0.0.1", 0), Internet)
     endpoint = f"http://127.0.0.1:{server.server_port}"
     os.environ["AWS_ENDPOINT_URL"] = endpoint
-    miniature._client.cache_clear()
+    miniature.client_of.cache_clear()
     for each in (server, control, internet):
         threading.Thread(target=each.serve_forever, daemon=True).start()
     there = {

@@ -93,7 +93,7 @@ resource "aws_iam_role" "push_previews" {
   path                 = local.names.github_path
   description          = "GitHub jobs that push images of previews"
   assume_role_policy   = local.trust_policies[local.names.preview_role]
-  max_session_duration = 3600
+  max_session_duration = 7200 # as the other's of this name
 
   depends_on = [aws_iam_openid_connect_provider.github]
 }

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import functools
 import threading
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import boto3
@@ -14,7 +14,7 @@ from botocore.config import Config
 from ops.project import Project
 from ops.rehearsal.iam.roles import Role
 from ops.rehearsal.reachability import Place, Vpc
-from ops.rehearsal.sign_in import ADMINISTRATOR, Keys, administrator
+from ops.rehearsal.sign_in import ADMINISTRATOR, Keys, administrator, administrator_of
 
 # A session reads the model of a service once, which costs most of a client's time, and makes one client at a time.
 _SESSION = boto3.Session()
@@ -27,10 +27,16 @@ class Platform:
 
     project: Project
     endpoint: str
+    keys: Keys | None = None
+
+    @property
+    def registry(self) -> Platform:
+        """The same seen from the account that has the images."""
+        return replace(self, keys=administrator_of(self.project, self.project.registry["account_id"]))
 
     def client(self, service: str) -> Any:
         """Return a boto3 client of the simulator."""
-        return client(service, self.project.region, self.endpoint, administrator(self.project))
+        return client(service, self.project.region, self.endpoint, self.keys or administrator(self.project))
 
     @functools.cached_property
     def service(self) -> dict[str, Any]:

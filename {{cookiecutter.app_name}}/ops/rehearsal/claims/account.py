@@ -23,8 +23,8 @@ def state_bucket(context: Context, result: Result) -> None:
     result.claim("public access is blocked", buckets.public_access_blocked(platform, bucket))
     keys = {o["Key"] for o in s3.list_objects_v2(Bucket=bucket).get("Contents", [])}
     environment = platform.project.environment
-    expected = ["account.tfstate", "build-repository.tfstate", f"network/{environment}.tfstate",
-                f"service/{environment}.tfstate"]  # fmt: skip
+    expected = ["account.tfstate", f"network/{environment}.tfstate", f"service/{environment}.tfstate"]
+    expected += ["build-repository.tfstate"] if platform.project.home else []
     expected += [f"database/{environment}.tfstate"] if platform.project.database else []
     for key in expected:
         if key not in keys:
@@ -65,7 +65,8 @@ def github(context: Context, result: Result) -> None:
     result.claim("GitHub is an identity provider of the account", provider, provider or "no OIDC provider")
     prefix = str(platform.project.settings["github_oidc_subject_prefix"])
     wanted = "sts.amazonaws.com" + (".cn" if platform.project.partition == "aws-cn" else "")
-    for name in (names["plan_role"], names["build_role"], names["apply_role"]):
+    builds = [names["build_role"]] if platform.project.home else []
+    for name in (names["plan_role"], *builds, names["apply_role"]):
         role = platform.role(name)
         for statement in statements(role.trust):
             conditions = statement.get("Condition", {})

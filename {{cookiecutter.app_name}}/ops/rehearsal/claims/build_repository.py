@@ -10,14 +10,15 @@ from ops.rehearsal.claims.claim import Context, Result
 def build_repository(context: Context, result: Result) -> None:
     """Immutable tags, scans, customer key; what runs is in it."""
     platform = context.platform
-    ecr, name = platform.client("ecr"), platform.project.names["build_repository"]
+    registry, name = platform.registry, platform.project.names["build_repository"]
+    ecr = registry.client("ecr")
     repository = ecr.describe_repositories(repositoryNames=[name])["repositories"][0]
     result.claim("immutable tags", repository["imageTagMutability"].startswith("IMMUTABLE"))
     result.claim("scans on push", repository["imageScanningConfiguration"]["scanOnPush"])
     encryption = repository["encryptionConfiguration"]
     result.claim(
         "encrypted with a customer key",
-        encryption["encryptionType"] == "KMS" and platform.is_customer_key(encryption.get("kmsKey")),
+        encryption["encryptionType"] == "KMS" and registry.is_customer_key(encryption.get("kmsKey")),
         encryption.get("kmsKey", encryption["encryptionType"]),
     )
     rules = json.loads(ecr.get_lifecycle_policy(repositoryName=name)["lifecyclePolicyText"])["rules"]
