@@ -64,3 +64,17 @@ def test_a_base_that_does_not_exist(whole_clone: Path) -> None:
     assert result.returncode != 0
     assert "nowhere" in result.stderr
     assert "Traceback" not in result.stderr
+
+
+def test_a_hook_that_writes_to_what_is_copied_as_it_is_is_seen(whole_clone: Path) -> None:
+    """Such a file is the template's own with a second name until somebody writes to it."""
+    hook = whole_clone / "hooks/post_gen_project.py"
+    writes = '(root / "app/__init__.py").open("a").write("# Written by a hook\\n")'
+    last = "        remove_junk(root)\n"
+    hook.write_text(hook.read_text().replace(last, f"{last}        {writes}\n", 1))
+    kept = (whole_clone / template.RENDERED_ROOT.name / "app/__init__.py").read_bytes()
+    result = diff(whole_clone)
+    assert result.returncode == 0, result.stderr
+    assert f"In all {len(MAIN)} option sets**: 1 files, +1 -0" in result.stdout
+    assert "`app/__init__.py` +1 -0" in result.stdout
+    assert (whole_clone / template.RENDERED_ROOT.name / "app/__init__.py").read_bytes() == kept

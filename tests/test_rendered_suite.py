@@ -61,6 +61,18 @@ def test_setup_lint_and_test_pass_and_leave_nothing_to_commit(bake: Bake, tmp_pa
     passes(project.path, environment)
 
 
+@pytest.mark.nightly
+@pytest.mark.timeout(7200)
+def test_the_role_manager_s_properties_hold_for_many_examples(bake: Bake, tmp_path: Path) -> None:
+    project = bake.copy(tmp_path / "project").path
+    environment = {name: value for name, value in os.environ.items() if not name.startswith(("AWS_", "MAKE", "MFLAGS"))}
+    command = ["make", "--no-print-directory", "test-role-manager", "HYPOTHESIS=thorough"]
+    result = subprocess.run(
+        command, cwd=project, env=environment, stdin=subprocess.DEVNULL, capture_output=True, text=True, check=False
+    )
+    assert result.returncode == 0, result.stdout[-20_000:] + result.stderr[-2_000:]
+
+
 def python_for_everybody() -> Path:
     """A Python that any user can run: this one, or the system's where this one is in root's home."""
     for python in (Path(sys.base_prefix, "bin", "python3"), Path("/usr/bin/python3"), Path("/usr/local/bin/python3")):

@@ -3,6 +3,9 @@
 Before is the commit BASE, after is the work tree. Files that differ alike in several option sets are shown once, with
 the sets they differ in. Both forms go to .diff/: summary.md, which is printed and shown on the page of a GitHub run,
 and index.html.
+
+Cookiecutter makes every render, with its hooks; see tools/many.py for how that takes less time for many. What both
+templates have alike is one file with two names, so whatever is copied from it as it is need not be read to be compared.
 """
 
 from __future__ import annotations
@@ -12,7 +15,6 @@ import functools
 import hashlib
 import html
 import io
-import json
 import os
 import shutil
 import subprocess
@@ -26,7 +28,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 from tests.options import MAIN, Options, label
-from tools import template
+from tools import many, template
 
 OUTPUT = template.ROOT / ".diff"
 # The parts of this repository that decide what a render is.
@@ -85,35 +87,21 @@ def after(folder: Path) -> None:
             shutil.copy2(source, target)
 
 
-def render(root: Path, out: Path, options: Options) -> str:
-    """Render one option set into `out`; its path, or the reason why it was refused."""
-    from cookiecutter import utils
-    from cookiecutter.exceptions import CookiecutterException
-    from cookiecutter.main import cookiecutter
-    from jinja2 import FileSystemBytecodeCache
-
-    cache = root.parent / f"{root.name}.jinja"
-    cache.mkdir(exist_ok=True)
-    asked = json.loads((root / "cookiecutter.json").read_text(encoding="utf-8"))
-    known = {name: value for name, value in options.items() if name in asked}
-    if not isinstance(utils.StrictEnvironment, functools.partial):
-        compiled = FileSystemBytecodeCache(str(cache))
-        utils.StrictEnvironment = functools.partial(utils.StrictEnvironment, bytecode_cache=compiled)
-    try:
-        return str(cookiecutter(str(root), no_input=True, extra_context=known, output_dir=str(out)))
-    except CookiecutterException as error:
-        return f"refused: {error}"
-
-
 def files(root: Path) -> dict[str, Path]:
     """Every file of a render by its path inside it."""
-    return {path.relative_to(root).as_posix(): path for path in sorted(root.rglob("*")) if path.is_file()}
+    return {
+        Path(folder, name).relative_to(root).as_posix(): Path(folder, name)
+        for folder, _, names in os.walk(root)
+        for name in names
+    }
 
 
 def changes(old: Path, new: Path) -> Iterator[Change]:
     """How two renders differ, file by file."""
     olds, news = files(old), files(new)
     for name in sorted(olds.keys() | news.keys()):
+        if name in olds and name in news and olds[name].samefile(news[name]):
+            continue
         first = olds[name].read_bytes() if name in olds else b""
         second = news[name].read_bytes() if name in news else b""
         if name in olds and name in news:
@@ -131,10 +119,10 @@ def changes(old: Path, new: Path) -> Iterator[Change]:
         yield Change(name, kind, tuple(list(difflib.unified_diff(one, two, lineterm="", n=2))[2:]))
 
 
-def compare(roots: tuple[Path, Path], work: Path, options: Options) -> tuple[str, list[Change] | str]:
+def compare(roots: tuple[Path, Path], work: Path, options: Options, *, linked: bool) -> tuple[str, list[Change] | str]:
     """One option set before and after: its label and its changes, or why there is nothing to compare."""
     folder = work / hashlib.sha256(repr(options).encode()).hexdigest()[:12]
-    made = [render(root, folder / root.name, options) for root in roots]
+    made = [many.render(root, folder / root.name, options, linked=linked) for root in roots]
     refused = [f"{root.name} {path}" for root, path in zip(roots, made, strict=True) if path.startswith("refused")]
     found = "; ".join(refused) if refused else list(changes(Path(made[0]), Path(made[1])))
     shutil.rmtree(folder, ignore_errors=True)
@@ -212,13 +200,40 @@ def page(groups: list[Group], broken: Mapping[str, str], base: str, total: int) 
     return PAGE.format(title=f"Renders, compared with {html.escape(base)}", body="".join(body))
 
 
-def same(roots: tuple[Path, Path]) -> bool:
-    """Whether both templates are equal: then their renders are."""
-    parts = [{name: path for name, path in files(root).items() if name.startswith(SOURCES)} for root in roots]
-    return parts[0].keys() == parts[1].keys() and all(
-        path.read_bytes() == parts[1][name].read_bytes() and path.stat().st_mode == parts[1][name].stat().st_mode
-        for name, path in parts[0].items()
-    )
+def share(roots: tuple[Path, Path]) -> bool:
+    """Give files that are alike in both templates one content with two names; whether all are."""
+    olds, news = ({name: path for name, path in files(root).items() if name.startswith(SOURCES)} for root in roots)
+    alike = olds.keys() == news.keys()
+    for name in olds.keys() & news.keys():
+        old, new = olds[name], news[name]
+        if old.read_bytes() == new.read_bytes() and old.stat().st_mode == new.stat().st_mode:
+            new.unlink()
+            os.link(old, new)
+        else:
+            alike = False
+    return alike
+
+
+def stamps(roots: tuple[Path, Path]) -> list[tuple[str, int, int]]:
+    """What shows that somebody has written to a file."""
+    status = [(str(path), path.stat()) for root in roots for path in sorted(files(root).values())]
+    return [(name, one.st_mtime_ns, one.st_mode) for name, one in status]
+
+
+def compared(base: str, *, linked: bool) -> dict[str, list[Change] | str] | None:
+    """Every option set before and after; None when a hook has written to a file that many renders have in common."""
+    with tempfile.TemporaryDirectory(prefix="diff-") as folder:
+        roots = (Path(folder, "before"), Path(folder, "after"))
+        before(base, roots[0])
+        after(roots[1])
+        if share(roots):
+            return {}  # equal templates, equal renders
+        untouched = stamps(roots)
+        one = functools.partial(compare, roots, Path(folder, "work"), linked=linked)
+        # What the hooks print about each project is not what is asked here.
+        with ProcessPoolExecutor(initializer=quiet) as pool:
+            found = dict(pool.map(one, MAIN))
+        return found if stamps(roots) == untouched else None
 
 
 def main() -> None:
@@ -226,15 +241,9 @@ def main() -> None:
     base = os.environ.get("BASE") or "main"
     commit = git("rev-parse", "--short", "--verify", f"{base}^{{commit}}").decode().strip()
     name = base if commit in base else f"{base} ({commit})"
-    with tempfile.TemporaryDirectory(prefix="diff-") as folder:
-        roots = (Path(folder, "before"), Path(folder, "after"))
-        before(base, roots[0])
-        after(roots[1])
-        found: dict[str, list[Change] | str] = {}
-        if not same(roots):
-            # What the hooks print about each project is not what is asked here.
-            with ProcessPoolExecutor(initializer=quiet) as pool:
-                found = dict(pool.map(functools.partial(compare, roots, Path(folder, "work")), MAIN))
+    found = compared(base, linked=True)
+    if found is None:
+        found = compared(base, linked=False) or {}
     broken = {label_: why for label_, why in found.items() if isinstance(why, str)}
     groups = grouped({label_: list_ for label_, list_ in found.items() if not isinstance(list_, str)})
     OUTPUT.mkdir(exist_ok=True)

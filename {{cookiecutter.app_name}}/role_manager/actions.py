@@ -143,9 +143,8 @@ def _action(work: Callable[..., Report]) -> Callable[..., Report]:
 def plan(manager: Manager) -> Report:
     """Say what apply would do. Changes nothing."""
     found = _retrying(manager, "plan", _read_plan)
-    return Report(
-        "plan", "nothing to do" if found.empty else "blocked" if found.blocked else "changes", _sentence(found), found
-    )
+    result = "nothing to do" if found.empty else "blocked" if found.blocked else "changes"
+    return Report("plan", result, _sentence(found), found)
 
 
 def _read_plan(manager: Manager) -> Plan:
@@ -194,15 +193,6 @@ def apply(manager: Manager) -> Report:
     return Report("apply", result, summary, Plan(tuple(work.done), tuple(blocked)))
 
 
-class _LockedError(Exception):
-    """Somebody else's lock was waited for in vain; the transaction is taken back, so that nobody waits for ours."""
-
-    def __init__(self, change: Change, holders: str) -> None:
-        super().__init__(holders)
-        self.change = change
-        self.holders = holders
-
-
 @dataclasses.dataclass
 class _Apply:
     """One apply."""
@@ -211,7 +201,6 @@ class _Apply:
     done: list[Change] = dataclasses.field(default_factory=list)  # by transactions that are over
     transactions: int = 0  # that are over
     waits: Counter[str] = dataclasses.field(default_factory=Counter)  # how often each object was waited for
-    split: set[str] = dataclasses.field(default_factory=set)  # groups of objects, of which one was waited for
     stuck: dict[str, Blocked] = dataclasses.field(default_factory=dict)  # what is waited for no more
     # Of the transaction that runs: what it changed, what the server did not take, whether it does all there is to do.
     made: list[Change] = dataclasses.field(default_factory=list)
@@ -220,12 +209,9 @@ class _Apply:
 
     def run(self) -> list[Blocked]:
         """Make all changes; return what is left."""
-        while True:
-            try:
-                if (left := _retrying(self.manager, "apply", self._transact)) is not None:
-                    return left
-            except _LockedError as error:
-                self._wait_again(error.change, error.holders)
+        while (left := _retrying(self.manager, "apply", self._transact)) is None:
+            pass
+        return left
 
     def _wait_again(self, change: Change, holders: str) -> None:
         """Let others have their turn; give up the object when its turn does not come."""
@@ -233,9 +219,8 @@ class _Apply:
         self.waits[change.object] += 1
         problem = f"{holders} holds a lock on it, which was waited for {lock:g} s at a time"
         self.manager.log("waiting for a lock", level="warning", object=change.object, problem=problem)
-        if change.each:
-            self.split.add(change.object)
-        elif self.waits[change.object] >= _LOCK_TRIES or self.waits.total() * lock >= _LOCK_SECONDS:
+        many = self.waits[change.object] >= _LOCK_TRIES or self.waits.total() * lock >= _LOCK_SECONDS
+        if many and not change.each:  # of a group each object is tried by itself
             reason = f"{change.reason}. The lock timeout ended the wait: {problem}"
             self.stuck[change.object] = Blocked(change.object, reason, "end that transaction, then apply again")
         time.sleep(_PAUSE_SECONDS)
@@ -263,26 +248,21 @@ class _Apply:
                     f"{self._so_far}. When no apply runs, end that session: SELECT pg_terminate_backend(its pid)"
                 ) from None
             found = _plan(session, manager.desired, rows)
-            limit = max(int(_server(rows)["locks"]) * 3 // 5, 1)
-            changes = list(self._possible(found.changes))
-            self._step(session, changes, limit, last=False)
-            if changes:
+            # Something comes or goes meanwhile: once more, and what is then left is somebody's who works beside us.
+            for last in (False, True):
+                if not self.complete or not (changes := self._possible(found)):
+                    break
+                if not self._step(session, changes, last=last):
+                    return None
                 found = _plan(session, manager.desired, session.run(query))
-                rest = self._open(found.changes)
-                if self.complete and rest:
-                    # Something came or went meanwhile: once more, and what is then left is somebody's who works beside us.
-                    pieces = [piece for change in found.changes for piece in change.each or (change,)]
-                    self._step(
-                        session, [piece for piece in pieces if piece.temporary or piece in rest], limit, last=True
-                    )
-                    found = _plan(session, manager.desired, session.run(query))
-                    self._give_up(self._open(found.changes))
+            else:
+                self._give_up(found)
             try:
                 session.run("COMMIT")
             except ConnectionLostError as error:
-                if changes:
+                if self.made:
                     raise self._failed(
-                        f"The connection was lost at COMMIT: {error}. Either all {len(changes)} changes of the transaction "
+                        f"The connection was lost at COMMIT: {error}. Either all {len(self.made)} changes of the transaction "
                         f"were made or none; {self._so_far}. Plan tells which; apply again is safe."
                     ) from None
         self.transactions += 1
@@ -291,30 +271,38 @@ class _Apply:
             return None
         return list(dict.fromkeys([*found.blocked, *self.refused, *self.stuck.values()]))
 
-    def _possible(self, changes: Sequence[Change]) -> Iterator[Change]:
-        """The changes without what is stuck; objects that were waited for come one by one."""
-        for change in changes:
-            one_by_one = change.object in self.split or any(piece.object in self.stuck for piece in change.each)
-            for piece in change.each if one_by_one else (change,):
-                if piece.object not in self.stuck:
-                    yield piece
+    def _possible(self, plan: Plan) -> list[Change]:
+        """What the plan may still change: groups, or where one object of it was waited for or refused, the others.
 
-    def _step(self, session: Session, changes: Sequence[Change], limit: int, *, last: bool) -> None:
+        What takes more locks than there is room for is left for another transaction: each beginning is safe to stop after.
+        """
+        found: list[Change] = []
+        locks, left = 0, self._left
+        for change in plan.changes:
+            alone = change.object in self.waits or any(piece.object in left for piece in change.each)
+            for step in change.pieces if alone else (change,):
+                if step.object in left:
+                    continue
+                if not step.temporary:
+                    self.complete = self.complete and (locks == 0 or locks + step.locks <= plan.locks * 3 // 5)
+                    locks += step.locks
+                if self.complete or step.temporary:
+                    found.append(step)
+        return found if locks else []
+
+    def _step(self, session: Session, changes: Sequence[Change], *, last: bool) -> bool:
         """Run changes, each in a savepoint of its own: what the server refuses is left out, the others stay.
 
-        What takes more locks than the `limit` is left for another transaction: each beginning is safe to stop after.
         What does not exist any more is refused only when it is the `last` time.
+
+        Returns:
+            False: somebody else's lock was waited for in vain; all is taken back, so that nobody waits for ours.
+
         """
         lost: StatementError | None = None
-        locks = 0
         waiting = deque(enumerate(changes, 1))
         while waiting:
             number, change = waiting.popleft()
-            if not change.temporary:
-                self.complete = self.complete and (locks == 0 or locks + change.locks <= limit)
-                if not self.complete:
-                    continue
-                locks += change.locks
             if lost is not None and (change.needs or change.temporary):
                 if not change.temporary:
                     self._refuse(change, lost)
@@ -329,9 +317,10 @@ class _Apply:
                     raise
                 if error.state == _LOCKED:
                     session.run("ROLLBACK")
-                    table = f"format('%I.%I', n.nspname, c.relname) = {literal(change.relation)}"
+                    table = f"format('%I.%I', n.nspname, c.relname) = {literal(change.name)}"
                     relations = "l.locktype = 'relation' AND n.nspname <> 'pg_catalog'"
-                    raise _LockedError(change, _holders(session, relations, table)) from None
+                    self._wait_again(change, _holders(session, relations, table))
+                    return False
                 if error.state.startswith(("53", "57", "58")):  # no resources, out of time, the machine
                     problem = f"{where} was refused: {error}. Everything was taken back"
                     raise self._failed(f"{problem}: {self._so_far}.") from None
@@ -339,7 +328,6 @@ class _Apply:
                 if change.temporary:
                     lost = error
                 elif change.each:
-                    locks -= change.locks
                     waiting.extendleft((number, piece) for piece in reversed(change.each))
                 elif last or error.state not in _GONE:
                     self._refuse(change, error)
@@ -348,19 +336,21 @@ class _Apply:
                     f"The connection was lost at {where}: {error}. The server takes back everything of an unfinished "
                     f"transaction: {self._so_far}. Apply again."
                 ) from None
+        return True
 
-    def _open(self, changes: Sequence[Change]) -> list[Change]:
-        """What a later plan still wants, without what was refused."""
-        known = {item.object for item in self.refused} | set(self.stuck)
-        pieces = [piece for change in changes for piece in change.each or (change,)]
-        return [piece for piece in pieces if not piece.temporary and piece.object not in known]
+    @property
+    def _left(self) -> set[str]:
+        """The objects that are not tried any more."""
+        return {*self.stuck, *(item.object for item in self.refused)}
 
-    def _give_up(self, changes: Sequence[Change]) -> None:
+    def _give_up(self, plan: Plan) -> None:
         """Say what did not stay as it was made."""
-        for change in changes:
-            reason = f"{change.reason}, although the server took: {change.sql}"
-            self.refused.append(Blocked(change.object, reason, "look who changes it or who may, then apply again"))
-        left = {item.object for item in self.refused}
+        left = self._left
+        for piece in [piece for change in plan.changes for piece in change.pieces]:
+            if not piece.temporary and piece.object not in left:
+                reason = f"{piece.reason}, although the server took: {piece.sql}"
+                self.refused.append(Blocked(piece.object, reason, "look who changes it or who may, then apply again"))
+        left = self._left
         self.made = [change for change in self.made if change.object not in left]
 
     def _refuse(self, change: Change, error: StatementError) -> None:
@@ -376,10 +366,6 @@ class _Apply:
         if not self.done:
             return "nothing was changed"
         return f"{_count(self.done)} made by {self.transactions} transactions before it, which stay; nothing else was changed"
-
-
-def _server(rows: list[list[Any]]) -> dict[str, Any]:
-    return next(row[1] for row in rows if len(row) == 2 and row[0] == "server")
 
 
 def _holders(session: Session, lock: str, exactly: str = "true") -> str:

@@ -40,14 +40,7 @@ PUBLIC_ELSEWHERE = {
     "type": ["USAGE"],
 }
 # Letters of pg_default_acl: https://www.postgresql.org/docs/current/catalog-pg-default-acl.html
-DEFAULT_KINDS = {
-    "r": ("table", "TABLES"),
-    "S": ("sequence", "SEQUENCES"),
-    "f": ("function", "ROUTINES"),
-    "T": ("type", "TYPES"),
-    "n": ("schema", "SCHEMAS"),
-    "L": ("large object", "LARGE OBJECTS"),
-}
+DEFAULT_KINDS = {"r": "table", "S": "sequence", "f": "function", "T": "type", "n": "schema", "L": "large object"}
 # Settings of a database or of all roles that change what a session can do; search_path and statement_timeout are not
 # among them: a managed role has its own, which win.
 SESSION_SETTINGS = (
@@ -175,7 +168,7 @@ def document(desired: DesiredState) -> str:
                 "reserved": f"^(?:{RESERVED_ROLE})$",
                 "wanted": wanted,
                 "public": PUBLIC_ELSEWHERE,
-                "letters": {letter: kind for letter, (kind, _) in DEFAULT_KINDS.items()},
+                "letters": DEFAULT_KINDS,
                 "session_settings": SESSION_SETTINGS,
             },
             ensure_ascii=False,
@@ -185,7 +178,8 @@ def document(desired: DesiredState) -> str:
 
 def query(desired: DesiredState, file: str = "catalog.sql") -> str:
     """Write the query of a file of this package for a desired state."""
-    return Path(__file__).with_name(file).read_text(encoding="utf-8").replace(":desired", document(desired))
+    text, common = (Path(__file__).with_name(name).read_text(encoding="utf-8") for name in (file, "common.sql"))
+    return text.replace(":common", common).replace(":desired", document(desired))
 
 
 def parse(rows: list[list[Any]]) -> Catalog:

@@ -3,26 +3,20 @@
 -- Privileges are compared here: what is there (aclexplode) with what is wanted, for each set of objects that are alike;
 -- only what differs is returned. Names are what the server quotes. An object that is dropped while this runs has no name
 -- any more and is left out.
-WITH
-input AS MATERIALIZED (SELECT :desired::jsonb AS d),
+:common
 me AS MATERIALIZED (SELECT r.oid, r.rolname AS name, r.rolsuper, r.rolcreaterole FROM pg_roles r WHERE r.rolname = current_user),
 here AS MATERIALIZED (SELECT oid, datname, datdba, datacl FROM pg_database WHERE datname = current_database()),
-version AS (SELECT current_setting('server_version_num')::int AS number),
 roles AS MATERIALIZED (
   SELECT r.*, r.rolname AS name, input.d->'roles' ? r.rolname AS managed, input.d->'retired' ? r.rolname AS retired,
     input.d->'roles' ? r.rolname OR input.d->'retired' ? r.rolname AS subject,
     NOT r.rolsuper AND r.rolname !~ (input.d->>'reserved') AS judged,
     -- Whose privileges are mine, or can be by a grant to myself. Before 16 CREATEROLE is enough for that.
     me.rolsuper OR r.oid = me.oid OR NOT r.rolsuper AND r.rolname <> 'pg_database_owner' AND (
-      version.number < 160000 AND me.rolcreaterole OR pg_has_role(r.oid, 'USAGE WITH ADMIN OPTION')
+      input.version < 160000 AND me.rolcreaterole OR pg_has_role(r.oid, 'USAGE WITH ADMIN OPTION')
       OR EXISTS (SELECT FROM pg_auth_members m WHERE m.roleid = r.oid AND m.member = me.oid
         AND coalesce((to_jsonb(m)->>'inherit_option')::boolean AND (to_jsonb(m)->>'set_option')::boolean, true))) AS usable
-  FROM pg_roles r, input, me, version),
+  FROM pg_roles r, input, me),
 names AS MATERIALIZED (SELECT oid, name FROM roles UNION ALL SELECT 0, ''),
-schemas AS MATERIALIZED (
-  SELECT n.*, input.d->'schemas' ? n.nspname AS managed, n.nspname LIKE 'pg\_temp\_%' OR n.nspname LIKE 'pg\_toast%' AS temporary,
-    n.nspname LIKE 'pg\_%' OR n.nspname = 'information_schema' AS system
-  FROM pg_namespace n, input),
 -- What an object brings with it follows it, and what an extension brings is the extension's.
 parts AS MATERIALIZED (
   SELECT classid, objid, bool_or(deptype = 'e') AS extension FROM pg_depend
@@ -75,11 +69,17 @@ owned AS MATERIALIZED (
   -- What a stranger owns is no extension's: who owns one may put anything into it.
   WHERE (p.objid IS NULL OR p.extension AND s.inside AND r.judged AND r.oid <> me.oid) AND i.identity IS NOT NULL AND (r.retired OR i.schema IS NULL OR i.schema !~ '^pg_(temp|toast)')),
 
+code (classid, oid, words) AS (  -- what runs as the owner of a function, relation or domain
+  SELECT 'pg_proc'::regclass, oid, CASE WHEN prosecdef THEN 'its body, for whoever calls it (SECURITY DEFINER)' ELSE 'its body' END FROM pg_proc
+  UNION ALL SELECT 'pg_class'::regclass, ev_class, CASE rulename WHEN '_RETURN' THEN 'its query' ELSE 'its rules' END FROM pg_rewrite
+  UNION ALL SELECT 'pg_class'::regclass, tgrelid, 'its triggers' FROM pg_trigger WHERE NOT tgisinternal
+  UNION ALL SELECT 'pg_class'::regclass, adrelid, 'its defaults and generated columns' FROM pg_attrdef
+  UNION ALL SELECT 'pg_class'::regclass, indrelid, 'the expressions of its indexes' FROM pg_index WHERE indexprs IS NOT NULL OR indpred IS NOT NULL
+  UNION ALL SELECT 'pg_class'::regclass, polrelid, 'its policies' FROM pg_policy
+  UNION ALL SELECT 'pg_class'::regclass, conrelid, 'its checks' FROM pg_constraint WHERE contype = 'c'
+  UNION ALL SELECT 'pg_type'::regclass, contypid, 'its checks' FROM pg_constraint WHERE contype = 'c'),
+
 -- Privileges ----------------------------------------------------------------------------------------------------------
--- An aggregate calls its functions in its owner's name, whoever calls it.
-definers AS MATERIALIZED (
-  SELECT oid FROM pg_proc WHERE prosecdef UNION SELECT a.aggfnoid FROM pg_aggregate a JOIN pg_proc p ON prosecdef AND p.oid IN
-    (aggtransfn, aggfinalfn, aggcombinefn, aggserialfn, aggdeserialfn, aggmtransfn, aggminvtransfn, aggmfinalfn)),
 acls (kind, letter, classid, oid, schema, place, owner, acl, definer, name) AS (
   SELECT CASE relkind WHEN 'S' THEN 'sequence' ELSE 'table' END, CASE relkind WHEN 'S' THEN 's' ELSE 'r' END,
     'pg_class'::regclass::oid, c.oid, n.oid, NULL, relowner, relacl, false, format('%I.%I', nspname, relname)
@@ -105,18 +105,16 @@ acls (kind, letter, classid, oid, schema, place, owner, acl, definer, name) AS (
   UNION ALL SELECT 'database', 'd', 'pg_database'::regclass, d.oid, 0,
     CASE WHEN d.oid = here.oid THEN 'inside' ELSE 'outside' END, d.datdba, d.datacl, false, format('%I', d.datname)
   FROM pg_database d, here WHERE d.oid = here.oid OR d.datacl IS NOT NULL
-  UNION ALL SELECT 'large object', 'L', 'pg_largeobject'::regclass, oid, 0, 'platform', lomowner, lomacl, false, oid::text
-  FROM pg_largeobject_metadata WHERE lomacl IS NOT NULL
-  UNION ALL SELECT 'language', 'l', 'pg_language'::regclass, oid, 0, 'platform', lanowner, lanacl, false, format('%I', lanname)
-  FROM pg_language WHERE lanacl IS NOT NULL
-  UNION ALL SELECT 'foreign data wrapper', 'F', 'pg_foreign_data_wrapper'::regclass, oid, 0, 'outside', fdwowner, fdwacl, false,
-    format('%I', fdwname) FROM pg_foreign_data_wrapper WHERE fdwacl IS NOT NULL
-  UNION ALL SELECT 'foreign server', 'S', 'pg_foreign_server'::regclass, oid, 0, 'outside', srvowner, srvacl, false, format('%I', srvname)
-  FROM pg_foreign_server WHERE srvacl IS NOT NULL
-  UNION ALL SELECT 'tablespace', 't', 'pg_tablespace'::regclass, oid, 0, 'outside', spcowner, spcacl, false, format('%I', spcname)
-  FROM pg_tablespace WHERE spcacl IS NOT NULL
-  UNION ALL SELECT 'parameter', 'p', 'pg_parameter_acl'::regclass, oid, 0, 'outside', 10, paracl, false, parname
-  FROM pg_parameter_acl),
+  -- What is in no schema.
+  UNION ALL SELECT kind, letter, classid, oid, 0, place, owner, acl, false, name FROM (
+    SELECT 'large object', 'L', 'pg_largeobject'::regclass::oid, oid, 'platform', lomowner, lomacl, oid::text FROM pg_largeobject_metadata
+    UNION ALL SELECT 'language', 'l', 'pg_language'::regclass, oid, 'platform', lanowner, lanacl, format('%I', lanname) FROM pg_language
+    UNION ALL SELECT 'foreign data wrapper', 'F', 'pg_foreign_data_wrapper'::regclass, oid, 'outside', fdwowner, fdwacl, format('%I', fdwname)
+    FROM pg_foreign_data_wrapper
+    UNION ALL SELECT 'foreign server', 'S', 'pg_foreign_server'::regclass, oid, 'outside', srvowner, srvacl, format('%I', srvname) FROM pg_foreign_server
+    UNION ALL SELECT 'tablespace', 't', 'pg_tablespace'::regclass, oid, 'outside', spcowner, spcacl, format('%I', spcname) FROM pg_tablespace
+    UNION ALL SELECT 'parameter', 'p', 'pg_parameter_acl'::regclass, oid, 'outside', 10, paracl, parname FROM pg_parameter_acl
+  ) x (kind, letter, classid, oid, place, owner, acl, name) WHERE acl IS NOT NULL),
 alike AS MATERIALIZED (
   SELECT row_number() OVER () AS id, kind, letter, place, definer, acl, old_owner, owner, names FROM (
     SELECT kind, letter, definer, acl, a.owner AS old_owner, array_agg(a.name) AS names,
@@ -135,9 +133,6 @@ entries AS MATERIALIZED (
     CASE WHEN e.grantor = a.old_owner THEN a.owner ELSE f.name END AS grantor, e.privilege_type AS privilege, e.is_grantable AS grantable
   FROM alike a, aclexplode(coalesce(a.acl, acldefault(a.letter::"char", a.old_owner))) e
     JOIN names t ON t.oid = e.grantee JOIN names f ON f.oid = e.grantor),
-wanted AS MATERIALIZED (
-  SELECT w->>0 AS kind, w->>1 AS grantee, w->>2 AS privilege, (w->>3)::boolean AS definer
-  FROM input, jsonb_array_elements(input.d->'wanted') w),
 required AS MATERIALIZED (
   SELECT a.id, w.grantee, w.privilege FROM alike a JOIN wanted w ON w.kind = a.kind AND (w.definer OR NOT a.definer) WHERE a.place = 'inside'
   UNION
@@ -170,7 +165,7 @@ defaults AS MATERIALIZED (
   FROM default_keys k LEFT JOIN roles r ON r.name = k.role LEFT JOIN schemas n ON n.nspname = k.schema
     LEFT JOIN pg_default_acl d ON d.defaclrole = r.oid AND d.defaclnamespace = coalesce(n.oid, 0) AND d.defaclobjtype = k.letter::"char", input, me),
 default_entries AS (
-  SELECT d.*, n.oid AS grantee_oid, CASE WHEN e.grantee = d.oid THEN d.role ELSE n.name END AS grantee, e.privilege_type AS privilege, e.is_grantable AS grantable,
+  SELECT d.*, CASE WHEN e.grantee = d.oid THEN d.role ELSE n.name END AS grantee, e.privilege_type AS privilege, e.is_grantable AS grantable,
     EXISTS (SELECT FROM aclexplode(d.builtin) b WHERE b.grantee = e.grantee AND b.privilege_type = e.privilege_type) AS by_builtin
   FROM defaults d, aclexplode(coalesce(d.acl, d.builtin)) e JOIN names n ON n.oid = e.grantee),
 default_excess AS (
@@ -193,14 +188,14 @@ default_missing AS (
     SELECT FROM default_entries e WHERE (e.role, e.schema, e.letter, e.grantee, e.privilege) = (q.role, q.schema, q.letter, q.grantee, q.privilege)
       AND (e.grantee = e.role OR NOT e.grantable)))
 
-SELECT 'server', jsonb_build_object('version', version.number, 'user', me.name, 'database', here.datname,
+SELECT 'server', jsonb_build_object('version', input.version, 'user', me.name, 'database', here.datname,
     'database_owner', owner.name, 'schemas', (SELECT coalesce(jsonb_agg(nspname), '[]') FROM schemas WHERE managed), 'may_create_schema', has_database_privilege(here.oid, 'CREATE'),
     -- On RDS its members may grant roles without ADMIN OPTION: the catalog does not tell which.
     'rds_superuser', EXISTS (SELECT FROM pg_auth_members m JOIN roles r ON r.oid = m.roleid WHERE m.member = me.oid AND r.name = 'rds_superuser'),
     'search_path', (SELECT string_agg(quote_ident(s), ', ' ORDER BY o) FROM jsonb_array_elements_text(input.d->'schemas') WITH ORDINALITY x (s, o)),
     'locks', current_setting('max_locks_per_transaction')::int
       * (current_setting('max_connections')::int + current_setting('max_prepared_transactions')::int))
-FROM version, me, here JOIN roles owner ON owner.oid = here.datdba, input
+FROM me, here JOIN roles owner ON owner.oid = here.datdba, input
 UNION ALL
 SELECT 'role', jsonb_build_object('name', name, 'connection_limit', rolconnlimit, 'admin', pg_has_role(oid, 'USAGE WITH ADMIN OPTION'),
     'usable', usable, 'attributes', array_remove(ARRAY[CASE WHEN rolsuper THEN 'SUPERUSER' END, CASE WHEN rolinherit THEN 'INHERIT' END,
@@ -221,28 +216,19 @@ FROM pg_db_role_setting s LEFT JOIN roles r ON r.oid = s.setrole LEFT JOIN here 
 WHERE (s.setdatabase = 0 OR d.oid IS NOT NULL) AND (r.managed AND split_part(c, '=', 1) NOT LIKE '%.%' OR s.setrole = 0 AND input.d->'session_settings' ? split_part(c, '=', 1))
 UNION ALL
 SELECT 'owned', jsonb_build_object('type', type, 'name', identity, 'schema', schema, 'owner', owner_name, 'inside', inside, 'taken', taken,
-    'bulk', classid = 'pg_class'::regclass, 'runs', CASE WHEN taken THEN '{}' ELSE array_remove(ARRAY[
-      CASE WHEN classid = 'pg_proc'::regclass THEN CASE WHEN (SELECT prosecdef FROM pg_proc p WHERE p.oid = o.oid)
-        THEN 'its body, for whoever calls it (SECURITY DEFINER)' ELSE 'its body' END END,
-      CASE WHEN type LIKE '%view' THEN 'its query' END,
-      CASE WHEN EXISTS (SELECT FROM pg_rewrite w WHERE w.ev_class = o.oid AND w.rulename <> '_RETURN') THEN 'its rules' END,
-      CASE WHEN EXISTS (SELECT FROM pg_trigger t WHERE t.tgrelid = o.oid AND NOT t.tgisinternal) THEN 'its triggers' END,
-      CASE WHEN EXISTS (SELECT FROM pg_attrdef f WHERE f.adrelid = o.oid) THEN 'its defaults and generated columns' END,
-      CASE WHEN EXISTS (SELECT FROM pg_index x WHERE x.indrelid = o.oid AND (x.indexprs IS NOT NULL OR x.indpred IS NOT NULL))
-        THEN 'the expressions of its indexes' END,
-      CASE WHEN EXISTS (SELECT FROM pg_policy y WHERE y.polrelid = o.oid) THEN 'its policies' END,
-      CASE WHEN EXISTS (SELECT FROM pg_constraint k WHERE k.contype = 'c' AND k.conrelid = o.oid)
-        OR EXISTS (SELECT FROM pg_constraint k WHERE k.contypid = o.oid) THEN 'its checks' END], NULL) END)
+    'bulk', classid = 'pg_class'::regclass, 'runs', (SELECT coalesce(jsonb_agg(DISTINCT c.words), '[]') 
+    FROM code c WHERE c.classid = o.classid AND c.oid = o.oid AND NOT taken))
 FROM owned o
 UNION ALL
 -- The server's own list of what is anybody's, for other databases; and what keeps a retired role.
-SELECT 'elsewhere', jsonb_build_object('role', r.name, 'retired', r.retired, 'database', coalesce(b.datname, ''),
-    'owns', count(*) FILTER (WHERE d.deptype = 'o'), 'granted', count(*) FILTER (WHERE d.deptype <> 'o'),
-    'what', (array_agg(i.type || ' ' || i.identity) FILTER (WHERE i.identity IS NOT NULL))[1:20])
+SELECT 'elsewhere', jsonb_build_object('role', r.name, 'database', coalesce(b.datname, ''), 'mentions', CASE WHEN b.datname IS NULL
+    THEN coalesce((array_agg(format('is mentioned by %s %s', i.type, i.identity)) FILTER (WHERE i.identity IS NOT NULL))[1:20], '{}')
+    ELSE array_remove(ARRAY['owns ' || nullif(count(*) FILTER (WHERE d.deptype = 'o'), 0) || ' objects in database ' || b.datname,
+      'is mentioned in ' || nullif(count(*) FILTER (WHERE d.deptype <> 'o'), 0) || ' lists of privileges in database ' || b.datname], NULL) END)
 FROM pg_shdepend d JOIN roles r ON r.oid = d.refobjid AND r.subject CROSS JOIN here LEFT JOIN pg_database b ON b.oid = d.dbid AND b.oid <> here.oid
   LEFT JOIN LATERAL pg_identify_object(d.classid, d.objid, d.objsubid) i ON b.oid IS NULL
 WHERE d.refclassid = 'pg_authid'::regclass AND (b.oid IS NOT NULL OR r.retired AND d.deptype NOT IN ('o', 'a'))
-GROUP BY 1, r.name, r.retired, b.datname
+GROUP BY 1, r.name, b.datname
 UNION ALL
 -- What somebody else can replace runs as whoever uses a table or view of the owner's.
 SELECT 'foreign code', jsonb_build_object('object', i.type || ' ' || i.identity, 'code', c.type || ' ' || c.identity, 'owner', r.name)
@@ -259,14 +245,12 @@ SELECT 'event trigger', jsonb_build_object('name', t.evtname, 'function', p.oid:
 FROM pg_event_trigger t JOIN pg_proc p ON p.oid = t.evtfoid JOIN roles r ON r.oid = p.proowner, me
 WHERE t.evtenabled <> 'D' AND NOT r.rolsuper AND r.oid <> me.oid AND r.judged
 UNION ALL
-SELECT 'extension', jsonb_build_object('name', extname, 'installed', true) FROM pg_extension
-UNION ALL
 -- Reading what could be installed opens files on the server: only when something is missing.
-SELECT 'extension', jsonb_build_object('name', name, 'installed', false, 'schema', max(schema), 'trusted', bool_or(trusted),
-    'superuser', bool_and(superuser))
-FROM pg_available_extension_versions, input WHERE input.d->'extensions' ? name AND EXISTS (
-  SELECT FROM jsonb_array_elements_text(input.d->'extensions') w WHERE w NOT IN (SELECT extname FROM pg_extension))
-GROUP BY name
+SELECT 'extension', jsonb_build_object('name', w, 'offered', v.offered, 'schema', v.schema, 'trusted', v.trusted, 'superuser', v.superuser)
+FROM input, jsonb_array_elements_text(input.d->'extensions') w, LATERAL (
+  SELECT count(*) > 0 AS offered, max(schema) AS schema, bool_or(trusted) AS trusted, bool_and(superuser) AS superuser
+  FROM pg_available_extension_versions WHERE name = w) v
+WHERE w NOT IN (SELECT extname FROM pg_extension)
 UNION ALL
 SELECT 'privileges', jsonb_build_object('kind', a.kind, 'owner', a.owner, 'old_owner', o.name, 'names', to_jsonb(a.names),
     'entries', (SELECT coalesce(jsonb_agg(jsonb_build_array(j.grantee, j.grantor, j.privilege, j.grantable, j.excess)), '[]') FROM judged j WHERE j.id = a.id),

@@ -49,16 +49,13 @@ class ConnectionLostError(ServerError):
 
 
 class StatementError(ServerError):
-    """The server refused a statement.
-
-    `state` is its SQLSTATE, `message` what it said.
-    """
+    """The server refused a statement; `state` is its SQLSTATE."""
 
     def __init__(self, fields: Mapping[str, str]) -> None:
         self.state = fields.get("C", "")
         parts = [fields.get("M", ""), fields.get("D"), fields.get("H")]
-        self.message = ". ".join(part.rstrip(".") for part in parts if part)
-        super().__init__(f"{self.message} (SQLSTATE {self.state})")
+        message = ". ".join(part.rstrip(".") for part in parts if part)
+        super().__init__(f"{message} (SQLSTATE {self.state})")
 
 
 @dataclasses.dataclass(frozen=True)
@@ -293,8 +290,8 @@ def tokens(server: Server) -> Callable[[str], str]:
     with _failing_as("IAM tokens cannot be made"):
         client = boto3.client("rds")
 
+    @_failing_as("IAM tokens cannot be made")
     def token(user: str) -> str:
-        with _failing_as("IAM tokens cannot be made"):
-            return str(client.generate_db_auth_token(DBHostname=server.host, Port=server.port, DBUsername=user))
+        return str(client.generate_db_auth_token(DBHostname=server.host, Port=server.port, DBUsername=user))
 
     return token

@@ -124,14 +124,11 @@ def _judge(session: Session, manager: Manager, role: Role, proof: Proof, *, futu
         names = ", ".join(item["names"]) + (f" and {item['count'] - 5} more" if item["count"] > 5 else "")
         verb = "cannot" if verdict == "lacks" else "can"
         proof.problems.append(f"{verb} {item['privilege']} on {item['what']}: {names}")
-    if not any(verdict == "lacks" for verdict, _ in problems):
-        proof.proven.append(
-            f"can do what a role of profile {role.profile} must, on {found['relations']} tables and sequences"
-        )
-    if not any(verdict == "has" for verdict, _ in problems):
-        proof.proven.append(
-            "cannot do more: create, truncate, act as another role, make members, write elsewhere, in this database or another"
-        )
+    proven = {
+        "lacks": f"can do what a role of profile {role.profile} must, on {found['relations']} tables and sequences",
+        "has": "cannot do more: create, truncate, act as another role, make members, write elsewhere, in this database or another",
+    }
+    proof.proven += [words for verdict, words in proven.items() if verdict not in {row[0] for row in problems}]
     if role.profile == OWNER and future:
         _judge_future(session, manager, proof)
     session.run("ROLLBACK")

@@ -49,6 +49,7 @@ def make_plan(desired: DesiredState, catalog: Catalog) -> Plan:
         ordered,
         tuple(dict.fromkeys(item for item in (*found, *retirement) if isinstance(item, Blocked))),
         iam_logins=IAM_GROUP in catalog.roles,
+        locks=catalog.server["locks"],
         uncertain=frozenset(authority.uncertain),
     )
 

@@ -58,15 +58,9 @@ class Authority:
         found = self.catalog.roles.get(role)
         if found is None:
             return role in self.managed  # created by this plan
-        if found.usable:
-            return True
-        if (
-            not self.catalog.server["rds_superuser"]
-            or found.superuser
-            or is_reserved(role)
-            or role in self.catalog.refused
-        ):
-            return False
+        may_ask = self.catalog.server["rds_superuser"] and not found.superuser and not is_reserved(role)
+        if found.usable or not may_ask or role in self.catalog.refused:
+            return found.usable
         self.uncertain.add(role)
         return True
 

@@ -10,8 +10,6 @@ from role_manager.planning.authority import Authority
 from role_manager.planning.steps import Blocked, Change, in_the_name_of, several, together
 from role_manager.sql import identifier
 
-_KEYWORDS = {"column": "TABLE"}
-
 
 def to_revoke(entries: Sequence[Entry], rooted: Collection[str]) -> list[Entry]:
     """Choose what has to be revoked, each by its grantor with CASCADE, so that all excess ends.
@@ -84,25 +82,20 @@ def _alike(pairs: Iterable[tuple[str, str]]) -> list[tuple[tuple[str, ...], tupl
 def _changes(a: Authority, key: _Key, names: Sequence[str]) -> Iterator[Change | Blocked]:
     early, verb, grantor, kind, privileges, grantees = key
     now, wanted = _words(verb, privileges, grantees)
+    shown = "table" if kind == "column" else kind
 
     def sql(part: Sequence[str]) -> str:
-        listed = f"{', '.join(privileges)} ON {_KEYWORDS.get(kind, kind.upper())} {', '.join(part)}"
+        listed = f"{', '.join(privileges)} ON {shown.upper()} {', '.join(part)}"
         return f"{verb} {listed} {_whom(verb, grantees)}"
 
     def write(part: Sequence[str]) -> str:
         return sql(part) if grantor == a.me.name else in_the_name_of(grantor, sql(part))
 
-    def show(name: str) -> str:
-        return f"{'table' if kind == 'column' else kind} {name}"
-
-    def relation(name: str) -> str:
-        return name if kind in {"column", "table", "sequence"} else ""
-
     if a.can_use(grantor):
-        yield from together(names, show, write, relation, now=now, wanted=wanted, needs=a.need(grantor), early=early)
+        yield from together(shown, names, write, now=now, wanted=wanted, needs=a.need(grantor), early=early)
     else:
         reason = f"{now}; wanted: {wanted}. {grantor} " + ("granted it" if verb == "REVOKE" else "owns it")
-        yield Blocked(several(names, show), reason, f"{grantor} runs: {sql(names[:1])}")
+        yield Blocked(several(shown, names), reason, f"{grantor} runs: {sql(names[:1])}")
 
 
 def _words(verb: str, privileges: Sequence[str], grantees: Sequence[str]) -> tuple[str, str]:
@@ -124,18 +117,15 @@ def defaults(a: Authority) -> Iterator[Change | Blocked]:
         for verb, pairs in (("REVOKE", item["excess"]), ("GRANT", item["missing"])):
             for privileges, grantees in _alike(pairs or ()):
                 inside = item["schema"] != ""
-                key = (verb, item["role"], DEFAULT_KINDS[item["letter"]][1], inside, privileges, grantees)
+                key = (verb, item["role"], f"{DEFAULT_KINDS[item['letter']]}s", inside, privileges, grantees)
                 found[key].append(item["schema"])
-    for (verb, role, keyword, inside, privileges, grantees), schemas in sorted(
-        found.items(), key=lambda i: i[0][0] == "GRANT"
-    ):
+    for key in sorted(found, key=lambda key: key[0] == "GRANT"):
+        (verb, role, kind, inside, privileges, grantees), schemas = key, found[key]
         more = f" and {len(schemas) - 1} more" if len(schemas) > 1 else ""
-        what = f"default privileges of {role} on {keyword.lower()}" + (
-            f" in schema {schemas[0]}{more}" if inside else ""
-        )
+        what = f"default privileges of {role} on {kind}" + (f" in schema {schemas[0]}{more}" if inside else "")
         where = f" IN SCHEMA {', '.join(map(identifier, schemas))}" if inside else ""
         now, wanted = _words(verb, privileges, grantees)
-        listed = f"{', '.join(privileges)} ON {keyword} {_whom(verb, grantees)}"
+        listed = f"{', '.join(privileges)} ON {kind.upper()} {_whom(verb, grantees)}"
         sql = f"ALTER DEFAULT PRIVILEGES FOR ROLE {identifier(role)}{where} {verb} {listed}"
         change = Change(what, now, wanted, sql, a.need(role))
         yield change.or_blocked(a.can_use(role), role, f", and only {role} can change it")

@@ -7,8 +7,7 @@ the master's own already (giving it to the owner role lowers it) is taken only w
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Iterator, Mapping
-from typing import Any
+from collections.abc import Iterator
 
 from role_manager.catalog import PRIVILEGES, Owned
 from role_manager.desired import ADOPTABLE
@@ -55,14 +54,11 @@ def schemas(a: Authority) -> _Found:
 
 def extensions(a: Authority) -> _Found:
     """Extensions that are declared and not installed."""
-    found = a.catalog.other.get("extension", [])
-    installed = {item["name"] for item in found if item["installed"]}
-    available = {item["name"]: item for item in found if not item["installed"]}
     first = a.desired.schemas[0]
     foreign = [thing for thing in a.catalog.owned if thing.inside and not thing.taken and thing.schema == first]
-    for name in (name for name in a.desired.extensions if name not in installed):
-        what, item = f"extension {name}", available.get(name)
-        if item is None:
+    for item in a.catalog.other.get("extension", ()):
+        name, what = item["name"], f"extension {item['name']}"
+        if not item["offered"]:
             yield Blocked(what, "this server does not offer it", "correct its name in project.yaml, or take it out")
         elif item["superuser"] and not (item["trusted"] or a.catalog.server["rds_superuser"] or a.me.superuser):
             sql = f"CREATE EXTENSION {identifier(name)}"
@@ -78,7 +74,7 @@ def extensions(a: Authority) -> _Found:
 
 def objects(a: Authority) -> _Found:
     """What must change its owner: schemas first, then what is in them; many alike in one statement list."""
-    found: dict[tuple[bool, str, str, bool], list[Owned]] = defaultdict(list)
+    found: dict[tuple[bool, str, str, str, bool], list[str]] = defaultdict(list)
     for thing in a.catalog.owned:
         new = a.owner if thing.inside else a.me.name
         what, now = f"{thing.type} {thing.name}", f"owned by {thing.owner}"
@@ -86,18 +82,17 @@ def objects(a: Authority) -> _Found:
             if thing.inside or thing.owner in a.managed:  # a retired role's are in its own report
                 yield _not_taken(thing, new)
         elif not a.can_use(thing.owner):
-            sql = _alter(thing, new)
+            sql = _alter(thing.type, thing.name, new)
             reason = f"{now}, whose objects {a.me.name} may not give away"
             yield Blocked(what, reason, f"{thing.owner} or a superuser runs: {sql}")
         else:
-            found[thing.type != "schema", thing.owner, new, not thing.bulk].append(thing)
-    for (_, owner, new, single), things in sorted(found.items(), key=lambda item: item[0]):
+            found[thing.type != "schema", thing.owner, new, thing.type, thing.bulk].append(thing.name)
+    for (_, owner, new, kind, bulk), names in sorted(found.items()):
         yield from together(
-            things,
-            lambda thing: f"{thing.type} {thing.name}",
-            lambda part, new=new: ";\n".join(_alter(thing, new) for thing in part),  # type: ignore[misc]
-            lambda thing: thing.name if thing.bulk else "",
-            locks=1 if single else _LOCKS_FOR_A_TABLE,
+            kind,
+            names,
+            lambda part, kind=kind, new=new: ";\n".join(_alter(kind, name, new) for name in part),  # type: ignore[misc]
+            locks=_LOCKS_FOR_A_TABLE if bulk else 1,
             now=f"owned by {owner}",
             wanted=f"owned by {new}",
             needs=a.need(owner) | a.need(new),
@@ -110,7 +105,7 @@ def _not_taken(thing: Owned, new: str) -> Blocked:
     reason = f"owned by {thing.owner}; wanted: " + (f"owned by {new}" if thing.inside else "none of a managed role")
     if runs:
         reason += f". Somebody has to look first: {runs} would run as {new}"
-    sql = _alter(thing, new)
+    sql = _alter(thing.type, thing.name, new)
     if thing.type == "extension":
         return Blocked(what, reason, "drop it; apply installs those of database_roles.extensions")
     if thing.type not in ADOPTABLE:
@@ -119,8 +114,8 @@ def _not_taken(thing: Owned, new: str) -> Blocked:
     return Blocked(what, reason, f"drop it, or adopt it: {adopting}")
 
 
-def _alter(thing: Owned, new: str) -> str:
-    return f"ALTER {_KEYWORDS.get(thing.type, thing.type.upper())} {thing.name} OWNER TO {identifier(new)}"
+def _alter(kind: str, name: str, new: str) -> str:
+    return f"ALTER {_KEYWORDS.get(kind, kind.upper())} {name} OWNER TO {identifier(new)}"
 
 
 def foreign_code(a: Authority) -> Iterator[Blocked]:
@@ -136,12 +131,4 @@ def elsewhere(a: Authority) -> _Found:
         role, database = item["role"], item["database"]
         if database and role in a.managed:
             remedy = f"connect to {database} and run: DROP OWNED BY {identifier(role)}, or REASSIGN OWNED before"
-            yield Blocked(f"role {role}", f"it {' and '.join(mentions(item))}", remedy)
-
-
-def mentions(item: Mapping[str, Any]) -> list[str]:
-    """Say what the server knows of a role outside of the lists that the plan compares."""
-    if not item["database"]:
-        return [f"is mentioned by {thing}" for thing in item["what"] or ()]
-    counts = (("owns {} objects", item["owns"]), ("is mentioned in {} lists of privileges", item["granted"]))
-    return [words.format(count) + f" in database {item['database']}" for words, count in counts if count]
+            yield Blocked(f"role {role}", f"it {' and '.join(item['mentions'])}", remedy)

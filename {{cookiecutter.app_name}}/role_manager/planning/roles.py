@@ -7,7 +7,6 @@ from collections.abc import Iterator
 from role_manager.catalog import IAM_GROUP, Entry, Membership
 from role_manager.planning.authority import Authority
 from role_manager.planning.grants import to_revoke
-from role_manager.planning.ownership import mentions
 from role_manager.planning.steps import Blocked, Change
 from role_manager.sql import identifier, literal
 
@@ -162,7 +161,7 @@ def retire(a: Authority) -> _Found:
             mention
             for item in a.catalog.other.get("elsewhere", ())
             if item["role"] == name
-            for mention in mentions(item)
+            for mention in item["mentions"]
         ]
         what = f"role {name}"
         drop = a.altering(name, Change(what, "it is there", "retired", f"DROP ROLE {identifier(name)}"))

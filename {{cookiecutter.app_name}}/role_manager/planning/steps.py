@@ -4,11 +4,10 @@ from __future__ import annotations
 
 import dataclasses
 from collections.abc import Callable, Iterator, Sequence
-from typing import Any, TypeVar
+from typing import Any
 
 from role_manager.sql import identifier
 
-_T = TypeVar("_T")
 _PER_STATEMENT = 500
 
 
@@ -25,7 +24,7 @@ class Change:
         temporary: it comes and goes within the plan.
         early: it comes before these memberships: as their member the master would act in another's name.
         locks: how many entries it takes in the server's table of locks.
-        relation: the table it is about, if it is one.
+        name: of the object alone, as the server quotes it.
         each: the same for each object by itself, when it is about several.
 
     """
@@ -38,8 +37,13 @@ class Change:
     temporary: bool = False
     early: bool = False
     locks: int = 1
-    relation: str = ""
+    name: str = ""
     each: tuple[Change, ...] = ()
+
+    @property
+    def pieces(self) -> tuple[Change, ...]:
+        """The changes of single objects that it is made of."""
+        return self.each or (self,)
 
     @property
     def reason(self) -> str:
@@ -64,13 +68,14 @@ class Blocked:
 class Plan:
     """The changes in the order they must run, and what cannot be changed. Both empty: all is well.
 
-    `iam_logins`: the server has rds_iam, so roles log in with tokens. `uncertain`: roles of which only a try can
-    tell whether the server grants them.
+    `iam_logins`: the server has rds_iam, so roles log in with tokens. `locks`: how many it has room for. `uncertain`:
+    roles of which only a try can tell whether the server grants them.
     """
 
     changes: tuple[Change, ...]
     blocked: tuple[Blocked, ...]
     iam_logins: bool = True
+    locks: int = 0
     uncertain: frozenset[str] = frozenset()
 
     @property
@@ -80,29 +85,21 @@ class Plan:
 
 
 def together(
-    items: Sequence[_T],
-    show: Callable[[_T], str],
-    write: Callable[[Sequence[_T]], str],
-    relation: Callable[[_T], str],
-    *,
-    locks: int = 1,
-    **same: Any,
+    kind: str, names: Sequence[str], write: Callable[[Sequence[str]], str], *, locks: int = 1, **same: Any
 ) -> Iterator[Change]:
     """Make changes that are alike but for their objects, with as many objects in one as a statement should hold."""
-    for start in range(0, len(items), _PER_STATEMENT):
-        part = items[start : start + _PER_STATEMENT]
-        each = tuple(
-            Change(show(item), sql=write([item]), locks=locks, relation=relation(item), **same) for item in part
-        )
+    for start in range(0, len(names), _PER_STATEMENT):
+        part = names[start : start + _PER_STATEMENT]
+        each = tuple(Change(f"{kind} {name}", sql=write([name]), locks=locks, name=name, **same) for name in part)
         if len(part) == 1:
             yield each[0]
         else:
-            yield Change(several(part, show), sql=write(part), locks=locks * len(part), each=each, **same)
+            yield Change(several(kind, part), sql=write(part), locks=locks * len(part), each=each, **same)
 
 
-def several(items: Sequence[_T], show: Callable[[_T], str]) -> str:
+def several(kind: str, names: Sequence[str]) -> str:
     """Name objects for a person: the only one, or how many and the first."""
-    return show(items[0]) if len(items) == 1 else f"{len(items)} objects: {show(items[0])} and others"
+    return f"{kind} {names[0]}" if len(names) == 1 else f"{len(names)} objects: {kind} {names[0]} and others"
 
 
 def in_the_name_of(role: str, sql: str) -> str:

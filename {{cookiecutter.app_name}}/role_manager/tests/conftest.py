@@ -21,8 +21,8 @@ for variable in [name for name in os.environ if name.startswith(("AWS_", "PG"))]
 
 VERSIONS = tuple(map(int, os.environ.get("POSTGRES_VERSIONS", "15 16 17 18").split()))
 
-# Each example of the properties takes about a second on a server.
-settings.register_profile("quick", max_examples=6)
+# Each example of the properties takes about a second on a server; every night `thorough` looks further.
+settings.register_profile("quick", max_examples=3)
 settings.register_profile("thorough", max_examples=100)
 settings.load_profile("quick")
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import socket
 import ssl
 import threading
@@ -242,7 +243,8 @@ def test_more_objects_than_locks_are_done_in_batches(
     database.apply()
     database.as_role("migrator", *(f"CREATE TABLE app.t{n} (id serial)" for n in range(25)))
     database.superuser(*(f"ALTER TABLE app.t{n} OWNER TO master" for n in range(25)))
-    monkeypatch.setattr(actions, "_server", lambda _: {"locks": 120})
+    whole = actions._plan
+    monkeypatch.setattr(actions, "_plan", lambda *given: dataclasses.replace(whole(*given), locks=120))
     monkeypatch.setattr(steps, "_PER_STATEMENT", 5)
     database.server.front.sessions.clear()
     assert database.apply().result == "applied"
