@@ -1,9 +1,22 @@
-# Keys, logs, buckets and parameters: what an apply role may do with those of its environment, and the preview role with
+# State, keys, logs, buckets and parameters: what an apply role may do with those of its environment, and the preview role with
 # those of previews.
 
 locals {
   apply_data = {
     for key, owner in local.owners : key => concat([
+      {
+        Sid      = "OwnState"
+        Effect   = "Allow"
+        Action   = "s3:PutObject"
+        Resource = [for state in owner.states : "${local.state_bucket_arn}/${state}"]
+      },
+      {
+        # A finished temporary environment leaves no state behind.
+        Sid      = "StateOfTemporaryEnvironments"
+        Effect   = "Allow"
+        Action   = "s3:DeleteObject"
+        Resource = [for state in owner.states : "${local.state_bucket_arn}/${state}" if startswith(state, "env:")]
+      },
       {
         Sid       = "MakeKeys"
         Effect    = "Allow"

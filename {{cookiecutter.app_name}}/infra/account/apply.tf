@@ -4,7 +4,7 @@
 # the environment's boundary.
 #   owners.tf          names, tags and walls
 #   read.tf            what is read to plan, and each one's state
-#   apply-data.tf      keys, logs, buckets and parameters of every layer
+#   apply-data.tf      state, keys, logs, buckets and parameters of every layer
 #   apply-network.tf   infra/network, and security groups of every layer
 #   apply-database.tf  infra/database
 #   apply-service.tf   infra/service
@@ -67,19 +67,6 @@ locals {
             "ecs.amazonaws.com", "ecs.application-autoscaling.amazonaws.com", "elasticloadbalancing.amazonaws.com",
             "rds.amazonaws.com", "wafv2.amazonaws.com",
           ] } }
-        },
-        {
-          Sid      = "OwnState"
-          Effect   = "Allow"
-          Action   = "s3:PutObject"
-          Resource = [for state in owner.states : "${local.state_bucket_arn}/${state}"]
-        },
-        {
-          # A finished temporary environment leaves no state behind.
-          Sid      = "StateOfTemporaryEnvironments"
-          Effect   = "Allow"
-          Action   = "s3:DeleteObject"
-          Resource = [for state in owner.states : "${local.state_bucket_arn}/${state}" if startswith(state, "env:")]
         },
       ],
       local.read_own[key],

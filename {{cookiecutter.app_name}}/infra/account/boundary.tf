@@ -18,12 +18,9 @@ locals {
     boundary => bound.temporary ? "/${local.app}/${bound.environment}/previews/secrets" : module.environment[bound.environment].names.secrets_path
   }
 
+  # Also what GuardDuty's page lists and no rehearsal calls; in few letters, of which a policy has 6,144.
   # https://docs.aws.amazon.com/guardduty/latest/ug/malware-protection-s3-iam-policy-prerequisite.html
-  scan_actions = [
-    "s3:PutObjectTagging",
-    "s3:GetBucketNotification", "s3:GetObjectTagging", "s3:GetObjectVersion", "s3:GetObjectVersionTagging", # as that page lists them
-    "s3:PutBucketNotification", "s3:PutObjectVersionTagging",                                               # likewise
-  ]
+  scan_actions = ["s3:*BucketNotification", "s3:GetObject*", "s3:PutObject*Tagging"]
 
   role_manager_only = {
     for name, environment in module.environment : name => {
@@ -84,18 +81,9 @@ locals {
             "ssmmessages:OpenControlChannel", "ssmmessages:OpenDataChannel",     # which no rehearsal opens
           ]
           Resource  = "*"
-          Condition = { StringEquals = { "aws:RequestedRegion" = local.region } }
+          Condition = { StringEquals = { "aws:RequestedRegion" = distinct([local.region, module.config.registry.region]) } }
         },
       ],
-      [for statement in [
-        {
-          Sid       = "RegistryOfAnotherRegion"
-          Effect    = "Allow"
-          Action    = "ecr:GetAuthorizationToken" # Fargate, where the images are
-          Resource  = "*"
-          Condition = { StringEquals = { "aws:RequestedRegion" = module.config.registry.region } }
-        },
-      ] : statement if local.region != module.config.registry.region],
       [for statement in [
         {
           Sid      = "Secrets"
@@ -166,12 +154,9 @@ locals {
       ] : statement if local.storage],
       [for statement in [
         {
-          Sid    = "MalwareScan"
-          Effect = "Allow"
-          Action = [
-            "events:DeleteRule", "events:PutRule", "events:PutTargets", "events:RemoveTargets", # as GuardDuty's page lists them
-            "events:DescribeRule", "events:ListTargetsByRule",                                  # likewise
-          ]
+          Sid      = "MalwareScan"
+          Effect   = "Allow"
+          Action   = ["events:*Rule", "events:*Targets*"] # of this rule; GuardDuty's page lists six
           Resource = "${local.arn.events}:rule/DO-NOT-DELETE-AmazonGuardDutyMalwareProtectionS3*"
         },
       ] : statement if local.scanned && !bound.temporary],

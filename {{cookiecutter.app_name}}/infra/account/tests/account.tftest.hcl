@@ -169,6 +169,31 @@ run "the_longest_policies_fit" {
   }
 }
 
+run "the_longest_policies_fit_where_arns_are_longest" {
+  command = plan
+  variables {
+    project_file = "./tests/longest.yaml"
+  }
+
+  assert {
+    condition     = alltrue([for policy in concat(values(aws_iam_policy.apply), values(aws_iam_policy.boundary), [aws_iam_policy.read]) : length(policy.policy) <= 6144 && length(policy.name) <= 128])
+    error_message = "a policy has at most 6,144 characters, its name 128"
+  }
+}
+
+run "and_those_of_environments_in_another_account" {
+  command = plan
+  variables {
+    project_file = "./tests/longest.yaml"
+    account_id   = "210987654321"
+  }
+
+  assert {
+    condition     = alltrue([for policy in concat(values(aws_iam_policy.apply), values(aws_iam_policy.boundary), [aws_iam_policy.read]) : length(policy.policy) <= 6144 && length(policy.name) <= 128])
+    error_message = "a policy has at most 6,144 characters, its name 128"
+  }
+}
+
 run "queues_are_each_environments_own" {
   command = plan
   variables {
@@ -220,7 +245,7 @@ run "files_are_each_environments_own" {
   assert {
     condition = alltrue([
       for name, policy in aws_iam_policy.boundary :
-      length([for statement in jsondecode(policy.policy).Statement : statement if statement.Sid == "MalwareScan" || (statement.Sid == "Files" && contains(flatten([statement.Action]), "s3:PutObjectTagging"))]) == (endswith(name, "-temporary-boundary") ? 0 : 2)
+      length([for statement in jsondecode(policy.policy).Statement : statement if statement.Sid == "MalwareScan" || (statement.Sid == "Files" && contains(flatten([statement.Action]), "s3:PutObject*Tagging"))]) == (endswith(name, "-temporary-boundary") ? 0 : 2)
     ])
     error_message = "only an environment's own files are scanned"
   }
