@@ -36,13 +36,19 @@ class FilesSettings(FromEnvironment):
     aws_region: str = Field(description="region of the bucket")
 
 
+def _say_which(schema: dict[str, Any]) -> None:
+    """Write into the OpenAPI document of a running service which types it takes."""
+    if limits := getattr(files, "limits", None):
+        schema["enum"] = limits.files_content_types
+
+
 class NewFile(BaseModel):
     """What a client says about a file that it wants to upload."""
 
     model_config = ConfigDict(extra="forbid")
 
     name: str = Field(min_length=1, max_length=200, pattern=r"^[^\x00-\x1f\x7f/\\]*$")
-    content_type: str = Field(max_length=200)
+    content_type: str = Field(max_length=200, json_schema_extra=_say_which)
 
 
 class Upload(BaseModel):

@@ -143,9 +143,16 @@ def test_a_file_that_is_not_there(files: Service) -> None:
     assert files.ask("GET", "/files/..%2Fsecret").status in (404, 422)
 
 
-def test_without_a_bucket_there_are_no_such_routes(service: Service) -> None:
-    assert service.ask("POST", "/files", {"name": "x", "content_type": "image/png"}).status == 404
-    assert "/files" not in service.ask("GET", "/openapi.json").json["paths"]
+def test_without_a_bucket_there_are_no_such_routes(environment: dict[str, str]) -> None:
+    without = {name: value for name, value in environment.items() if not name.startswith("FILES_")}
+    with running(without) as service:
+        assert service.ask("POST", "/files", {"name": "x", "content_type": "image/png"}).status == 404
+        assert "/files" not in service.ask("GET", "/openapi.json").json["paths"]
+
+
+def test_the_document_says_which_types_are_taken(files: Service) -> None:
+    schemas = files.ask("GET", "/openapi.json").json["components"]["schemas"]
+    assert schemas["NewFile"]["properties"]["content_type"]["enum"] == ["image/png", "text/csv"]
 
 
 def test_pages_of_named_origins_may_ask(files: Service) -> None:
