@@ -175,6 +175,8 @@ def checkov(copy: Path, folder: str) -> dict[str, list[dict[str, str]]]:
     finished = subprocess.run(  # noqa: S603 - our own arguments
         [str(CHECKOV), "-d", folder, *options, "--output", "json"],
         cwd=copy,
+        # In 10 seconds a busy machine does not read a long file.
+        env=os.environ | {"HCL_PARSE_TIMEOUT_SEC": "300"},
         encoding="utf-8",
         capture_output=True,
         check=False,

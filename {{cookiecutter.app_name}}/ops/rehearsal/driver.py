@@ -9,6 +9,7 @@ from __future__ import annotations
 import contextlib
 import dataclasses
 import hashlib
+import itertools
 import json
 import os
 import shutil
@@ -212,7 +213,8 @@ class Rehearsal:
                 return
             with journal.open(encoding="utf-8") as file:
                 file.seek(self._journal_read)
-                lines = [line for line in file if line.endswith("\n")]
+                # What comes after a line that is still being written is its rest.
+                lines = list(itertools.takewhile(lambda line: line.endswith("\n"), file))
             self._journal_read += sum(len(line.encode()) for line in lines)
             self.progress.calls += len(lines)
             for record in map(json.loads, lines):
@@ -367,7 +369,8 @@ class Rehearsal:
     def notes(self, name: str) -> list[dict[str, Any]]:
         """Return what the simulator wrote into one of the run's files, the oldest first."""
         file = self.directory.path / f"{name}.jsonl"
-        return [json.loads(line) for line in file.read_text(encoding="utf-8").splitlines()] if file.exists() else []
+        whole = file.read_text(encoding="utf-8").rpartition("\n")[0] if file.exists() else ""
+        return [json.loads(line) for line in whole.splitlines()]
 
     def task_users(self) -> set[int | None]:
         """Return the users as whom tasks ran here; None is the one who rehearses."""
