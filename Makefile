@@ -38,11 +38,10 @@ project: $(VENV)/.project ## Make a project: ARGS="app_name=shop aws_region=eu-w
 update: $(VENV)/.project ## Bring a project of an old version, which has no `make template-update` of its own, up to date: PROJECT=folder
 	@cd -- "$(call given,PROJECT)" && PYTHONPATH='$(CURDIR)/{{cookiecutter.app_name}}' '$(CURDIR)/$(RUN)' -P -m ops.template_update
 
-# Three workers on two cores: rehearsals wait for the provider's pauses most of the time.
 .PHONY: test
 test: $(VENV)/.test ## Everything: every kind of render, Terraform, the rendered repositories' own tests
 	$(RUN) -m tools.machinery --junitxml '$(CURDIR)/.test-times/machinery.xml' -n 2 --dist worksteal
-	$(RUN) -m pytest -n 3 --maxschedchunk 1 -m "not nightly" --junitxml .test-times/template.xml $(call given,PYTEST_ARGS)
+	$(RUN) -m pytest -n 2 --maxschedchunk 1 -m "not nightly" --junitxml .test-times/template.xml $(call given,PYTEST_ARGS)
 
 .PHONY: test-times
 test-times: $(VENV)/.project ## Write what the tests of the last make test cost into docs/maintaining.md
