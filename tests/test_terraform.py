@@ -192,7 +192,7 @@ def test_a_wrong_value_in_project_yaml_is_refused_by_its_name(
 
 def test_the_regions_that_the_hook_takes_are_taken_by_the_configuration() -> None:
     text = (template.RENDERED_ROOT / "infra" / "config" / "rules.tf").read_text(encoding="utf-8")
-    pattern = re.search(r'"aws_region" = \{[^}]*?pattern = "([^"]+)"', text)
+    pattern = re.search(r'^  region_pattern +?= "([^"]+)"', text, re.MULTILINE)
     assert pattern
     assert [region for region in rules.REGIONS if not re.fullmatch(pattern.group(1), region)] == []
 

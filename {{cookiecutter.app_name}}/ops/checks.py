@@ -175,8 +175,6 @@ def checkov(copy: Path, folder: str) -> dict[str, list[dict[str, str]]]:
     finished = subprocess.run(  # noqa: S603 - our own arguments
         [str(CHECKOV), "-d", folder, *options, "--output", "json"],
         cwd=copy,
-        # In 10 seconds a busy machine does not read a long file.
-        env=os.environ | {"HCL_PARSE_TIMEOUT_SEC": "300"},
         encoding="utf-8",
         capture_output=True,
         check=False,
@@ -187,7 +185,9 @@ def checkov(copy: Path, folder: str) -> dict[str, list[dict[str, str]]]:
     except (ValueError, KeyError, TypeError):
         raise CheckError(f"checkov gave no report:\n{finished.stdout}{finished.stderr}") from None
     if results["parsing_errors"]:
-        raise CheckError(f"checkov cannot read {results['parsing_errors']}")
+        raise CheckError(
+            f"checkov cannot read {results['parsing_errors']}; for the line: LOG_LEVEL=DEBUG {CHECKOV} -d infra --framework terraform"
+        )
     return results
 
 

@@ -18,7 +18,7 @@ from types import FrameType
 
 from botocore.exceptions import ClientError
 
-from ops.rehearsal import kept, machine, report, steps
+from ops.rehearsal import courses, kept, machine, report, steps
 from ops.rehearsal.driver import FailedError, Rehearsal
 from ops.rehearsal.progress import Progress
 
@@ -66,9 +66,9 @@ def _rehearse(rehearsal: Rehearsal, progress: Progress, *, only: str | None, kee
     with rehearsal.running():
         try:
             if only is None or only in LAST_PARTS:
-                steps.everything(rehearsal, keep=keep)
+                courses.everything(rehearsal, keep=keep)
             else:
-                steps.up_to(rehearsal, only)
+                courses.up_to(rehearsal, only)
             worked = True
         except (FailedError, ClientError) as error:
             # What boto3 says names the call, and for a refusal by IAM who asked and which statement came nearest.

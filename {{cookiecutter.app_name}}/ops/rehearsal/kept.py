@@ -12,7 +12,7 @@ from typing import Any
 
 from botocore.exceptions import ClientError
 
-from ops.rehearsal import machine, report, steps, use
+from ops.rehearsal import courses, machine, report, steps, use
 from ops.rehearsal.driver import FailedError, Rehearsal
 from ops.rehearsal.progress import Progress
 from ops.terraform import LAYERS
@@ -96,9 +96,9 @@ def repeat(note: Mapping[str, Any], render: Path, only: str | None, progress: Pr
             machine.copy_render(render, rehearsal.copy)
             bar.detail = f"{len(edited)} files" if len(edited) != 1 else edited[0]
         if only is None:
-            steps.after(rehearsal, edited)
+            courses.after(rehearsal, edited)
         else:
-            steps.again(rehearsal, only)
+            courses.again(rehearsal, only)
         worked = True
         _remember(rehearsal)
     except (FailedError, ClientError) as error:

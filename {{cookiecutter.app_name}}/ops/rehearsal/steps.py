@@ -11,22 +11,21 @@ import contextlib
 import json
 import re
 import sys
-import time
 from collections.abc import Iterable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 
 from ops import waiting
-from ops.rehearsal import attackers, edits, files, promotion, scheduled, secret, use, worker
+from ops.rehearsal import attackers, edits, files, scheduled, secret, use, worker
 from ops.rehearsal.claims.claim import Context
 from ops.rehearsal.claims.subjects import SUBJECTS, Subject, prove
 from ops.rehearsal.claims.ways import reachable
-from ops.rehearsal.driver import LAYER, FailedError, Rehearsal, digest, manifest
+from ops.rehearsal.driver import LAYER, FailedError, Rehearsal, digest
 from ops.rehearsal.iam import usage
 from ops.rehearsal.leftovers import left_over
-from ops.rehearsal.progress import Bar, clock
+from ops.rehearsal.progress import Bar
 from ops.rehearsal.sign_in import PULL_REQUEST, Job, Keys, Profiles
-from ops.terraform import ACCOUNT, BUILD_REPOSITORY, DATABASE, NETWORK, SERVICE, Layer, layer_named
+from ops.terraform import ACCOUNT, DATABASE, NETWORK, SERVICE, Layer
 
 # Where alarms go in the rehearsal: URLs of the form that each service hands out. Nobody there hears of it.
 INCIDENT_URLS = {
@@ -36,113 +35,6 @@ INCIDENT_URLS = {
     "email": "on-call@example.com",
 }
 DEPLOYMENT_SECONDS = 120
-
-
-def everything(run: Rehearsal, *, keep: bool) -> None:
-    """All layers, from the first to the last proof; without `keep` also a change of each, and the end of them all."""
-    bootstrap(run)
-    zone(run)
-    incident_url(run)
-    apply(run, BUILD_REPOSITORY)
-    push(run, run.images[0])
-    up(run)
-
-    def used() -> None:
-        use.launch(run, jobs(run).apply)
-        status(run)
-        prove_all(run)
-        try_everything(run)
-        use.use(run)
-        run.findings.proved_after = run.progress.elapsed
-        run.progress.say(f"{clock(run.progress.elapsed)}  ✓ applied and proved")
-
-    run.at_the_same_time(used, lambda: plan_again(run, [x for x in run.layers() if x.per_environment]))
-    if not keep:
-        promotion.promote(run)
-        change(run)
-        destroy(run)
-
-
-def up_to(run: Rehearsal, name: str) -> None:
-    """The layers up to one of them, and what that one alone can prove."""
-    last = _present(run, name)
-    bootstrap(run)
-    zone(run)
-    for layer in run.layers():
-        # The account layer is there, and only the database needs another one.
-        if layer is last is not ACCOUNT or (layer is NETWORK and last is DATABASE):
-            apply(run, layer)
-    prove_all(run, [subject for subject in SUBJECTS if name in subject.alone])
-    try_everything(run)
-
-
-def again(run: Rehearsal, part: str) -> None:
-    """One layer in a rehearsal that was kept (or none, when `part` is `proofs`), and every proof."""
-    if part != "proofs":
-        apply(run, _present(run, part))
-    use.launch(run, jobs(run).apply)
-    prove_all(run)
-    try_everything(run)
-    use.use(run)
-
-
-def after(run: Rehearsal, edited: Sequence[str]) -> None:
-    """What the edited files concern, then the proofs; says what is not repeated."""
-    concerned = [layer for layer in run.layers() if any(_concerns(path, layer) for path in edited)]
-    rolls = any(path.startswith("app/") or path == ".dockerignore" for path in edited)
-    if not edited:
-        run.progress.say("No file was edited since: nothing is repeated.")
-        return
-    asked_before = len(run.notes("journal"))
-    if ACCOUNT in concerned:
-        apply(run, ACCOUNT)
-    if rolls:
-        run.rebuild()
-        image = manifest(time.time_ns())
-        push(run, image)
-    others = [layer for layer in concerned if layer is not ACCOUNT and not (rolls and layer is SERVICE)]
-    changes = [
-        *([lambda: deploy(run, digest(image))] if rolls else []),
-        *(lambda layer=layer: apply(run, layer) for layer in others),
-    ]
-    if changes:
-        run.at_the_same_time(*changes)
-    asked = run.notes("journal")[asked_before:]
-    changed_policies = any(_GRANTS.match(str(record.get("call"))) for record in asked)
-    if rolls or concerned:
-        use.launch(run, jobs(run).apply)
-    prove_all(run)
-    if changed_policies:
-        try_everything(run)
-    use.use(run)
-    left = [layer.name for layer in run.layers() if layer not in concerned and not (rolls and layer is SERVICE)]
-    not_repeated = [
-        *([f"layers {', '.join(left)} (no file of theirs was edited)"] if left else []),
-        *([] if rolls else ["the image (nothing in it was edited)"]),
-        *([] if changed_policies else ["what must be refused (no policy changed)"]),
-        "the second plans, the change of each layer and the end of them all",
-    ]
-    run.progress.say("Not repeated: " + "; ".join(not_repeated) + ".")
-
-
-# Calls by which somebody may do more or less than before.
-_GRANTS = re.compile(
-    r"(?!Assume|Describe|Get|List).*(Policy|Role|Permission|Grant)|(Create|Modify)VpcEndpoint|SetTopicAttributes"
-)
-
-
-def _concerns(path: str, layer: Layer) -> bool:
-    """Whether an edit of a file may change what a layer is."""
-    if path == "project.yaml" or path.startswith(("infra/config/", "infra/modules/")):
-        return True
-    return path.startswith(f"infra/{layer.name}/") or (layer is DATABASE and path.startswith("role_manager/"))
-
-
-def _present(run: Rehearsal, name: str) -> Layer:
-    layer = layer_named(name)
-    if layer not in run.layers():
-        raise FailedError(f"This repository has no layer {name}: {', '.join(x.name for x in run.layers())}")
-    return layer
 
 
 # Who does what.

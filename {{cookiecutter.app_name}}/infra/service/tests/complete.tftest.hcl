@@ -678,14 +678,23 @@ run "dev" {
     error_message = "browsers upload and download from the pages that project.yaml names"
   }
   assert {
-    condition = {
-      for statement in jsondecode(aws_s3_bucket_policy.files[0].policy).Statement : statement.Sid => "${statement.Effect} ${statement.Principal} ${jsonencode(statement.Condition)}"
-      } == {
-      TlsOnly                    = "Deny * ${jsonencode({ Bool = { "aws:SecureTransport" = "false" } })}"
-      OnlyTheServiceGetsAtFiles  = "Deny * ${jsonencode({ ArnNotEquals = { "aws:PrincipalArn" = [for name in ["task", "files-scan"] : "arn:aws:iam::123456789012:role/shop/dev/shop-dev-${name}"] } })}"
-      OnlyCleanFilesAreRead      = "Deny * ${jsonencode({ ArnNotEquals = { "aws:PrincipalArn" = "arn:aws:iam::123456789012:role/shop/dev/shop-dev-files-scan" }, StringNotEquals = { "s3:ExistingObjectTag/GuardDutyMalwareScanStatus" = "NO_THREATS_FOUND" } })}"
-      OnlyTheScanSaysWhatIsClean = "Deny * ${jsonencode({ ArnNotEquals = { "aws:PrincipalArn" = "arn:aws:iam::123456789012:role/shop/dev/shop-dev-files-scan" } })}"
-    }
+    # checkov's parser takes no object within a template.
+    condition = jsonencode({
+      for statement in jsondecode(aws_s3_bucket_policy.files[0].policy).Statement :
+      statement.Sid => [statement.Effect, statement.Principal, statement.Condition]
+      }) == jsonencode({
+      TlsOnly = ["Deny", "*", { Bool = { "aws:SecureTransport" = "false" } }]
+      OnlyTheServiceGetsAtFiles = ["Deny", "*", { ArnNotEquals = { "aws:PrincipalArn" = [
+        "arn:aws:iam::123456789012:role/shop/dev/shop-dev-task", "arn:aws:iam::123456789012:role/shop/dev/shop-dev-files-scan",
+      ] } }]
+      OnlyCleanFilesAreRead = ["Deny", "*", {
+        ArnNotEquals    = { "aws:PrincipalArn" = "arn:aws:iam::123456789012:role/shop/dev/shop-dev-files-scan" }
+        StringNotEquals = { "s3:ExistingObjectTag/GuardDutyMalwareScanStatus" = "NO_THREATS_FOUND" }
+      }]
+      OnlyTheScanSaysWhatIsClean = ["Deny", "*", {
+        ArnNotEquals = { "aws:PrincipalArn" = "arn:aws:iam::123456789012:role/shop/dev/shop-dev-files-scan" }
+      }]
+    })
     error_message = "over TLS only the service's role gets at files, and only at clean ones: ${aws_s3_bucket_policy.files[0].policy}"
   }
   assert {
