@@ -8,7 +8,6 @@ locals {
 }
 
 resource "aws_s3_bucket" "logs" {
-  #checkov:skip=CKV_AWS_18:This is the bucket of logs; logging who reads them into itself would never end
   #checkov:skip=CKV_AWS_144:Access logs are evidence for months, not data to restore
   #checkov:skip=CKV_AWS_145:ELB can deliver only to a bucket encrypted with SSE-S3
   #checkov:skip=CKV2_AWS_62:Nothing acts on an access log
