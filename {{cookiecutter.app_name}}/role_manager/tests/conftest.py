@@ -1,16 +1,18 @@
-"""Real PostgreSQL servers, one of each version per test process, emptied after each test."""
+"""Real PostgreSQL servers, one of each version per test process, emptied after each test.
+
+Of the versions in POSTGRES_VERSIONS: a list such as `15 16 17 18` (when it is unset), or `newest` on this machine.
+"""
 
 from __future__ import annotations
 
 import os
 from collections.abc import Iterator
-from contextlib import contextmanager
 from typing import Any
 
 import pytest
 from hypothesis import settings
 
-from ops.laptop.postgres import SUPERUSER, LocalPostgres, ServerNotFoundError
+from ops.laptop.postgres import SUPERUSER, LocalPostgres, ServerNotFoundError, find_installation, installations
 from role_manager.actions import ActionError, Manager, Report, apply, check, plan
 from role_manager.connection import AuthenticationFailedError, Server, Timeouts, connect
 from role_manager.desired import parse
@@ -19,7 +21,11 @@ from role_manager.desired import parse
 for variable in [name for name in os.environ if name.startswith(("AWS_", "PG"))]:
     del os.environ[variable]
 
-VERSIONS = tuple(map(int, os.environ.get("POSTGRES_VERSIONS", "15 16 17 18").split()))
+ASKED = os.environ.get("POSTGRES_VERSIONS", "15 16 17 18")
+HERE = sorted(found.version for found in installations())
+VERSIONS = HERE[-1:] if ASKED == "newest" else [int(version) for version in ASKED.split()]
+# A server that is not here is one skipped test (test_roles.py), and not one for each test of it.
+TESTED = [version for version in VERSIONS if version in HERE] or [18]
 
 # Each example of the properties takes about a second on a server; every night `thorough` looks further.
 settings.register_profile("quick", max_examples=3)
@@ -148,29 +154,27 @@ def ready(database: Database) -> Database:
     return database
 
 
-@contextmanager
-def running(version: int) -> Iterator[LocalPostgres]:
+def require(version: int) -> None:
+    """Skip where the machine has no such server; 17 comes with no package that `make setup` installs."""
     try:
-        server = LocalPostgres(version)
+        find_installation(version)
     except ServerNotFoundError as error:
-        # PostgreSQL 17 comes with no package that `make setup` installs: it is used where the machine has it.
         if os.environ.get("REQUIRE_POSTGRES") and version != 17:
             raise
         pytest.skip(str(error))
-    with server:
-        yield server
 
 
 def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
     """Give a test the servers of all versions, or where it asks for the newest, that one: it is started once."""
     if "server" in metafunc.fixturenames:
-        versions = VERSIONS[-1:] if "newest" in metafunc.fixturenames else VERSIONS
+        versions = TESTED[-1:] if "newest" in metafunc.fixturenames else TESTED
         metafunc.parametrize("server", versions, ids=lambda version: f"pg{version}", indirect=True, scope="session")
 
 
 @pytest.fixture(scope="session")
 def server(request: pytest.FixtureRequest) -> Iterator[LocalPostgres]:
-    with running(request.param) as found:
+    require(request.param)
+    with LocalPostgres(request.param) as found:
         yield found
 
 

@@ -9,7 +9,12 @@ import pytest
 from role_manager.actions import ActionError
 from role_manager.connection import StatementError
 from role_manager.report import as_dict
-from role_manager.tests.conftest import DESIRED, Database, ready
+from role_manager.tests.conftest import DESIRED, VERSIONS, Database, ready, require
+
+
+@pytest.mark.parametrize("version", VERSIONS)
+def test_there_is_a_server_of_each_version(version: int) -> None:
+    require(version)
 
 
 def test_roles_can_do_their_job_and_no_more(database: Database) -> None:
