@@ -72,6 +72,14 @@ def built(here: World, commit: str) -> str:
     return next(str(image["imageDigest"]) for image in images if commit in image.get("imageTags", []))
 
 
+def roles_tried(here: World, approve: str) -> set[str]:
+    """What Check sign-in says of the roles; every job has to have had its own."""
+    [run] = here.repository.dispatch("sign-in.yml", actor="eve")
+    here.repository.approve(approve)
+    assert run.conclusion == "success", str(run)
+    return {job.name for job in run.jobs() if job.conclusion == "success"} - {"Settings"}
+
+
 def test_the_newest_merge_goes_to_prod_when_somebody_approves_it_and_as_it_was_planned(delivered: Delivered) -> None:
     here = delivered(("prod",), **PROD)
     repository, before = here.repository, running(here)
@@ -106,6 +114,7 @@ def test_without_a_database_and_without_code_security_or_attestations(delivered:
     here.repository.approve("prod")
     assert run.conclusion == "success", str(run)
     assert running(here) == built(here, run.sha)
+    assert roles_tried(here, approve="prod") == {"build", "plan prod", "apply prod"}
 
 
 @pytest.mark.nightly
@@ -201,6 +210,8 @@ def test_a_preview_comes_with_its_label_follows_its_commits_and_goes(delivered: 
     assert down.conclusion == "success", str(down)
     assert preview not in str(here.aws.call("ecs", "list_clusters"))
     assert running(here, "dev") == dev
+    tried = {"build", "plan dev", "plan prod", "apply dev", "apply prod", "preview"}
+    assert roles_tried(here, approve="prod") == tried
 
 
 @pytest.mark.nightly

@@ -13,6 +13,7 @@ import pytest
 from botocore.config import Config
 from ops import waiting
 from ops.rehearsal import files, use
+from ops.rehearsal.leftovers import left_over
 from ops.rehearsal.simulator.moto_additions import guardduty as guardduty_addition
 
 from tests.machinery.rehearsal.test_simulator import ACCOUNT, REGION, Simulator
@@ -175,6 +176,8 @@ def test_files_are_scanned_with_the_plans_role(simulator: Simulator, signer: Any
     )["MalwareProtectionPlanId"]
     found = guardduty.get_malware_protection_plan(MalwareProtectionPlanId=plan)
     assert (found["Status"], found["Tags"], found["Actions"]["Tagging"]["Status"]) == ("ACTIVE", {"a": "b"}, "ENABLED")
+    scanned = f"malware scan {BUCKET}"
+    assert scanned in left_over(simulator.client, "shop")
     only_clean = {"Effect": "Deny", "Principal": "*", "Action": "s3:GetObject", "Resource": f"arn:aws:s3:::{BUCKET}/*",
                   "Condition": {"StringNotEquals": {"s3:ExistingObjectTag/GuardDutyMalwareScanStatus": "NO_THREATS_FOUND"},
                                 "ArnNotEquals": {"aws:PrincipalArn": role["Role"]["Arn"]}}}  # fmt: skip
@@ -206,3 +209,4 @@ def test_files_are_scanned_with_the_plans_role(simulator: Simulator, signer: Any
     finally:
         s3.put_bucket_policy(Bucket=BUCKET, Policy=before)
         guardduty.delete_malware_protection_plan(MalwareProtectionPlanId=plan)
+    assert scanned not in left_over(simulator.client, "shop")

@@ -40,6 +40,14 @@ def _queues(client: Clients) -> Iterator[str]:
     yield from client("sqs").list_queues().get("QueueUrls", [])
 
 
+def _scans(client: Clients) -> Iterator[str]:
+    """A plan of GuardDuty's has a number; its bucket has the name."""
+    guardduty = client("guardduty")
+    for plan in guardduty.list_malware_protection_plans()["MalwareProtectionPlans"]:
+        found = guardduty.get_malware_protection_plan(MalwareProtectionPlanId=plan["MalwareProtectionPlanId"])
+        yield str(found["ProtectedResource"]["S3Bucket"]["BucketName"])
+
+
 # What carries the application's name. Kind, and how its names are listed.
 NAMED: tuple[tuple[str, Callable[[Clients], Iterator[str]]], ...] = (
     ("bucket", _items("s3", "list_buckets", "Buckets", "Name")),
@@ -54,6 +62,7 @@ NAMED: tuple[tuple[str, Callable[[Clients], Iterator[str]]], ...] = (
     ("topic", _items("sns", "list_topics", "Topics", "TopicArn")),
     ("schedule group", _items("scheduler", "list_schedule_groups", "ScheduleGroups", "Name")),
     ("queue", _queues),
+    ("malware scan", _scans),
     ("alarm", _items("cloudwatch", "describe_alarms", "MetricAlarms", "AlarmName")),
     (
         "composite alarm",

@@ -76,6 +76,13 @@ def get_malware_protection_plan(self: GuardDutyResponse) -> str:
 
 
 @adds(GuardDutyResponse)
+def list_malware_protection_plans(self: GuardDutyResponse) -> str:
+    return json.dumps(
+        {"malwareProtectionPlans": [{"malwareProtectionPlanId": name} for name in _plans(self.guardduty_backend)]}
+    )
+
+
+@adds(GuardDutyResponse)
 def delete_malware_protection_plan(self: GuardDutyResponse) -> str:
     del _plans(self.guardduty_backend)[_plan(self)["id"]]
     return "{}"
