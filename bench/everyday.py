@@ -60,7 +60,7 @@ def figures() -> list[Figure]:
     """Measure everything. RuntimeError when a command fails."""
     with tempfile.TemporaryDirectory() as temporary:
         folder = Path(temporary)
-        measured = render.measure(folder / "render")
+        measured = render.measure(folder / "render", {})
         small, whole = (measured[name] for name in ("one-file template", "this template"))
         ratio = whole.seconds / small.seconds
         found = [Figure("render, of a one-file template", ratio, "times", render.GOAL, whole.processor)]

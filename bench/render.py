@@ -2,17 +2,23 @@
 
 Five runs of each after a warm-up, in turn, so that a busy moment of the machine meets all three. The
 medians are printed; exit status 1 when the render takes more than GOAL times the time of the one-file template.
+
+    python -m bench.render ['name=command …']
+
+A peer is named with the command that renders it into {out}, such as 'django=cookiecutter <clone> --no-input -o {out}'.
 """
 
 from __future__ import annotations
 
 import json
 import os
+import shlex
 import statistics
 import subprocess
 import sys
 import tempfile
 import time
+from collections.abc import Mapping
 from pathlib import Path
 from typing import NamedTuple
 
@@ -52,25 +58,27 @@ def once(command: list[str], home: Path) -> tuple[float, float]:
     return taken, sum(after[2:4]) - sum(before[2:4])
 
 
-def measure(folder: Path) -> dict[str, Measured]:
-    """Run everything below a new folder. RuntimeError when a command fails.
+def measure(folder: Path, peers: Mapping[str, str]) -> dict[str, Measured]:
+    """Run everything and the peers' commands below a new folder. RuntimeError when a command fails.
 
     Each run renders into a folder of its own and none is deleted before the end: ext4 gives the numbers of files that
     went a moment ago to nobody, and looks at all of them for each file that is made. That was half of a render's time.
     """
     folder.mkdir()
     one = one_file_template(folder)
+    render = f"{shlex.join(COOKIECUTTER)} {{}} --no-input -o {{{{out}}}}"
     commands = {
-        "cookiecutter --version": [*COOKIECUTTER, "--version"],
-        "one-file template": [*COOKIECUTTER, str(one), "--no-input", "-o"],
-        "this template": [*COOKIECUTTER, str(template.ROOT), "--no-input", "-o"],
+        "cookiecutter --version": f"{shlex.join(COOKIECUTTER)} --version",
+        "one-file template": render.format(shlex.quote(str(one))),
+        "this template": render.format(shlex.quote(str(template.ROOT))),
+        **peers,
     }
     taken: dict[str, list[tuple[float, float]]] = {name: [] for name in commands}
     files = {}
     for run in range(RUNS + 1):
         for name, command in commands.items():
-            output = folder / f"{run}-{len(command)}-{'this' in name}"
-            spent = once([*command, str(output)] if command[-1] == "-o" else command, folder)
+            output = folder / f"{run}-{name}"
+            spent = once([part.replace("{out}", str(output)) for part in shlex.split(command)], folder)
             if run > 0:  # the first is the warm-up
                 taken[name].append(spent)
             files[name] = sum(path.is_file() for path in output.rglob("*"))
@@ -88,8 +96,9 @@ def measure(folder: Path) -> dict[str, Measured]:
 
 def main() -> None:
     """Measure and print."""
+    peers = dict(word.split("=", 1) for word in sys.argv[1:])
     with tempfile.TemporaryDirectory() as temporary:
-        measured = measure(Path(temporary) / "render")
+        measured = measure(Path(temporary) / "render", peers)
     floor, smallest = measured["cookiecutter --version"], measured["one-file template"]
     print(
         f"{'':24}{'seconds':>8}{'min':>8}{'max':>8}{'processor':>11}{'files':>7}{'of one-file':>13}{'of --version':>14}"
