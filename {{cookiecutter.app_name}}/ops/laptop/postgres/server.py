@@ -31,7 +31,7 @@ from ops.laptop.postgres.found import (
     reachable_data,
     reachable_programs,
     temporary_directory,
-    temporary_root,
+    temporary_roots,
     unprivileged_account,
 )
 from ops.laptop.postgres.front import TOKEN_SECONDS, Front
@@ -201,7 +201,7 @@ class LocalPostgres:
         _remove_leftovers()
         self._account = account = unprivileged_account()
         if self._wanted_data is None:
-            self.directory = temporary_directory()
+            self.directory = temporary_directory(in_memory=True)
             (self.directory / "owner").write_text(str(os.getpid()), encoding="utf-8")
         else:
             self.directory = reachable_data(self._wanted_data)
@@ -314,7 +314,7 @@ class LocalPostgres:
             "synchronous_commit": "off",
         }
         if self._wanted_data is None:
-            settings |= {"fsync": "off", "full_page_writes": "off"}
+            settings |= {"fsync": "off", "full_page_writes": "off", "max_wal_size": "128MB"}
         if self._direct_tls:
             self.port = self.port or _free_port(self.host)
             settings |= self._tls_settings(authority)
@@ -511,7 +511,7 @@ def _free_port(host: str) -> int:
 
 def _remove_leftovers() -> None:
     """Stop the servers and remove the files of runs that were killed."""
-    for owner in temporary_root().glob(f"{TEMPORARY_PREFIX}*/owner"):
+    for owner in (path for root in temporary_roots() for path in root.glob(f"{TEMPORARY_PREFIX}*/owner")):
         try:
             if _is_alive(int(owner.read_text(encoding="utf-8") or "0")):
                 continue
