@@ -47,7 +47,7 @@ def table(times: dict[str, tuple[int, float]], machine: str) -> str:
     total = sum(seconds for _, seconds in times.values())
     return "\n".join(
         [
-            f"{sum(number for number, _ in times.values())} tests took {total / 60:.0f} minutes of two workers' time,"
+            f"{sum(number for number, _ in times.values())} tests took {total / 60:.0f} minutes of three workers' time,"
             f" {machine}.",
             "",
             "| Tests in | How many | Seconds |",

@@ -301,7 +301,9 @@ def serve(cloud: Cloud, ready: Callable[[dict[str, str]], Any]) -> None:
         name: f"http://127.0.0.1:{each.server_port}" for name, each in (("control", control), ("internet", internet))
     }
     ready({"aws": endpoint, **there, "directory": str(cloud.directory)})
-    sys.stdin.buffer.read()
+    # Past sys.stdin, whose lock another thread may have held when this process was forked.
+    while os.read(0, 1024):
+        pass
     cloud.stack.close()
 
 
