@@ -74,7 +74,7 @@ class Aws:
             "MINIATURE": self.address,
             "http_proxy": self.internet,
             "NO_PROXY": "127.0.0.1,localhost",
-            "PYTHON": str(PYTHON),
+            "STAND_INS_PYTHON": str(PYTHON),
             "IMAGES": str(self.directory / "images"),
         }
 
@@ -327,7 +327,7 @@ def small(tmp_path: Path) -> Iterator[Callable[..., GitHub]]:
         def make(
             workflows: dict[str, str], *, account: Aws | None = None, keys: bool = False, **settings: Any
         ) -> GitHub:
-            variables = {"PYTHON": str(PYTHON), **(account.variables() if account else {})}
+            variables = {"STAND_INS_PYTHON": str(PYTHON), **(account.variables() if account else {})}
             runner = Runner(tmp_path / "runner", variables | (ADMINISTRATORS_KEYS if keys else {}), [HERE / "bin"])
             repository = Repository(tmp_path / "github", OWNER_AND_NAME, runner, **settings)
             sign = account.sign if account else None

@@ -135,7 +135,7 @@ def account(moto: str, world: World, monkeypatch: pytest.MonkeyPatch) -> None:
         "AWS_EC2_METADATA_DISABLED": "true",
         "NO_PROXY": "127.0.0.1,localhost",
         "NO_COLOR": "1",
-        "PYTHON": sys.executable,
+        "STAND_INS_PYTHON": sys.executable,
     }.items():
         monkeypatch.setenv(name, value)
     moto_api_backend.reset()

@@ -70,7 +70,7 @@ def serving() -> Iterator[str]:
     server.server_close()
 
 
-# What a provisioner runs: `$PYTHON -S -E -c <this>`, 50 ms.
+# What a provisioner runs: `$STAND_INS_PYTHON -S -E -c <this>`, 50 ms.
 CALL = (
     "import json, os, urllib.request as u;"
     "b = json.dumps({k: os.environ[k.upper()] for k in ('action', 'layer', 'names', 'values')}).encode();"
@@ -180,7 +180,7 @@ def _layer(name: str) -> str:
     per_environment = name not in ("account", "build-repository")
     digest = name == "service"
     account = 'variable "account_id" {\n type = string\n default = null\n}' if name == "account" else ""
-    command = json.dumps(f'"$PYTHON" -S -E -c "{CALL}"')
+    command = json.dumps(f'"$STAND_INS_PYTHON" -S -E -c "{CALL}"')
     return f"""
 terraform {{
   backend "s3" {{}}

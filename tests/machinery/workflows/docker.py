@@ -282,20 +282,46 @@ def retag(words: list[str]) -> None:
     set_tag(target, tags()[source])
 
 
+RUN_OPTIONS = frozenset(
+    (
+        "--cap-drop",
+        "--cpus",
+        "--env",
+        "--memory",
+        "--platform",
+        "--publish",
+        "--tmpfs",
+        "--user",
+        "--volume",
+        "-e",
+        "-p",
+        "-v",
+    )
+)
+
+
 def run(words: list[str]) -> None:
     """docker run [OPTIONS] IMAGE: the image's command in its working directory; it is no jail."""
-    published, environment = "", {}
+    published, environment, mounted = "", {}, {}
     while words and words[0].startswith("-"):
-        option = words.pop(0)
-        if option in ("--publish", "-p"):
-            published = words.pop(0)
-        elif option in ("--env", "-e"):
-            name, _, value = words.pop(0).partition("=")
-            environment[name] = value
-        elif option in ("--user", "--platform", "--memory", "--cpus", "--tmpfs"):
-            words.pop(0)
-        elif option not in ("--rm", "--init", "--read-only"):
+        option, glued, value = words.pop(0).partition("=")
+        if option in ("--rm", "--init", "--read-only") and not glued:
+            continue
+        if option not in RUN_OPTIONS:
             stop(f"unknown flag: {option} (of this stand-in)")
+        value = value if glued else words.pop(0)
+        if option in ("--publish", "-p"):
+            published = value
+        elif option in ("--env", "-e"):
+            name, _, text = value.partition("=")
+            environment[name] = text
+        elif option in ("--volume", "-v"):
+            outside, inside = value.split(":")[:2]
+            if not Path(outside).is_absolute() or not Path(outside).exists():
+                stop(f"no such file to mount: {outside}")
+            mounted[inside] = outside
+    # It is no jail: what is mounted is where it was.
+    environment = {name: mounted.get(text, text) for name, text in environment.items()}
     if len(words) != 1:
         stop('"docker run" requires at least 1 argument, and the stand-in takes no command')
     if words[0] not in tags():

@@ -162,8 +162,13 @@ def _nothing_but_the_account(there: Rehearsal) -> None:
     """See that what is left in the account is what it has once."""
     with there.progress.step(f"nothing of {there.environment} is left") as bar:
         names = there.project.names
-        shared = {names["state_bucket"], names["state_log_bucket"], names["locks_table"], names["state_key"]}
-        shared.add(there.client("kms").describe_key(KeyId=names["state_key"])["KeyMetadata"]["KeyId"])
+        # The URL is typed once, and stays until make destroy.
+        once = ["state_bucket", "state_log_bucket", "locks_table", "state_key", "incident_url_parameter"]
+        if there.project.home:
+            once += ["build_repository", "preview_repository", "build_repository_key"]
+        shared = {names[name] for name in once}
+        for alias in [names[name] for name in once if name.endswith("_key")]:
+            shared.add(there.client("kms").describe_key(KeyId=alias)["KeyMetadata"]["KeyId"])
         others = [
             name for name in there.project.accounts[there.project.account]["environments"] if name != there.environment
         ]
