@@ -541,6 +541,21 @@ class Repository:
             runs = self._pull_event(pull, "unlabeled", actor, label={"name": name})
         return self.settle(runs)
 
+    def update_branch(self, pull: PullRequest, *, actor: str = ADMINISTRATOR) -> list[Run]:
+        """Merge main into a pull request's branch, as GitHub's button does. Raises Refused where they conflict."""
+        with self.lock:
+            merge, before = self._merge_commit(pull), pull.head
+            if merge is None:
+                raise Refused("This branch has conflicts that must be resolved")
+            tree = self.git("rev-parse", f"{merge}^{{tree}}")
+            message = f"Merge branch '{MAIN}' into {pull.branch}"
+            pull.head = self.git("commit-tree", tree, "-p", before, "-p", self.tip(), "-m", message, author=actor)
+            pull.base = self.tip()
+            for ref in (f"refs/heads/{pull.branch}", f"refs/pull/{pull.number}/head"):
+                self.git("update-ref", ref, pull.head)
+            runs = self._pushed(pull.branch, before, actor) + self._pull_event(pull, "synchronize", actor)
+        return self.settle(runs)
+
     def close(self, pull: PullRequest, *, actor: str = ADMINISTRATOR) -> list[Run]:
         """Close a pull request without a merge."""
         with self.lock:

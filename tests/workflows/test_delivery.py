@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Callable
+from pathlib import Path
 
 import pytest
 
@@ -147,7 +149,7 @@ def test_a_failing_migration_leaves_what_ran_and_a_version_from_before_a_migrati
     broken = merged(here, repository.open_pull_request("broken", {file: migration("CREATE TABLE more (id nothing)")}))
     repository.approve("prod")
     assert broken.conclusion == "failure"
-    assert 'type "nothing" does not exist' in str(broken)
+    assert re.search(r'type .?"nothing.?" does not exist', str(broken)), str(broken)  # its log is JSON
     assert running(here) == before
     mended = merged(here, repository.open_pull_request("mended", {file: migration("CREATE TABLE more (id int)")}))
     repository.approve("prod")
@@ -184,7 +186,7 @@ def test_two_infrastructure_changes_at_once_and_one_whose_run_was_cancelled(deli
     pulls = [network(here, "one"), network(here, "two")]
     first = merged(here, pulls[0])
     repository.cancel(first)
-    repository.push({"docs/more.md": "# More\n"}, branch="two")  # brings it up to date: a new head, a new plan
+    repository.update_branch(pulls[1])  # a new head, a new plan
     second = merged(here, pulls[1])
     repository.approve("prod")
     assert second.conclusion == "success", str(second)
@@ -208,15 +210,23 @@ def test_a_preview_comes_with_its_label_follows_its_commits_and_goes(delivered: 
     assert running(here, name) != one
     [down] = [run for run in repository.close(pull) if run.name == "Preview"]
     assert down.conclusion == "success", str(down)
-    assert preview not in str(here.aws.call("ecs", "list_clusters"))
+    [ended] = here.aws.call("ecs", "describe_clusters", clusters=[preview])["clusters"]
+    assert ended["status"] == "INACTIVE"  # AWS lists it for a while
     assert running(here, "dev") == dev
     tried = {"build", "plan dev", "plan prod", "apply dev", "apply prod", "preview"}
     assert roles_tried(here, approve="prod") == tried
 
 
+def without_lifecycles(project: Path) -> None:
+    """Leave out what the account of these tests is not given (`MADE` in conftest.py), and what would be drift in it."""
+    file = project / "infra/account/state.tf"
+    blocks = re.compile(r'^resource "aws_s3_bucket_lifecycle_configuration".*?^}\n', re.DOTALL | re.MULTILINE)
+    file.write_text(blocks.sub("", file.read_text()))
+
+
 @pytest.mark.nightly
 def test_drift_becomes_an_issue_that_is_closed_when_it_is_mended(delivered: Delivered) -> None:
-    here = delivered(("prod",), **PROD)
+    here = delivered(("prod",), without_lifecycles, **PROD)
     repository = here.repository
     [calm] = repository.tick("drift.yml")
     assert calm.conclusion == "success", str(calm)

@@ -103,7 +103,7 @@ DEPLOYING = [
         "ops/github/delivery.py",
         r"if project\.database:",
         "if project:",
-        "no role manager",
+        "This project has no database, so there are no roles",
         "none",
     ),
 ]
