@@ -56,7 +56,7 @@ def install(world: World) -> None:
         # Clients believe that they talk to the cluster's own port, and make their tokens for it.
         server.front.port = cluster.port
         servers[cluster.endpoint] = server
-        world.authority = Path(server.ca_file)
+        world.authorities[cluster.endpoint] = Path(server.ca_file).read_text(encoding="ascii")
         for name in server.names:
             world.databases[name] = (server.host, server.port)
         world.note(
@@ -76,6 +76,7 @@ def install(world: World) -> None:
         if (server := servers.pop(endpoint, None)) is not None:
             for name in server.names:
                 world.databases.pop(name, None)
+            world.authorities.pop(endpoint, None)
             server.stop()
 
     def stop_all() -> None:
@@ -100,15 +101,14 @@ def install(world: World) -> None:
 
 
 def trust(world: World, directory: Path) -> None:
-    """Add this machine's certificate authority to the certificate bundles of a package or an image.
+    """Add the authorities of this machine's clusters to the certificate bundles of a package or an image.
 
-    Clients verify the cluster's certificate by name and by chain as they do on AWS; what differs is
+    Clients verify a cluster's certificate by name and by chain as they do on AWS; what differs is
     that Amazon did not sign it.
     """
-    if world.authority is None:
-        return
-    authority = world.authority.read_text(encoding="ascii")
-    for bundle in directory.rglob("*ca-bundle*.pem"):
+    authorities = list(world.authorities.values())
+    for bundle in directory.rglob("*ca-bundle*.pem") if authorities else ():
         text = bundle.read_text(encoding="ascii")
-        if authority not in text:
-            bundle.write_text(text.rstrip("\n") + "\n" + authority, encoding="ascii")
+        missing = [authority for authority in authorities if authority not in text]
+        if missing:
+            bundle.write_text("\n".join([text.rstrip("\n"), *missing]), encoding="ascii")

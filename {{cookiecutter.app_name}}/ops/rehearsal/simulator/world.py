@@ -54,7 +54,7 @@ class World:
     receiver: str
     closers: list[Callable[[], None]] = field(default_factory=list)
     databases: dict[str, tuple[str, int]] = field(default_factory=dict)
-    authority: Path | None = None
+    authorities: dict[str, str] = field(default_factory=dict)
     # What a task's SDK gets at its own path of the credentials' address.
     task_credentials: dict[str, dict[str, str]] = field(default_factory=dict)
     tag_lag_seconds: float = 0
