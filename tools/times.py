@@ -39,7 +39,7 @@ def measured(reports: Path) -> dict[str, tuple[int, float]]:
 
 
 def table(times: dict[str, tuple[int, float]], machine: str) -> str:
-    """The times as Markdown, the longest first."""
+    """The times as Markdown between their marks, the longest first."""
     rows = sorted(times.items(), key=lambda item: -item[1][1])
     long = [(f"`{name}`", *cost) for name, cost in rows if cost[1] >= SHOWN_SECONDS]
     short = [cost for _, cost in rows if cost[1] < SHOWN_SECONDS]
@@ -47,12 +47,15 @@ def table(times: dict[str, tuple[int, float]], machine: str) -> str:
     total = sum(seconds for _, seconds in times.values())
     return "\n".join(
         [
+            MARKS[0],
             f"{sum(number for number, _ in times.values())} tests took {total / 60:.0f} minutes of three workers' time,"
             f" {machine}.",
             "",
             "| Tests in | How many | Seconds |",
             "|---|---:|---:|",
             *(f"| {name} | {number} | {seconds:.0f} |" for name, number, seconds in lines),
+            "",
+            MARKS[1],
         ]
     )
 
@@ -66,7 +69,7 @@ def main() -> None:
     made = datetime.fromtimestamp(max(file.stat().st_mtime for file in REPORTS.glob("*.xml")), UTC)
     machine = f"on {os.cpu_count()} processors on {made:%Y-%m-%d}"
     text = PAGE.read_text(encoding="utf-8")
-    written = f"{MARKS[0]}\n{table(times, machine)}\n{MARKS[1]}"
+    written = table(times, machine)
     PAGE.write_text(
         re.sub(f"{re.escape(MARKS[0])}.*?{re.escape(MARKS[1])}", lambda _: written, text, flags=re.DOTALL),
         encoding="utf-8",
