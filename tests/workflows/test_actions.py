@@ -260,6 +260,10 @@ def test_docker_wants_a_context_a_dockerfile_and_a_login(small: Small, bootstrap
         (f"{build} . && docker push {registry}/my-app:1", "no basic auth credentials"),
         (f"docker pull {registry}/my-app:none", "no basic auth credentials"),
         ("docker compose up", "no command compose up"),
+        (f"{build} . && docker run --isolate {registry}/my-app:1", "unknown flag: --isolate"),
+        (f"{build} . && docker run --volume=$PWD/none:/none:ro {registry}/my-app:1", "no such file to mount"),
+        (f"{build} . && docker run {registry}/my-app:1", "no command specified"),
+        ("docker run my-app:none", "Unable to find image"),
     ):
         steps = [CHECKOUT, {"run": command}]
         github.repository.commit(

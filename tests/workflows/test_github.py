@@ -258,6 +258,26 @@ def test_a_pull_request_with_conflicts_starts_nothing_and_a_rule_keeps_it_from_m
     assert repository.file("main", "other") == "x"
 
 
+def test_a_branch_that_is_behind_is_updated_before_it_is_merged_and_not_with_conflicts(small: Small) -> None:
+    repository = small(
+        {"ci.yml": f"name: CI\non: pull_request\njobs:\n  one:\n    name: Required\n    {ECHO}\n"}
+    ).repository
+    checks = {"required_status_checks": [{"context": "Required"}], "strict_required_status_checks_policy": True}
+    repository.rulesets[1] = {"name": "main", "rules": [{"type": "required_status_checks", "parameters": checks}]}
+    behind = repository.open_pull_request("one", {"one": "1\n"})
+    conflicting = repository.open_pull_request("two", {"README.md": "two\n"})
+    repository.push({"README.md": "main\n"})
+    with pytest.raises(Refused, match="out of date"):
+        repository.merge(behind)
+    with pytest.raises(Refused, match="conflicts"):
+        repository.update_branch(conflicting)
+    old = behind.head
+    [run] = repository.update_branch(behind)
+    assert run.head_sha == behind.head != old
+    repository.merge(behind)
+    assert repository.file("main", "one") == "1"
+
+
 def test_an_error_of_an_expression_fails_the_job_by_name(small: Small) -> None:
     text = f"name: CI\non: push\njobs:\n  one:\n    if: needs.other.outputs.x ==\n    {ECHO}\n"
     github = small({"ci.yml": text})
