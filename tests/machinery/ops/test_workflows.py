@@ -104,6 +104,18 @@ def test_permissions_are_empty_at_the_top_and_stated_for_each_job(name: str) -> 
         assert body["permissions"].get("contents", "read") == "read" or name == "template-update.yml", job
 
 
+def test_a_sign_in_lasts_as_long_as_its_job() -> None:
+    default = ACTION["inputs"]["session-seconds"]["default"]
+    lasts = {
+        f"{name}:{job}": (body["timeout-minutes"] * 60, int(step["with"].get("session-seconds", default)))
+        for name, job, body in jobs()
+        for step in body.get("steps", [])
+        if step.get("with", {}).get("role")
+    }
+    assert "deploy.yml:deploy" in lasts
+    assert {place: (job, session) for place, (job, session) in lasts.items() if session < job} == {}
+
+
 def test_jobs_that_run_have_a_time_limit() -> None:
     for name, job, body in jobs():
         assert "uses" in body or body["timeout-minutes"] <= 120, (name, job)
