@@ -99,7 +99,8 @@ def install(world: "World") -> None:
     @wraps(S3Backend, "put_object")
     def put_object(original: Any, backend: S3Backend, bucket_name: str, key_name: str, *more: Any, **named: Any) -> Any:
         stored = original(backend, bucket_name, key_name, *more, **named)
-        for plan in list(_plans(guardduty_backends[world.account_id][world.region]).values()):
+        owner = backend.get_bucket(bucket_name).account_id
+        for plan in list(_plans(guardduty_backends[owner][world.region]).values()):
             if plan["bucket"] == bucket_name:
                 threading.Thread(target=_scan, args=(world, plan, key_name), daemon=True).start()
         return stored
