@@ -48,6 +48,11 @@ def request(environment: str, application: str = "shop", **more: str) -> dict[st
     return {key.replace("Resource", "Request"): value for key, value in tags(environment, application, **more).items()}
 
 
+def runs(definition: str) -> dict[str, str]:
+    """Condition keys of a request that names what an ECS service runs."""
+    return {"ecs:task-definition": arn("ecs", f"task-definition/{definition}")}
+
+
 DEV, PROD, NONE = tags("dev"), tags("prod"), dict[str, str]()
 OTHER = tags("prod", "shop-dev")  # an application whose names all begin like shop's in dev
 TO_TASKS = {"iam:PassedToService": "ecs-tasks.amazonaws.com"}
@@ -97,6 +102,9 @@ NEEDED = [
     ("iam:PassRole", "role/shop/dev/shop-dev-task", TO_TASKS),
     ("iam:PassRole", "role/shop/dev/shop-dev-flags-rollback", NONE),  # whether a service is named is unknown
     ("ecs:RunTask", "task-definition/shop-dev-migrate:1", {"ecs:cluster": arn("ecs", "cluster/shop-dev")}),
+    ("ecs:CreateService", "service/shop-dev/shop-dev", runs("shop-dev:1") | request("dev")),
+    ("ecs:UpdateService", "service/shop-dev/shop-dev", runs("shop-dev:2") | DEV),
+    ("ecs:UpdateService", "service/shop-dev/shop-dev", DEV),  # its number of tasks
     ("ecs:CreateCluster", "cluster/shop-dev", request("dev")),
     ("application-autoscaling:RegisterScalableTarget", "scalable-target/1", request("dev")),
     ("application-autoscaling:TagResource", "scalable-target/1", request("dev")),
@@ -172,6 +180,8 @@ FOREIGN = [
     # Services.
     ("ecs:RunTask", "task-definition/shop-dev:1", {"ecs:cluster": arn("ecs", "cluster/shop-prod")}),
     ("ecs:UpdateService", "service/shop-prod/shop-prod", PROD),
+    ("ecs:CreateService", "service/shop-dev/shop-dev", runs("shop-prod:1") | request("dev")),
+    ("ecs:UpdateService", "service/shop-dev/shop-dev", runs("shop-prod-worker-mail:1") | DEV),
     ("ecs:ExecuteCommand", "task/shop-prod/1", PROD),
     ("lambda:CreateFunction", "function:shop-dev-another", request("dev")),
     ("lambda:UpdateFunctionCode", "function:shop-prod-role-manager", PROD),
@@ -263,6 +273,15 @@ def test_a_preview_has_names_of_its_own(shop: Account, action: str, own: str, de
 
     assert may(own)
     assert not may(devs)
+
+
+@pytest.mark.parametrize("definition", ["shop-dev:1", "shop-dev-worker-mail:1", "shop-prod:1"])
+def test_a_preview_runs_what_is_its_own(shop: Account, definition: str) -> None:
+    """Whose task definition a service runs, its roles and secrets it has: ECS asks for no right to these."""
+    service = full("ecs:CreateService", "service/shop-dev-pr-12/shop-dev-pr-12")
+    own = request("dev", temporary="pr-12")
+    assert shop.roles["preview"].may("ecs:CreateService", service, own | runs("shop-dev-pr-12:1"))
+    assert not shop.roles["preview"].may("ecs:CreateService", service, own | runs(definition))
 
 
 def test_only_the_build_role_pushes_releases(shop: Account) -> None:

@@ -24,7 +24,7 @@ locals {
         Sid    = "OwnService"
         Effect = "Allow"
         Action = [
-          "ecs:CreateService", "ecs:DeleteCluster", "ecs:DeleteService", "ecs:RegisterTaskDefinition", "ecs:TagResource", "ecs:UpdateService",
+          "ecs:DeleteCluster", "ecs:DeleteService", "ecs:RegisterTaskDefinition", "ecs:TagResource",
           "ecs:StopTask",                            # a migration that hangs
           "ecs:UntagResource", "ecs:UpdateCluster*", # when these change
         ]
@@ -34,6 +34,14 @@ locals {
             "${local.arn.ecs}:task-definition/${name}:*",
           ]
         ])
+      },
+      {
+        # Of own task definitions: another's has its roles and secrets, and no right to these is asked for here.
+        Sid       = "RunServices"
+        Effect    = "Allow"
+        Action    = ["ecs:CreateService", "ecs:UpdateService"]
+        Resource  = [for name in owner.names : "${local.arn.ecs}:service/${name}/*"]
+        Condition = { ArnLikeIfExists = { "ecs:task-definition" = [for name in owner.names : "${local.arn.ecs}:task-definition/${name}:*"] } }
       },
       {
         # In an own cluster too: the task's network is the caller's choice.

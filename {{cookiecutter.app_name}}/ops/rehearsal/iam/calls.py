@@ -169,6 +169,10 @@ def _of_call(call: Call, action: str) -> dict[str, Value | None]:
         # https://docs.aws.amazon.com/service-authorization/latest/reference/list_amazonelasticcontainerservice.html
         name = str(cluster).rpartition("/")[2]
         found["ecs:cluster"] = f"arn:{call.partition}:ecs:{call.region}:{call.account}:cluster/{name}"
+    if call.service == "ecs" and (definition := call.parameters.get("taskDefinition")):
+        # A family with a revision, or an ARN.
+        name = str(definition).rpartition("/")[2]
+        found["ecs:task-definition"] = f"arn:{call.partition}:ecs:{call.region}:{call.account}:task-definition/{name}"
     context = call.parameters.get("EncryptionContext") or {}
     found |= encryption_context(context if isinstance(context, Mapping) else {})
     return found
