@@ -118,7 +118,7 @@ NEEDED = [
     ("appconfig:DeleteHostedConfigurationVersion", FLAGS_VERSION, NONE),
     ("route53:ChangeResourceRecordSets", ZONE, {RECORD: "dev.shop.example.com"}),
     ("ssm:GetParameterHistory", "parameter/shop/dev/image", DEV),
-    ("ssm:GetParametersByPath", "parameter/shop/dev", NONE),
+    ("ssm:GetParametersByPath", "parameter/shop/dev", {"ssm:Recursive": "false"}),
     ("s3:PutObject", STATE + "network/dev.tfstate", NONE),
     ("s3:PutObject", STATE + "build-repository.tfstate.tflock", NONE),
     ("s3:GetObject", STATE + "account.tfstate", NONE),
@@ -282,6 +282,14 @@ def test_a_preview_runs_what_is_its_own(shop: Account, definition: str) -> None:
     own = request("dev", temporary="pr-12")
     assert shop.roles["preview"].may("ecs:CreateService", service, own | runs("shop-dev-pr-12:1"))
     assert not shop.roles["preview"].may("ecs:CreateService", service, own | runs(definition))
+
+
+@pytest.mark.parametrize(("role", "may"), [("plan", True), ("apply-dev", True), ("preview", False)])
+def test_parameters_are_read_by_path_without_what_is_below(shop: Account, role: str, may: bool) -> None:
+    """Whoever may read a path recursively is given all below it, whatever a policy denies there; a path, all in it."""
+    path = arn("ssm", "parameter/shop/dev")
+    assert shop.roles[role].may("ssm:GetParametersByPath", path, {"ssm:Recursive": "false"}) == may
+    assert not shop.roles[role].may("ssm:GetParametersByPath", path, {"ssm:Recursive": "true"})
 
 
 def test_only_the_build_role_pushes_releases(shop: Account) -> None:

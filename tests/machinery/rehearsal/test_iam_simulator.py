@@ -295,6 +295,35 @@ def test_a_role_is_passed_only_where_the_policy_says(simulator: Simulator, admin
         events.put_targets(Rule="nightly", Targets=[{"Id": "1", "Arn": "arn:aws:ecs:x:1:cluster/a", "RoleArn": passed}])
 
 
+def test_what_a_service_runs_and_how_far_a_path_is_read_are_conditions(
+    simulator: Simulator, admin: Callable[[str], Any]
+) -> None:
+    own = {"ArnLikeIfExists": {"ecs:task-definition": f"arn:aws:ecs:{REGION}:{ACCOUNT}:task-definition/own:*"}}
+    arn = role(
+        admin, "runs-own", statement(["ecs:CreateService", "ecs:UpdateService"], Condition=own), statement("iam:CreateServiceLinkedRole"),
+        statement("ssm:GetParametersByPath", Condition={"StringNotEquals": {"ssm:Recursive": "true"}}),
+    )  # fmt: skip
+    keys = assume(simulator, arn)
+    admin("ecs").create_cluster(clusterName="runs")
+    found = {
+        family: admin("ecs").register_task_definition(
+            family=family, containerDefinitions=[{"name": "app", "image": "app", "memory": 512}]
+        )["taskDefinition"]["taskDefinitionArn"]
+        for family in ("own", "other")
+    }
+    ecs, ssm = client(simulator, "ecs", keys), client(simulator, "ssm", keys)
+    ecs.create_service(cluster="runs", serviceName="web", taskDefinition=found["own"], desiredCount=0)
+    ecs.update_service(cluster="runs", service="web", taskDefinition="own:1")
+    ecs.update_service(cluster="runs", service="web", desiredCount=0)
+    for other in ("other:1", found["other"]):
+        with pytest.raises(ClientError, match=r"ecs:task-definition .*own.*and it is .*task-definition/other:1"):
+            ecs.update_service(cluster="runs", service="web", taskDefinition=other)
+    for further in ({}, {"Recursive": False, "WithDecryption": True}):
+        ssm.get_parameters_by_path(Path="/shop/dev", **further)
+    with pytest.raises(ClientError, match="ssm:Recursive"):
+        ssm.get_parameters_by_path(Path="/shop/dev", Recursive=True)
+
+
 def test_a_boundary_limits_and_cannot_be_left_out(simulator: Simulator, admin: Callable[[str], Any]) -> None:
     document = {"Version": "2012-10-17", "Statement": statement("ecs:List*") | {"Sid": "Most"}}
     boundary = admin("iam").create_policy(PolicyName="boundary", PolicyDocument=json.dumps(document))["Policy"]["Arn"]

@@ -166,16 +166,18 @@ locals {
           for key in owned : [for name in local.owners[key].names : "${local.arn.sqs}:${name}" if strcontains(name, "*")]
         ]))
       }],
+      # Terraform looks here whether there is a URL of the incident management, which previews have not. A path's value is all
+      # that is in it, and recursively all below it, whatever is denied there.
+      # https://docs.aws.amazon.com/systems-manager/latest/APIReference/API_GetParametersByPath.html
+      contains(local.previews, reader) ? [] : [{
+        # Of the whole path: AWS decides on the path itself, which has no / at its end.
+        Sid       = "ParametersByPath"
+        Effect    = "Allow"
+        Action    = "ssm:GetParametersByPath"
+        Resource  = distinct(flatten([for key in owned : [for form in ["", "/*"] : "${local.arn.ssm}:parameter/${local.owners[key].path}${form}"]]))
+        Condition = { StringNotEquals = { "ssm:Recursive" = "true" } }
+      }],
       [
-        {
-          # Of the whole path: AWS decides on the path itself, which has no / at its end.
-          Sid    = "ParametersByPath"
-          Effect = "Allow"
-          Action = "ssm:GetParametersByPath"
-          Resource = distinct(flatten([
-            for key in owned : [for form in ["", "/*"] : "${local.arn.ssm}:parameter/${local.owners[key].path}${form}"]
-          ]))
-        },
         {
           # Who plans reads three: what Terraform subscribes, and so has in its state; and, to see before a gate whether a
           # delivery is older than what is there, the commit and the images that were delivered. A preview reads its own.

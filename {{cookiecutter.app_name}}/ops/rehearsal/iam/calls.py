@@ -132,6 +132,7 @@ _FROM_PARAMETERS = {
     "sns:Endpoint": "Endpoint",
     "sns:Protocol": "Protocol",
     "ssm:Overwrite": "Overwrite",
+    "ssm:Recursive": "Recursive",
     "sts:ExternalId": "ExternalId",
     "sts:RoleSessionName": "RoleSessionName",
 }

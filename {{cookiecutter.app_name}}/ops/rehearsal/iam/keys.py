@@ -129,6 +129,7 @@ COMPUTED = frozenset(
         "sns:Endpoint",
         "sns:Protocol",
         "ssm:Overwrite",
+        "ssm:Recursive",
         "sts:ExternalId",
         "sts:RoleSessionName",
     )
