@@ -42,9 +42,12 @@ module "key" {
   log_groups  = ["${local.names.database_log_groups}/*", local.names.role_manager_log_group]
 }
 
+# By the tags too that nobody else's jobs can give: a second network of this name would stop every deployment.
 data "aws_vpc" "this" {
   tags = {
-    Name = local.names.network
+    Name        = local.names.network
+    application = local.project.app_name
+    environment = var.environment
   }
 }
 

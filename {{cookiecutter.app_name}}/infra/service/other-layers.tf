@@ -1,7 +1,8 @@
 # Found by name; this layer reads no other layer's state.
 
+# By the tags too that nobody else's jobs can give: a second network of this name would stop every deployment.
 data "aws_vpc" "network" {
-  tags = { Name = local.names.network }
+  tags = { Name = local.names.network, application = local.project.app_name, environment = var.environment }
 }
 
 data "aws_subnets" "public" {

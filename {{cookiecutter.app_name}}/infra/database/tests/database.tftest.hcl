@@ -44,6 +44,10 @@ variables {
 
 run "dev" {
   assert {
+    condition     = data.aws_vpc.this.tags == tomap({ Name = "shop-dev", application = "shop", environment = "dev" })
+    error_message = "the network is the environment's own, and not another's that has its name"
+  }
+  assert {
     condition     = !aws_rds_cluster.this.deletion_protection && aws_rds_cluster.this.skip_final_snapshot && aws_rds_cluster.this.final_snapshot_identifier == null && aws_rds_cluster.this.delete_automated_backups
     error_message = "an unprotected database goes when it is destroyed"
   }

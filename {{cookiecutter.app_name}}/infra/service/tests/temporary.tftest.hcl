@@ -22,7 +22,7 @@ run "beside_prod" {
 
   assert {
     condition = (
-      data.aws_vpc.network.tags == tomap({ Name = "shop-prod" }) && one(data.aws_rds_cluster.database).cluster_identifier == "shop-prod" &&
+      data.aws_vpc.network.tags == tomap({ Name = "shop-prod", application = "shop", environment = "prod" }) && one(data.aws_rds_cluster.database).cluster_identifier == "shop-prod" &&
       local.repository_arn == "arn:aws:ecr:eu-west-1:123456789012:repository/shop/previews"
     )
     error_message = "it is on prod's network and database, and runs no image that could be a release"
