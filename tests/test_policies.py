@@ -136,6 +136,8 @@ def test_an_apply_role_may_what_its_commands_do(
 FOREIGN = [
     # Retagging, and what would follow from it.
     ("kms:TagResource", "key/1", PROD | request("dev")),
+    ("kms:TagResource", "key/1", request("dev") | {"kms:ResourceAliases": "alias/anybodys"}),
+    ("kms:TagResource", "key/1", request("dev", temporary="pr-12") | {"kms:ResourceAliases": "alias/anybodys"}),
     ("kms:UntagResource", "key/1", PROD),
     ("kms:Decrypt", "key/1", PROD),
     ("kms:PutKeyPolicy", "key/1", PROD),

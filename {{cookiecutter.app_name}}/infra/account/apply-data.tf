@@ -18,11 +18,12 @@ locals {
         Resource = [for state in owner.states : "${local.state_bucket_arn}/${state}" if startswith(state, "env:")]
       },
       {
+        # A key that has an alias is not just being made, whoever's it is that has no tags.
         Sid       = "MakeKeys"
         Effect    = "Allow"
         Action    = ["kms:CreateKey", "kms:TagResource"]
         Resource  = "*"
-        Condition = local.made[key]
+        Condition = merge(local.made[key], { Null = merge(local.untagged.Null, { "kms:ResourceAliases" = "true" }) })
       },
       {
         # IAM may learn of a new key's tags minutes after it is made.
@@ -56,12 +57,9 @@ locals {
         Condition = local.own[key]
       },
       {
-        Sid    = "OwnKeyAliases"
-        Effect = "Allow"
-        Action = [
-          "kms:CreateAlias", "kms:DeleteAlias",
-          "kms:UpdateAlias", # when a key is replaced
-        ]
+        Sid      = "OwnKeyAliases"
+        Effect   = "Allow"
+        Action   = "kms:*Alias" # made, deleted, and given to the key that replaces another
         Resource = [for name in owner.names : "${local.arn.kms}:alias/${name}"]
       },
       {
