@@ -28,7 +28,7 @@ class Profile:
 
 
 def find(aws: Aws, project: Project, *, immediate: bool = False) -> Profile:
-    """Find the flags of an environment, and the strategy of a gradual (or immediate) launch.
+    """Find the flags of an environment, and the strategy of a gradual (or immediate, as all of a preview's) launch.
 
     Raises WrongUse without the component, AccountError when it is not deployed yet.
     """
@@ -48,7 +48,7 @@ def find(aws: Aws, project: Project, *, immediate: bool = False) -> Profile:
     strategy = _named(
         client,
         "list_deployment_strategies",
-        names["service"] + ("-immediate" if immediate else ""),
+        names["service"] + ("-immediate" if immediate or project.temporary else ""),
         project,
     )
     return Profile(application, environment, profile, strategy)

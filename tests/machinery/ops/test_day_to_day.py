@@ -319,6 +319,23 @@ def test_flag(appconfig: dict[str, str], ops: Ops, client: Client) -> None:
     assert _newest(client, appconfig)["values"]["cart"] == {"enabled": False, "percent": 30}
 
 
+def test_flag_of_a_preview_is_launched_at_once(appconfig: dict[str, str], ops: Ops, client: Client) -> None:
+    config, name = client("appconfig"), f"{APP}-dev-pr-7"
+    application = config.create_application(Name=name)["Id"]
+    config.create_environment(ApplicationId=application, Name="dev")
+    profile = config.create_configuration_profile(ApplicationId=application, Name="flags", LocationUri="hosted")["Id"]
+    where = {"ApplicationId": application, "ConfigurationProfileId": profile}
+    config.create_hosted_configuration_version(
+        **where, ContentType="application/json", Content=json.dumps(DOCUMENT).encode()
+    )
+    config.create_deployment_strategy(
+        Name=f"{name}-immediate", DeploymentDurationInMinutes=0, GrowthFactor=100, ReplicateTo="NONE"
+    )
+    changed = ops("flag", *ENV, "--workspace", "pr-7", "--name", "cart", "--enabled", "true")
+    assert changed.code == 0, changed.text
+    assert _newest(client, where)["values"]["cart"]["enabled"]
+
+
 def test_flag_that_does_not_exist(appconfig: dict[str, str], ops: Ops) -> None:
     unknown = ops("flag", *ENV, "--name", "basket", "--enabled", "true")
     assert unknown.code == 2

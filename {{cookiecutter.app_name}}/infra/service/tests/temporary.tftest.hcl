@@ -51,7 +51,7 @@ run "beside_prod" {
           aws_security_group.load_balancer.name, aws_security_group.service.name, aws_s3_bucket.logs.bucket, aws_s3_bucket.files[0].bucket,
           aws_iam_role.execution.name, aws_iam_role.task.name, aws_iam_role.migrate[0].name, aws_iam_role.flags_rollback[0].name,
           aws_sns_topic.alarms.name, aws_cloudwatch_event_rule.failed_deployments.name, aws_cloudwatch_dashboard.service.dashboard_name,
-          aws_appconfig_application.flags[0].name, aws_appconfig_deployment_strategy.gradual[0].name, aws_appconfig_deployment_strategy.immediate[0].name,
+          aws_appconfig_application.flags[0].name, aws_appconfig_deployment_strategy.immediate[0].name,
           aws_cloudwatch_metric_alarm.errors.alarm_name, aws_cloudwatch_metric_alarm.latency.alarm_name,
         ],
         values(aws_cloudwatch_metric_alarm.service)[*].alarm_name,
@@ -60,6 +60,10 @@ run "beside_prod" {
       ) : startswith(name, "shop-prod-pr-12")
     ])
     error_message = "whatever it makes has a name of its own"
+  }
+  assert {
+    condition     = length(aws_appconfig_deployment_strategy.gradual) == 0
+    error_message = "of the few strategies that AWS has it takes one"
   }
   assert {
     condition = alltrue([
