@@ -314,6 +314,12 @@ def test_what_dev_makes_reads_devs_and_nobody_elses(shop: Account, environment: 
     assert role.may("kms:Decrypt", arn("kms", "key/1"), tags(environment)) == own
     assert not preview.may("kms:Decrypt", arn("kms", "key/1"), tags(environment))
     assert role.may("logs:PutLogEvents", arn("logs", f"log-group:/shop/{environment}/service:*")) == own
+    for kind in ("service", "sessions"):  # a stream's name may have slashes, and no colon
+        for group, theirs in {kind: False, f"pr-12/{kind}": own}.items():
+            for stream in ("*", "log-stream:app/1", f"log-stream:pr-12/{kind}"):
+                asked = arn("logs", f"log-group:/shop/{environment}/{group}:{stream}")
+                assert preview.may("logs:PutLogEvents", asked) == theirs
+    assert not preview.may("logs:PutLogEvents", arn("logs", f"log-group:/shop/{environment}/network:*"))
     # The role manager's interfaces: in its own environment's subnets, and nobody else's.
     manager = {"aws:PrincipalArn": arn("iam", "role/shop/dev/shop-dev-role-manager")}
     subnet = arn("ec2", "subnet/subnet-1")

@@ -33,10 +33,14 @@ locals {
       local.walls[bound.environment],
       [
         {
-          Sid      = "OwnLogs"
-          Effect   = "Allow"
-          Action   = ["logs:CreateLogStream", "logs:DescribeLogStreams", "logs:PutLogEvents"] # sessions of ECS Exec look for theirs
-          Resource = "${local.arn.logs}:log-group:/${local.app}/${bound.environment}/*"
+          Sid    = "OwnLogs"
+          Effect = "Allow"
+          Action = ["logs:CreateLogStream", "logs:DescribeLogStreams", "logs:PutLogEvents"] # sessions of ECS Exec look for theirs
+          # A temporary environment's are a level deeper: nobody has reviewed what writes into them.
+          Resource = [
+            for group in bound.temporary ? ["*/service:*", "*/sessions:*"] : ["*"] :
+            "${local.arn.logs}:log-group:/${local.app}/${bound.environment}/${group}"
+          ]
         },
         {
           Sid      = "OwnKeys"
