@@ -124,6 +124,7 @@ resource "aws_sqs_queue" "jobs_dead_letters" {
   name                      = local.names.jobs_dead_letters
   message_retention_seconds = 14 * 24 * 3600
   sqs_managed_sse_enabled   = true
+  redrive_allow_policy      = local.no_dead_letters # EventBridge Scheduler sends them itself
 }
 
 resource "aws_sqs_queue_policy" "jobs_dead_letters" {

@@ -21,6 +21,10 @@ locals {
     })
   }
 
+  # Without it every queue of the account, a preview's too, may have its messages put here, and nobody is asked for a right.
+  # https://docs.aws.amazon.com/AWSSimpleQueueService/latest/APIReference/API_SetQueueAttributes.html
+  no_dead_letters = jsonencode({ redrivePermission = "denyAll" })
+
   # SQS asks KMS for its callers. Whether China's services call themselves amazonaws.com.cn here is not documented.
   via_sqs = { StringLike = { "kms:ViaService" = "sqs.${local.region}.amazonaws.com*" } }
 
@@ -55,6 +59,7 @@ resource "aws_sqs_queue" "worker" {
     deadLetterTargetArn = aws_sqs_queue.dead_letters[each.key].arn
     maxReceiveCount     = each.value.max_receives
   })
+  redrive_allow_policy = local.no_dead_letters
 }
 
 resource "aws_sqs_queue" "dead_letters" {

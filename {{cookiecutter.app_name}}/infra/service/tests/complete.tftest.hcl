@@ -262,6 +262,7 @@ run "dev" {
       jsondecode(aws_sqs_queue.dead_letters["send-mail"].redrive_allow_policy) == {
         redrivePermission = "byQueue", sourceQueueArns = ["arn:aws:sqs:eu-west-1:123456789012:shop-dev-worker-send-mail"]
       } &&
+      jsondecode(aws_sqs_queue.worker["send-mail"].redrive_allow_policy) == { redrivePermission = "denyAll" } &&
       aws_sqs_queue.dead_letters["send-mail"].message_retention_seconds > aws_sqs_queue.worker["send-mail"].message_retention_seconds
     )
     error_message = "each worker has a queue, and one for its dead letters alone, which are kept longer"
@@ -615,6 +616,7 @@ run "dev" {
   assert {
     condition = (
       aws_sqs_queue.jobs_dead_letters[0].sqs_managed_sse_enabled && aws_sqs_queue.jobs_dead_letters[0].message_retention_seconds == 1209600 &&
+      jsondecode(aws_sqs_queue.jobs_dead_letters[0].redrive_allow_policy) == { redrivePermission = "denyAll" } &&
       jsondecode(aws_sqs_queue_policy.jobs_dead_letters[0].policy).Statement[0].Effect == "Deny" &&
       jsondecode(aws_sqs_queue_policy.jobs_dead_letters[0].policy).Statement[0].Condition.Bool["aws:SecureTransport"] == "false"
     )
