@@ -98,7 +98,7 @@ def tell(project: Project, aws: Aws) -> list[str]:
 
 def temporary_environments(project: Project, aws: Aws) -> list[str]:
     """Names of the temporary environments beside an environment, from the states in the bucket."""
-    suffix = f"/{Terraform(project, SERVICE).state_key}"
+    suffix = f"/{Terraform(project, SERVICE).temporary_key}"
     pages = aws.client("s3").get_paginator("list_objects_v2")
     try:
         keys = [

@@ -169,8 +169,19 @@ class Terraform:
         return self.layer is ACCOUNT and not self.project.home
 
     @property
+    def temporary_key(self) -> str:
+        """What `state_key` is for the temporary environments beside this one.
+
+        Terraform reads it before it selects a workspace, and so it is not the key of the environment's own state, in
+        which the incident management's URL is: previews may not read that.
+        """
+        return f"{self.layer.name}/{self.project.environment}-temporary.tfstate"
+
+    @property
     def state_key(self) -> str:
         """Key of the state in the state bucket, in the default workspace."""
+        if self.project.workspace != DEFAULT_WORKSPACE:
+            return self.temporary_key
         if self.layer.per_environment:
             return f"{self.layer.name}/{self.project.environment}.tfstate"
         return f"{self.layer.name}.tfstate"

@@ -147,7 +147,7 @@ locals {
           Effect = "Allow"
           Action = "s3:GetObject"
           Resource = [
-            for state in reader == "plan" ? ["*.tfstate"] : flatten([for key in owned : local.owners[key].states]) :
+            for state in reader == "plan" ? ["*.tfstate"] : concat(local.owners[reader].states, local.owners[reader].reads) :
             "${local.state_bucket_arn}/${state}*"
           ]
         },

@@ -71,7 +71,7 @@ def workspaces(aws: Aws, project: Project) -> list[str]:
     """Temporary environments of pull requests that have a state."""
     if not layers.bootstrapped(aws, project):
         return []
-    key = layers.of(project, SERVICE).state_key
+    key = layers.of(project, SERVICE).temporary_key
     found = set()
     pages = aws.client("s3").get_paginator("list_objects_v2")
     for page in pages.paginate(Bucket=project.names["state_bucket"], Prefix="env:/pr-"):

@@ -217,6 +217,8 @@ PREVIEW = [
             {"Name": "{incident_url}", "WithDecryption": True}),
     Attempt("preview", "read it with the others of its path", "ssm", "get_parameters_by_path",
             {"Path": "/{app}/{environment}", "WithDecryption": True}),
+    Attempt("preview", "read it in the environment's state", "s3", "get_object",
+            {"Bucket": "{own[state_bucket]}", "Key": "service/{environment}.tfstate"}),
     Attempt("preview", "write the environment's state", "s3", "put_object",
             {"Bucket": "{own[state_bucket]}", "Key": "service/{environment}.tfstate", "Body": b"{}"}),
     Attempt("preview", "read the master password", "secretsmanager", "get_secret_value", {"SecretId": "{own_secret}"}),
