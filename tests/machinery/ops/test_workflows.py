@@ -230,6 +230,8 @@ def test_cd_delivers_what_ci_passed_from_environment_to_environment() -> None:
         # After a skipped one, but never after one that failed or was stopped.
         assert "!failure()" in body["if"]
         assert "!cancelled()" in body["if"]
+        # cancelled() speaks of the run: not of a job that lost its place in the queue, or whose time ran out.
+        assert "!contains(needs.*.result, 'cancelled')" in body["if"]
         assert "always()" not in body["if"]
     assert any(path.endswith(".md") for path in triggers(cd)["push"]["paths-ignore"])
 
