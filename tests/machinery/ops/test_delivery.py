@@ -325,6 +325,24 @@ def test_open_pull_requests_with_a_plan_are_planned_again(delivery: Delivery, op
     assert [path for _, path, _ in github.changes] == ["repos/acme/shop/actions/runs/7/rerun"]
 
 
+def test_a_plan_that_github_does_not_repeat_any_more_keeps_no_other_from_it(delivery: Delivery, ops: Ops) -> None:
+    github = delivery.github
+    pulls = [{"number": number, "head": {"sha": str(number) * 40}} for number in (7, 8)]
+    github.answer("repos/acme/shop/pulls?state=open&base=main", pulls)
+    for number in (7, 8):
+        runs = {"workflow_runs": [{"id": number, "status": "completed"}]}
+        github.answer(f"repos/acme/shop/actions/workflows/plan.yml/runs?head_sha={str(number) * 40}", runs)
+        github.answer(f"repos/acme/shop/issues/{number}/comments", [{"body": "<!-- ops github-comment -->\nplan"}])
+    call = "POST repos/acme/shop/actions/runs/7/rerun"
+    github.refuse(call, 403, "Unable to retry this workflow run because it was created over a month ago")
+    result = ops("github-replan")
+    assert result.code == 0, result.text
+    assert "#7 is not planned again" in result.err
+    assert "planned again: #8" in result.text
+    github.refuse(call, 403, "Resource not accessible by integration")
+    assert ops("github-replan").code == 1
+
+
 # ---------------------------------------------------------------------- by hand
 
 

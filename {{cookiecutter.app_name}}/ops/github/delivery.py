@@ -9,7 +9,7 @@ was approved.
 from __future__ import annotations
 
 import os
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 import click
 
@@ -240,10 +240,24 @@ def replan() -> None:
             "workflow_runs"
         ]
         done = [run for run in runs if run["status"] == "completed"]
-        if done and _planned_something(repository, pull["number"]):
-            gh("api", f"repos/{repository}/actions/runs/{done[0]['id']}/rerun", "--method", "POST")
+        if done and _planned_something(repository, pull["number"]) and _run_again(repository, pull["number"], done[0]):
             again.append(f"#{pull['number']}")
     say(f"planned again: {', '.join(again) or 'none'}")
+
+
+def _run_again(repository: str, number: int, run: Mapping[str, object]) -> bool:
+    """Repeat the plan of a pull request; False, with a warning, where GitHub does not repeat this run any more.
+
+    https://docs.github.com/en/actions/how-tos/manage-workflow-runs/re-run-workflows-and-jobs: 30 days, 50 times.
+    """
+    try:
+        gh("api", f"repos/{repository}/actions/runs/{run['id']}/rerun", "--method", "POST")
+    except GitHubError as error:
+        if error.status != 403 or "not accessible" in error.message:  # what a job without the permission is told
+            raise
+        warn(f"#{number} is not planned again: {error.message} A new commit or `Update branch` plans it.")
+        return False
+    return True
 
 
 def _planned_something(repository: str, number: int) -> bool:
