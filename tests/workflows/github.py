@@ -401,7 +401,7 @@ class Repository:
         """Where two commits parted."""
         return self.git("merge-base", one, other)
 
-    def _merge_commit(self, pull: PullRequest) -> str | None:
+    def test_merge(self, pull: PullRequest) -> str | None:
         """`refs/pull/N/merge` made anew; None when there are conflicts."""
         try:
             tree = self.git("merge-tree", "--write-tree", f"refs/heads/{MAIN}", pull.head)
@@ -507,7 +507,7 @@ class Repository:
         return pull
 
     def _pull_event(self, pull: PullRequest, action: str, actor: str, **more: Any) -> list[Run]:
-        merge = pull.merge_commit if pull.merged_at else self._merge_commit(pull)
+        merge = pull.merge_commit if pull.merged_at else self.test_merge(pull)
         if merge is None:
             return []  # GitHub runs nothing for a pull request with conflicts
         ref = f"refs/heads/{MAIN}" if pull.merged_at else f"refs/pull/{pull.number}/merge"
@@ -544,7 +544,7 @@ class Repository:
     def update_branch(self, pull: PullRequest, *, actor: str = ADMINISTRATOR) -> list[Run]:
         """Merge main into a pull request's branch, as GitHub's button does. Raises Refused where they conflict."""
         with self.lock:
-            merge, before = self._merge_commit(pull), pull.head
+            merge, before = self.test_merge(pull), pull.head
             if merge is None:
                 raise Refused("This branch has conflicts that must be resolved")
             tree = self.git("rev-parse", f"{merge}^{{tree}}")
@@ -570,7 +570,7 @@ class Repository:
                 for rule in rules["rules"]:
                     if rule["type"] == "required_status_checks":
                         self._checked(pull, rule["parameters"])
-            merge = self._merge_commit(pull)
+            merge = self.test_merge(pull)
             if merge is None:
                 raise Refused("This branch has conflicts that must be resolved")
             before = self.tip()

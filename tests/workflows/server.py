@@ -431,7 +431,11 @@ def _pull(github: GitHub, number: str) -> PullRequest:
 
 @route("GET", "repo:pulls/{number}", "pull-requests: read")
 def _one_pull(github: GitHub, _caller: Caller, _query: dict[str, str], _body: Any, number: str) -> Any:
-    return github.repository.pull_data(_pull(github, number))
+    """https://docs.github.com/en/rest/pulls/pulls#get-a-pull-request: asking makes the test merge anew."""
+    pull = _pull(github, number)
+    if pull.state == "open":
+        github.repository.test_merge(pull)
+    return github.repository.pull_data(pull)
 
 
 @route("POST", "repo:pulls", "pull-requests: write")

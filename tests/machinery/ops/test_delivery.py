@@ -318,11 +318,15 @@ def test_open_pull_requests_with_a_plan_are_planned_again(delivery: Delivery, op
     for number in (7, 8):
         runs = {"workflow_runs": [{"id": number, "status": "completed"}]}
         github.answer(f"repos/acme/shop/actions/workflows/plan.yml/runs?head_sha={str(number) * 40}", runs)
+        github.answer(f"repos/acme/shop/pulls/{number}", {"mergeable": None})
     github.answer("repos/acme/shop/issues/7/comments", [{"body": "<!-- ops github-comment -->\nplan"}])
     github.answer("repos/acme/shop/issues/8/comments", [])
     result = ops("github-replan")
     assert result.code == 0, result.text
     assert [path for _, path, _ in github.changes] == ["repos/acme/shop/actions/runs/7/rerun"]
+    # GitHub makes refs/pull/7/merge anew when somebody asks for the pull request.
+    asked = [path for _, path, _ in github.calls]
+    assert asked.index("repos/acme/shop/pulls/7") < asked.index("repos/acme/shop/actions/runs/7/rerun")
 
 
 def test_a_plan_that_github_does_not_repeat_any_more_keeps_no_other_from_it(delivery: Delivery, ops: Ops) -> None:
@@ -332,6 +336,7 @@ def test_a_plan_that_github_does_not_repeat_any_more_keeps_no_other_from_it(deli
     for number in (7, 8):
         runs = {"workflow_runs": [{"id": number, "status": "completed"}]}
         github.answer(f"repos/acme/shop/actions/workflows/plan.yml/runs?head_sha={str(number) * 40}", runs)
+        github.answer(f"repos/acme/shop/pulls/{number}", {"mergeable": None})
         github.answer(f"repos/acme/shop/issues/{number}/comments", [{"body": "<!-- ops github-comment -->\nplan"}])
     call = "POST repos/acme/shop/actions/runs/7/rerun"
     github.refuse(call, 403, "Unable to retry this workflow run because it was created over a month ago")

@@ -318,6 +318,18 @@ def test_required_checks_report_for_every_pull_request() -> None:
     assert contexts <= reported
     for name in ("ci.yml", "plan.yml"):
         assert not triggers(WORKFLOWS[name])["pull_request"], "no filter: a check that does not report blocks for ever"
+        assert "merge_group" in triggers(WORKFLOWS[name]), "a merge queue waits for these checks"
+        assert "github.run_id" in WORKFLOWS[name]["concurrency"]["group"], "without a number all would share one group"
+
+
+def test_a_plan_that_is_repeated_is_of_the_merge_with_the_main_branch_of_now() -> None:
+    """GitHub repeats a run with the commit of then: what was delivered since would be planned as undone."""
+    plan = WORKFLOWS["plan.yml"]["jobs"]
+    for job in ("settings", "plan"):
+        checkout = next(step for step in plan[job]["steps"] if "checkout" in step.get("uses", ""))
+        assert checkout["with"].get("ref") == "${{ github.ref }}", job
+    bases = [step["with"]["base"] for step in plan["settings"]["steps"] if step.get("with", {}).get("base")]
+    assert bases == ["HEAD^1"]
 
 
 def test_no_job_installs_what_it_does_not_use() -> None:

@@ -251,6 +251,7 @@ def _run_again(repository: str, number: int, run: Mapping[str, object]) -> bool:
     https://docs.github.com/en/actions/how-tos/manage-workflow-runs/re-run-workflows-and-jobs: 30 days, 50 times.
     """
     try:
+        api(f"repos/{repository}/pulls/{number}")  # whoever asks has GitHub merge it with the main branch of now
         gh("api", f"repos/{repository}/actions/runs/{run['id']}/rerun", "--method", "POST")
     except GitHubError as error:
         if error.status != 403 or "not accessible" in error.message:  # what a job without the permission is told
