@@ -6,10 +6,12 @@ import os
 import subprocess
 import sys
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 
 from tests.conftest import commit, git
+from tools import example
 
 
 def check(clone: Path, folder: Path, nightly: str) -> str:
@@ -57,6 +59,21 @@ def test_the_example_is_the_default_render_with_the_report_of_its_rehearsal(whol
     git(whole_clone, "remote", "add", "origin", str(origin))
     subprocess.run([sys.executable, "-m", "tools.example", "--push"], cwd=whole_clone, check=True)
     names = git(origin, "ls-tree", "-r", "--name-only", "example").splitlines()
-    assert {"project.yaml", "docs/system-architecture.svg", "docs/rehearsal.html"} <= set(names)
-    assert not [name for name in names if name.startswith((".venv", ".ops"))]
-    assert "Rehearsal of my-app" in git(origin, "show", "example:docs/rehearsal.html")
+    wanted = {"project.yaml", "docs/system-architecture.svg", "docs/rehearsal.html"}
+    assert {f"my-app/{name}" for name in wanted} <= set(names)
+    assert not [name for name in names if name.startswith(("my-app/.venv", "my-app/.ops"))]
+    assert "Rehearsal of my-app" in git(origin, "show", "example:my-app/docs/rehearsal.html")
+
+
+def test_a_job_may_push_the_example(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """GitHub refuses what a job's token pushes with a workflow at the top: there is no permission for it."""
+
+    def rehearse(*_: object, cwd: Path, **__: object) -> None:
+        report = cwd / example.REPORT[0]
+        report.parent.mkdir(parents=True, exist_ok=True)
+        report.write_text("<p>It works</p>")
+
+    monkeypatch.setattr(example, "subprocess", SimpleNamespace(run=rehearse))
+    folder = example.rendered(tmp_path)
+    assert list(folder.glob("**/docs/rehearsal.html"))
+    assert not (folder / ".github").exists()

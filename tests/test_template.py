@@ -132,7 +132,7 @@ def test_links_of_the_documents_lead_somewhere() -> None:
         f"{path.relative_to(template.ROOT)}: {link}"
         for path in DOCUMENTS
         for link in re.findall(r"\]\((?!https?:|#)([^)#\s]+)", read(path))
-        if link != "../../tree/example" and not (path.parent / link).exists()  # GitHub's page of the branch
+        if link != "../../tree/example/my-app" and not (path.parent / link).exists()  # GitHub's page of the branch
     ]
     assert broken == []
 

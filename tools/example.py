@@ -1,6 +1,7 @@
 """Publishes the default render with its rehearsal's report on the branch `example`: what `make example` runs.
 
-The branch has one commit for each release. It is made without a checkout: only its files are the render's.
+The branch has one commit for each release. It is made without a checkout: only its files are the render's, in a folder
+of its own. GitHub takes no .github/workflows at the top of a branch from a job's token.
 """
 
 from __future__ import annotations
@@ -18,32 +19,34 @@ from tools import template
 from tools.release import template_version
 
 BRANCH = "example"
+# With the job's token where there is one: a private repository lets nobody else read.
+WITH_GH = ("-c", "credential.helper=!gh auth git-credential")
 # Where readers find what the rehearsal said; its page needs nothing else.
 REPORT = ("ops/rehearsal/report/index.html", "docs/rehearsal.html")
 
 
 def rendered(folder: Path) -> Path:
-    """The default render, rehearsed, without what its commands left in it."""
+    """A folder with the default render, rehearsed, without what its commands left in it."""
     project = Path(cookiecutter(str(template.ROOT), no_input=True, output_dir=str(folder)))
-    kept = folder / "kept"
+    kept = folder / "kept" / project.name
     shutil.copytree(project, kept)
     subprocess.run(["make", "rehearse"], cwd=project, check=True)
     shutil.copy(project / REPORT[0], kept / REPORT[1])
-    return kept
+    return kept.parent
 
 
-def commit(project: Path, work: Path) -> str:
-    """A commit with exactly the project's files, on top of what the branch has on GitHub."""
+def commit(files: Path, work: Path) -> str:
+    """A commit with exactly these files, on top of what the branch has on GitHub."""
     environment = os.environ | {
         "GIT_DIR": git("rev-parse", "--absolute-git-dir"),
-        "GIT_WORK_TREE": str(project),
+        "GIT_WORK_TREE": str(files),
         "GIT_INDEX_FILE": str(work / "index"),
     }
-    git("add", "--all", "--force", ".", folder=project, environment=environment)
-    tree = git("write-tree", folder=project, environment=environment)
-    parent = git("ls-remote", "origin", f"refs/heads/{BRANCH}").split()
+    git("add", "--all", "--force", ".", folder=files, environment=environment)
+    tree = git("write-tree", folder=files, environment=environment)
+    parent = git(*WITH_GH, "ls-remote", "origin", f"refs/heads/{BRANCH}").split()
     if parent:
-        git("fetch", "--quiet", "origin", parent[0])
+        git(*WITH_GH, "fetch", "--quiet", "origin", parent[0])
     parents = ["-p", parent[0]] if parent else []
     who = [
         "-c",
@@ -68,7 +71,7 @@ def main() -> None:
         work = Path(folder)
         made = commit(rendered(work), work)
     if "--push" in sys.argv:
-        git("-c", "credential.helper=!gh auth git-credential", "push", "origin", f"{made}:refs/heads/{BRANCH}")
+        git(*WITH_GH, "push", "origin", f"{made}:refs/heads/{BRANCH}")
     sys.stdout.write(f"{made} is the example of {template_version()}: git show --stat {made}\n")
 
 
