@@ -34,6 +34,8 @@ from ops.output import say
 BRANCH = "template-update"
 RECORD = ".cruft.json"
 REPORT = Path(".ops") / "template-update.md"
+# https://github.com/orgs/community/discussions/27190: the text of a pull request has at most 65,536 characters.
+DESCRIPTION_CHARACTERS = 65_000
 TITLE = "Update from the template"
 # What a person's or a hook's git may have set: this works in the repository that it stands in.
 _OF_ANOTHER_GIT = ("GIT_DIR", "GIT_WORK_TREE", "GIT_INDEX_FILE", "GIT_PREFIX", "GIT_OBJECT_DIRECTORY", "GIT_COMMON_DIR")
@@ -82,14 +84,27 @@ class Update:
     migrations: list[str] = field(default_factory=list)
     news: str = ""
 
-    def report(self) -> str:
+    def description(self) -> str:
+        """The report as a pull request can have it: where it is too long, without what the template wanted."""
+        text = self.report()
+        if len(text) > DESCRIPTION_CHARACTERS:
+            text = self.report(differences=False)
+        cut = f"\n\n… shortened: `make template-update` writes all of it into {REPORT}.\n"
+        return text if len(text) <= DESCRIPTION_CHARACTERS else text[: DESCRIPTION_CHARACTERS - len(cut)] + cut
+
+    def report(self, *, differences: bool = True) -> str:
         """Markdown for the terminal and the pull request."""
         parts = [f"The template goes from {self.old} to {self.new}; {len(self.changed)} files change."]
         if self.left:
             parts.append(
                 "### Left for you\n\nYour version stays in these files. Look whether you want the template's change too.\n"
             )
+            if not differences:
+                parts.append(f"What it wanted is too long for here: `make template-update` writes it into {REPORT}.\n")
             for left in self.left:
+                if not differences:
+                    parts.append(f"- `{left.path}`: {left.why}")
+                    continue
                 parts.append(f"<details><summary><code>{left.path}</code>: {left.why}</summary>\n")
                 parts.append(f"```diff\n{left.wanted}\n```\n</details>" if left.wanted else "</details>")
         if self.migrations:
@@ -174,6 +189,22 @@ def version_of(folder: Path, commit: str) -> Version:
     return Version(commit, str(settings.get("_template_version", "unknown")), folder)
 
 
+def _from_a_job() -> list[str]:
+    """Options by which a job of GitHub's, which has no SSH key, clones the template over https with its token.
+
+    .cruft.json has the address by which somebody cloned the template.
+    """
+    if os.environ.get("GITHUB_ACTIONS") != "true":
+        return []
+    server = os.environ.get("GITHUB_SERVER_URL", "https://github.com")
+    host = server.partition("://")[2]
+    return [
+        f"--config=credential.{server}.helper=!gh auth git-credential",
+        f"--config=url.{server}/.insteadOf=git@{host}:",
+        f"--config=url.{server}/.insteadOf=ssh://git@{host}/",
+    ]
+
+
 def versions(state: dict[str, Any], to: str | None, work: Path) -> tuple[Version, Version]:
     """The template as it was and as it is: `to`, or else its newest release, or else its main branch.
 
@@ -182,7 +213,7 @@ def versions(state: dict[str, Any], to: str | None, work: Path) -> tuple[Version
     clone = work / "template"
     address = str(state["template"])
     try:
-        git(work, "clone", "--quiet", "--", address, str(clone), extra={"GIT_TERMINAL_PROMPT": "0"})
+        git(work, "clone", "--quiet", *_from_a_job(), "--", address, str(clone), extra={"GIT_TERMINAL_PROMPT": "0"})
     except GitError as error:
         raise OpsError(
             f"The template {address} cannot be fetched: {error.said.strip()}",
@@ -295,7 +326,7 @@ def pick(root: Path, commit: str) -> list[Left]:
             git(root, "rm", "--quiet", "--force", "--", path)
     left = []
     for path, sides in sorted(conflicts.items()):
-        wanted = git(root, "diff", f"{commit}^", commit, "--", path).strip()
+        wanted = git(root, "diff", "--no-ext-diff", "--no-color", f"{commit}^", commit, "--", path).strip()
         left.append(Left(path, _WHY.get(frozenset(sides), "it moved on one side"), "\n".join(wanted.splitlines()[4:])))
     return left
 
@@ -405,7 +436,7 @@ def pull_request(root: Path, done: Update) -> str:
                 next_step="GitHub lets the token of a workflow change no workflow. Give the secret TEMPLATE_UPDATE_TOKEN a"
                 " token with contents, pull requests and workflows (write), or run make template-update yourself.",
             ) from error
-    said = {"title": f"{TITLE}: {done.old.number} to {done.new.number}", "body": done.report()}
+    said = {"title": f"{TITLE}: {done.old.number} to {done.new.number}", "body": done.description()}
     head = f"{repository.partition('/')[0]}:{BRANCH}"
     found = api(root, f"repos/{repository}/pulls?state=open&head={head}")
     if found:
