@@ -34,7 +34,10 @@ if isinstance(answer, dict) and "refuse" in answer:
     if not taken:
         sys.exit(f"gh: {{answer['says']}} (HTTP {{answer['refuse']}})")
     answer = {{}}
-print(json.dumps([answer] if method == "GET" else answer))
+printed = json.dumps([answer] if method == "GET" else answer)
+# https://cli.github.com/manual/gh_help_environment
+coloured = os.environ.get("CLICOLOR_FORCE", "0") not in ("", "0") or os.environ.get("GH_FORCE_TTY")
+print(f"\\033[1;38m{{printed}}\\033[m" if coloured else printed)
 """
 
 

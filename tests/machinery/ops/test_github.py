@@ -353,7 +353,8 @@ def test_a_subject_of_the_repositorys_own_making_is_refused(
 def test_environments_are_made_with_reviewers_and_branch(run: Callable[..., Result], fake: GitHub, name: str) -> None:
     assert run("github-environments").exit_code != 0  # prod is protected, so somebody must be named
     fake.answer("users/ada", {"id": 42})
-    fake.answer(f"repos/{name}/rulesets", [])
+    fake.answer(f"repos/{name}/rulesets", [{"id": 1, "name": "main", "source_type": "Organization"}])
+    fake.answer(f"repos/{name}/rulesets?includes_parents=false", [])
     from ops.project import load
 
     for environment in load().environments:
@@ -458,6 +459,17 @@ def test_a_refusal_is_explained_by_its_cause(
     assert "gh auth status" not in result.exception.next_step or status == 403  # type: ignore[union-attr]
 
 
+def test_a_terminal_that_wants_colours_everywhere_gets_none_in_what_is_read(
+    run: Callable[..., Result], repository: Path, fake: GitHub, name: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("CLICOLOR_FORCE", "1")
+    monkeypatch.setenv("GH_FORCE_TTY", "100%")
+    fake.answer(f"repos/{name}/actions/oidc/customization/sub", {"sub_claim_prefix": "repo:acme@1/shop@2:"})
+    result = run("github-subject")
+    assert result.exit_code == 0, result.exception
+    assert "repo:acme@1/shop@2" in (repository / "project.yaml").read_text()
+
+
 def test_the_subject_has_githubs_letters_and_not_those_that_were_typed(
     run: Callable[..., Result], repository: Path, fake: GitHub, name: str
 ) -> None:
@@ -472,7 +484,7 @@ def test_what_githubs_plan_does_not_have_is_told_at_the_end_and_the_rest_is_set(
 ) -> None:
     """Private repositories have no required reviewers on most plans: GitHub answers 422."""
     fake.answer("users/ada", {"id": 42})
-    fake.answer(f"repos/{name}/rulesets", [])
+    fake.answer(f"repos/{name}/rulesets?includes_parents=false", [])
     for environment in load().environments:
         fake.answer(f"repos/{name}/environments/{environment}/deployment-branch-policies", {"branch_policies": []})
     fake.refuse(
@@ -497,7 +509,7 @@ def test_an_environment_that_is_meant_to_be_unprotected_needs_no_reviewer(
     path = repository / "project.yaml"
     text = path.read_text().replace("github_unprotected_environments: []", "github_unprotected_environments: [prod]")
     path.write_text(text)
-    fake.answer(f"repos/{name}/rulesets", [])
+    fake.answer(f"repos/{name}/rulesets?includes_parents=false", [])
     for environment in load().environments:
         fake.answer(f"repos/{name}/environments/{environment}/deployment-branch-policies", {"branch_policies": []})
     result = run("github-environments")

@@ -15,6 +15,8 @@ from ops.output import say
 
 # https://docs.github.com/en/actions/reference/workflows-and-actions/workflow-commands: 1 MiB for a step.
 SUMMARY_CHARACTERS = 500_000
+# What is read is plain, whatever a terminal wants: https://cli.github.com/manual/gh_help_environment.
+_PLAIN = {"CLICOLOR_FORCE": "0", "GH_FORCE_TTY": ""}
 
 
 class GitHubError(OpsError):
@@ -27,7 +29,9 @@ class GitHubError(OpsError):
 
 def gh(*arguments: str, given: str | None = None, environment: Mapping[str, str] | None = None) -> str:
     """Run `gh`; its standard output. Raises GitHubError with what it said and what that means."""
-    process = processes.run(["gh", *arguments], given=given, environment=os.environ | (environment or {}))
+    process = processes.run(
+        ["gh", *arguments], given=given, environment={**os.environ, **_PLAIN, **(environment or {})}
+    )
     if process.status == processes.NOT_FOUND:
         raise GitHubError("gh, GitHub's command-line program, is not installed.", next_step="https://cli.github.com")
     if not process.ok:

@@ -191,7 +191,8 @@ def _environment(repository: str, name: str, people: list[dict[str, Any]], *, an
 def _ruleset(project: Project, repository: str) -> list[str]:
     rules = json.loads((project.root / RULESET).read_text(encoding="utf-8"))
     try:
-        existing = [item for item in api(f"repos/{repository}/rulesets") if item["name"] == rules["name"]]
+        own = api(f"repos/{repository}/rulesets?includes_parents=false")  # an organization may have one of this name
+        existing = [item for item in own if item["name"] == rules["name"]]
         if existing:
             api(f"repos/{repository}/rulesets/{existing[0]['id']}", method="PUT", body=rules)
         else:
