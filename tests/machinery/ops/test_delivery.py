@@ -301,6 +301,7 @@ def test_a_newer_run_ends_older_ones_that_wait_for_the_same_environment(
     monkeypatch.setenv("GITHUB_RUN_NUMBER", "7")
     runs = [{"id": number, "run_number": number, "head_sha": "a" * 40} for number in (4, 5, 6, 8)]
     place = "repos/acme/shop/actions"
+    delivery.github.answer(f"{place}/workflows/cd.yml/runs?per_page=50", {"workflow_runs": []})
     delivery.github.answer(f"{place}/workflows/cd.yml/runs?status=waiting&per_page=100", {"workflow_runs": runs})
     for number, environment in ((4, "prod"), (5, "prod"), (6, "staging")):
         pending = [{"environment": {"name": environment}}]
@@ -309,6 +310,34 @@ def test_a_newer_run_ends_older_ones_that_wait_for_the_same_environment(
     result = ops("github-supersede", "--env", "prod")
     assert result.code == 0, result.text
     assert [path for _, path, _ in delivery.github.changes] == [f"{place}/runs/4/cancel", f"{place}/runs/5/cancel"]
+
+
+@pytest.mark.parametrize(
+    ("job", "status", "gives_way"),
+    [
+        ("prod / Deploy", "pending", True),
+        ("prod / Deploy", "waiting", True),
+        ("prod / Deploy", "in_progress", True),
+        ("prod / Deploy", "completed", False),
+        ("prod / Plan", "in_progress", False),
+        ("dev / Deploy", "in_progress", False),
+    ],
+)
+def test_a_run_that_was_slower_does_not_take_a_newer_ones_place(
+    delivery: Delivery, ops: Ops, monkeypatch: pytest.MonkeyPatch, job: str, status: str, gives_way: bool
+) -> None:
+    """GitHub keeps the run that came last into the queue of an environment, whichever commit it has."""
+    monkeypatch.setenv("GITHUB_RUN_NUMBER", "7")
+    place = "repos/acme/shop/actions"
+    states = {6: "in_progress", 7: "in_progress", 8: "in_progress", 9: "completed"}
+    runs = [{"id": n, "run_number": n, "head_sha": str(n) * 40, "status": state} for n, state in states.items()]
+    delivery.github.answer(f"{place}/workflows/cd.yml/runs?per_page=50", {"workflow_runs": runs})
+    delivery.github.answer(f"{place}/workflows/cd.yml/runs?status=waiting&per_page=100", {"workflow_runs": []})
+    delivery.github.answer(f"{place}/runs/8/jobs?per_page=100", {"jobs": [{"name": job, "status": status}]})
+    result = ops("github-supersede", "--env", "prod")
+    assert result.code == int(gives_way), result.text
+    assert ("Run 8 of 888888888888 is newer" in result.err) == gives_way
+    assert delivery.github.changes == []
 
 
 def test_open_pull_requests_with_a_plan_are_planned_again(delivery: Delivery, ops: Ops) -> None:

@@ -248,6 +248,9 @@ def test_a_gate_holds_up_its_environment_and_nothing_else() -> None:
     assert "github.run_id" in deploy["jobs"]["plan"]["concurrency"]["group"]
     # A run that waits for the approval ends before a newer one gets into its queue.
     assert "make github-supersede" in [step.get("run") for step in deploy["jobs"]["plan"]["steps"]]
+    # By these names it sees whether a newer run is there before it.
+    assert all(cd["jobs"][name]["name"] == name for name in ("dev", "staging", "prod"))
+    assert deploy["jobs"]["deploy"]["name"] == "Deploy"
 
 
 def test_what_is_planned_before_the_gate_is_handed_behind_it() -> None:

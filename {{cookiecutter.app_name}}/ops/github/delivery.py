@@ -142,6 +142,7 @@ def supersede(environment: str | None) -> None:
     project = _project(environment)
     repository = project.settings["github_repository"]
     number = int(os.environ["GITHUB_RUN_NUMBER"])
+    _give_way(project, number)
     waiting = api(f"repos/{repository}/actions/workflows/{WORKFLOW}/runs?status=waiting&per_page=100")["workflow_runs"]
     ended = 0
     for run in waiting:
@@ -156,6 +157,25 @@ def supersede(environment: str | None) -> None:
         say(f"run {run['run_number']} of {run['head_sha'][:12]} was waiting, and is superseded by this one")
         ended += 1
     say(f"{ended} older runs were waiting for {project.environment}")
+
+
+def _give_way(project: Project, number: int) -> None:
+    """Raises OpsError where a newer run is in this environment's queue already.
+
+    Of those that wait there GitHub keeps the one that came last, and ends the others: a run that was slower on its way
+    here would take a newer one's place. https://docs.github.com/en/actions/concepts/workflows-and-actions/concurrency
+    """
+    runs = f"repos/{project.settings['github_repository']}/actions"
+    for run in api(f"{runs}/workflows/{WORKFLOW}/runs?per_page=50")["workflow_runs"]:
+        if run["run_number"] <= number or run["status"] == "completed":
+            continue
+        jobs = {job["name"]: job for job in api(f"{runs}/runs/{run['id']}/jobs?per_page=100")["jobs"]}
+        if jobs.get(f"{project.environment} / Deploy", {"status": "completed"})["status"] != "completed":
+            raise OpsError(
+                f"Run {run['run_number']} of {run['head_sha'][:12]} is newer than this one, and in line for"
+                f" {project.environment} already. Nothing was changed.",
+                next_step="Nothing needs to be done: it brings this commit too.",
+            )
 
 
 def _waits_for(run: str, environment: str) -> bool:
