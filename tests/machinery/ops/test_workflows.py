@@ -11,6 +11,7 @@ import pytest
 import yaml
 
 from tests.machinery import ROOT
+from tests.workflows import expressions
 
 WORKFLOWS = {path.name: yaml.safe_load(path.read_text()) for path in sorted((ROOT / ".github/workflows").glob("*.yml"))}
 ACTION = yaml.safe_load((ROOT / ".github/actions/setup/action.yml").read_text())
@@ -294,6 +295,23 @@ def test_previews_react_to_their_label_on_open_pull_requests() -> None:
     assert "github.event.label.name || 'preview'" in preview["settings"]["if"]
     assert "pull_request.state == 'open'" in preview["build"]["if"]
     assert all("outputs.previews == 'true'" in preview[job]["if"] for job in ("build", "down", "sweep"))
+
+
+def test_a_preview_that_has_to_go_is_not_forgotten_for_a_push_that_has_nothing_to_do() -> None:
+    """Of the runs that wait in a group GitHub keeps the newest alone."""
+
+    def group(action: str, labels: list[str], label: str = "") -> str:
+        pull = {"number": 7, "labels": [{"name": name} for name in labels]}
+        event = {"action": action, "pull_request": pull, **({"label": {"name": label}} if label else {})}
+        contexts = {"github": {"event": event, "event_name": "pull_request", "run_id": "99"}}
+        return str(expressions.interpolate(WORKFLOWS["preview.yml"]["concurrency"]["group"], contexts))
+
+    up = group("labeled", ["preview"], "preview")
+    assert up == "preview-7-preview"
+    assert {up} == {group("synchronize", ["preview"]), group("closed", ["preview"]), group("unlabeled", [], "preview")}
+    assert {group("synchronize", []), group("labeled", ["preview"], "bug"), group("closed", [])} == {"preview-7-99"}
+    sweep = {"github": {"event": {"schedule": "43 2 * * *"}, "event_name": "schedule", "run_id": "99"}}
+    assert expressions.interpolate(WORKFLOWS["preview.yml"]["concurrency"]["group"], sweep) == "preview-sweep-preview"
 
 
 def test_the_image_that_is_delivered_is_scanned_before_it_is_attested() -> None:
