@@ -304,6 +304,20 @@ def test_each_kind_of_conflict_keeps_the_team_s_and_is_told(team: Callable[[str]
     assert "+# The template's new way" in report
 
 
+def test_what_a_team_committed_on_the_branch_of_an_update_is_not_lost(team: Callable[[str], Team]) -> None:
+    ours = team(known("HEAD"))
+    (ours.template / template.RENDERED_ROOT.name / "docs/new.md").write_text("# New\n")
+    commit(ours.template, "next")
+    ours.run(*UPDATE, folder=ours.path)
+    (ours.path / "docs/new.md").write_text("# New, and ours\n")
+    commit(ours.path, "what was left for us")
+    git(ours.path, "checkout", "--quiet", "main")
+    assert "has commits of yours" in ours.run(*UPDATE, folder=ours.path, status=2)
+    assert git(ours.path, "show", "template-update:docs/new.md") == "# New, and ours\n"
+    git(ours.path, "reset", "--quiet", "--hard", "template-update~1")
+    git(ours.path, "branch", "--quiet", "-D", "template-update")
+
+
 def test_migrations_run_in_order_and_what_fails_leaves_no_trace(team: Callable[[str], Team]) -> None:
     ours = team(known("HEAD"))
     settings = ours.template / "cookiecutter.json"

@@ -464,6 +464,17 @@ def _change_pull(github: GitHub, _caller: Caller, _query: dict[str, str], body: 
     return github.repository.pull_data(pull)
 
 
+@route("GET", "repo:pulls/{number}/commits", "pull-requests: read")
+def _pull_commits(github: GitHub, _caller: Caller, _query: dict[str, str], _body: Any, number: str) -> Any:
+    pull = _pull(github, number)
+    tip = github.repository.tip(pull.branch)
+    log = github.repository.git("log", "--reverse", "--format=%H%x00%P%x00%s", f"{github.repository.tip()}..{tip}")
+    return [
+        {"sha": sha, "parents": [{"sha": parent} for parent in parents.split()], "commit": {"message": message}}
+        for sha, parents, message in (line.split("\0") for line in log.splitlines())
+    ]
+
+
 @route("GET", "repo:pulls/{number}/files", "pull-requests: read")
 def _pull_files(github: GitHub, _caller: Caller, _query: dict[str, str], _body: Any, number: str) -> Any:
     pull = _pull(github, number)

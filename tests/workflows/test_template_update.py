@@ -83,6 +83,13 @@ def test_a_pull_request_when_there_is_something_new(follower: tuple[GitHub, Path
     assert list(github.repository.pulls) == [pull.number]
     assert github.repository.file(github.repository.tip("template-update"), "docs/newer.md") == "# Newer"
 
+    github.repository.commit("template-update", {"docs/ours.md": "# What was left for us\n"})
+    (inside / "docs/newest.md").write_text("# Newest\n")
+    commit(followed, "and one more")
+    tick(github)
+    tip = github.repository.tip("template-update")
+    assert github.repository.file(tip, "docs/ours.md") == "# What was left for us", "a person's commit is not lost"
+
 
 @pytest.mark.nightly
 def test_what_github_refuses_is_said_with_what_to_do(follower: tuple[GitHub, Path]) -> None:

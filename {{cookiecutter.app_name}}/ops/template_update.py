@@ -376,6 +376,12 @@ def update(root: Path, to: str | None, work: Path, *, plan: bool) -> Update | No
     require_clean(root)
     if run("git", "symbolic-ref", "--quiet", "--short", "HEAD", folder=root)[1].strip() == BRANCH:
         raise WrongUse(f"This is the branch {BRANCH} itself.", next_step="Merge it, or go back: git checkout main")
+    branch = run("git", "log", "--no-merges", "--format=%s", f"HEAD..refs/heads/{BRANCH}", "--", folder=root)[1]
+    if not plan and any(not line.startswith(TITLE) for line in branch.splitlines()):
+        raise WrongUse(
+            f"The branch {BRANCH} has commits of yours, which a new update would take from it.",
+            next_step=f"Merge it first, or delete it: git branch -D {BRANCH}",
+        )
     old, new = versions(state, to, work)
     if old.commit == new.commit:
         return None
@@ -427,6 +433,11 @@ def pull_request(root: Path, done: Update) -> str:
         raise WrongUse("GITHUB_REPOSITORY is not set: this is for the workflow Template update.")
     remote = run("git", "ls-remote", "origin", f"refs/heads/{BRANCH}", folder=root)[1].split()
     base = git(root, "rev-parse", "--abbrev-ref", "@{-1}").strip()
+    head = f"{repository.partition('/')[0]}:{BRANCH}"
+    found = api(root, f"repos/{repository}/pulls?state=open&head={head}")
+    if found and (theirs := _of_people(root, repository, found[0]["number"])):
+        say(f"The pull request has commits of somebody ({'; '.join(theirs)}), so it stays as it is until it is merged.")
+        return str(found[0]["html_url"])
     if not remote or _tree(root, remote[0]) != _tree(root, "HEAD"):
         try:
             git(root, "push", "--quiet", "--force", "origin", BRANCH)
@@ -437,8 +448,6 @@ def pull_request(root: Path, done: Update) -> str:
                 " token with contents, pull requests and workflows (write), or run make template-update yourself.",
             ) from error
     said = {"title": f"{TITLE}: {done.old.number} to {done.new.number}", "body": done.description()}
-    head = f"{repository.partition('/')[0]}:{BRANCH}"
-    found = api(root, f"repos/{repository}/pulls?state=open&head={head}")
     if found:
         return str(api(root, f"repos/{repository}/pulls/{found[0]['number']}", "PATCH", **said)["html_url"])
     try:
@@ -448,6 +457,13 @@ def pull_request(root: Path, done: Update) -> str:
             "In the repository's settings, under Actions, General: allow GitHub Actions to create pull requests."
         )
         raise
+
+
+def _of_people(root: Path, repository: str, number: int) -> list[str]:
+    """First lines of the commits in a pull request that no update made; merges of the main branch are nobody's."""
+    commits = api(root, f"repos/{repository}/pulls/{number}/commits?per_page=100")
+    lines = [item["commit"]["message"].partition("\n")[0] for item in commits if len(item["parents"]) == 1]
+    return [line for line in lines if not line.startswith(TITLE)]
 
 
 def _tree(root: Path, commit: str) -> str:
