@@ -188,6 +188,7 @@ def _github(project: Project) -> Check:
         return Check("GitHub", WARNING, "not checked: gh is not installed", "https://cli.github.com")
     try:
         actual = github.repository.subject_prefix(repository)
+        branch = github.repository.default_branch(repository)
     except OpsError as error:
         return Check("GitHub", WARNING, error.message, error.next_step)
     stated = str(project.settings["github_oidc_subject_prefix"])
@@ -197,6 +198,13 @@ def _github(project: Project) -> Check:
             PROBLEM,
             f"tokens of {repository} begin with {actual}, project.yaml says {stated}: no job could sign in",
             "make github-subject",
+        )
+    if branch != github.delivery.MAIN:
+        return Check(
+            "GitHub",
+            WARNING,
+            f"the default branch of {repository} is {branch}; CD and the roles know {github.delivery.MAIN} alone",
+            f"gh api repos/{repository}/branches/{branch}/rename --field new_name={github.delivery.MAIN}",
         )
     return Check("GitHub", OK, f"{repository}, subjects begin with {actual}")
 

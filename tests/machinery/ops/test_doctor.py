@@ -177,6 +177,11 @@ def test_github_subject(project: Settings, ops: Ops, tmp_path: Path, monkeypatch
     assert check["fix"] == "make github-subject"
     project.change(github_oidc_subject_prefix="repo:acme@1/shop@2")
     assert _checks(ops)["GitHub"]["status"] == "ok"
+    answer = '{"sub_claim_prefix": "repo:acme@1/shop@2", "default_branch": "master"}'
+    program.write_text(f"#!/bin/sh\necho '[{answer}]'\n")
+    check = _checks(ops)["GitHub"]
+    assert check["status"] == "warning"
+    assert "is master; CD and the roles know main alone" in check["detail"]
 
 
 def test_what_may_not_be_checked_is_a_warning(project: Settings, ops: Ops, monkeypatch: pytest.MonkeyPatch) -> None:

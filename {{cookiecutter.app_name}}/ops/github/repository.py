@@ -78,6 +78,11 @@ def subject_prefix(repository: str) -> str:
     return str(settings.get("sub_claim_prefix") or f"repo:{api(f'repos/{repository}')['full_name']}").rstrip(":")
 
 
+def default_branch(repository: str) -> str:
+    """The branch from which GitHub takes scheduled workflows, and which its rule is about."""
+    return str(api(f"repos/{repository}").get("default_branch", MAIN))
+
+
 # ---------------------------------------------------------------------- whether there are roles to take
 
 
