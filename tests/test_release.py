@@ -11,7 +11,7 @@ from types import SimpleNamespace
 import pytest
 
 from tests.conftest import commit, git
-from tools import example
+from tools import example, release
 
 
 def check(clone: Path, folder: Path, nightly: str) -> str:
@@ -63,6 +63,23 @@ def test_the_example_is_the_default_render_with_the_report_of_its_rehearsal(whol
     assert {f"my-app/{name}" for name in wanted} <= set(names)
     assert not [name for name in names if name.startswith(("my-app/.venv", "my-app/.ops"))]
     assert "Rehearsal of my-app" in git(origin, "show", "example:my-app/docs/rehearsal.html")
+
+
+def test_a_release_that_is_there_is_no_obstacle_to_what_comes_after_it(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A run that is repeated begins anew, and GitHub refuses a second release of a tag."""
+    program = tmp_path / "gh"
+    there = tmp_path / "there"
+    program.write_text(
+        f"#!/bin/sh\ncase $2 in view) test -e {there} ;; create) test ! -e {there} && cat > {there} ;; esac\n"
+    )
+    program.chmod(0o755)
+    monkeypatch.setenv("PATH", f"{tmp_path}:{os.environ['PATH']}")
+    tag = f"v{release.template_version()}"
+    assert release.publish(tag) == 0
+    assert there.read_text() == release.notes(tag, release.changelog(), release.template_version())
+    assert release.publish(tag) == 0
 
 
 def test_a_job_may_push_the_example(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

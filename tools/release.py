@@ -92,12 +92,15 @@ def unready() -> list[str]:
 
 
 def publish(tag: str) -> int:
-    """Create the release of a tag; gh signs in with GH_TOKEN."""
+    """Create the release of a tag, where a run before this one has not; gh signs in with GH_TOKEN."""
     try:
         text = notes(tag, changelog(), template_version())
     except ValueError as error:
         sys.stderr.write(f"No release: {error}.\n")
         return 1
+    if subprocess.run(["gh", "release", "view", tag], cwd=ROOT, capture_output=True, check=False).returncode == 0:
+        sys.stdout.write(f"{tag} is published already.\n")
+        return 0
     command = ["gh", "release", "create", tag, "--verify-tag", "--title", tag, "--notes-file", "-"]
     return subprocess.run(command, input=text, encoding="utf-8", cwd=ROOT, check=False).returncode
 
