@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import http.client
 import time
 import urllib.error
 import urllib.request
@@ -56,3 +57,5 @@ def _problem(url: str) -> str:
         return f"status {error.code}"
     except OSError as error:
         return str(getattr(error, "reason", error))
+    except http.client.HTTPException as error:
+        return f"what answers does not speak HTTP ({type(error).__name__})"

@@ -63,12 +63,16 @@ class Delivery:
 
 @pytest.fixture
 def outside(monkeypatch: pytest.MonkeyPatch) -> Iterator[list[int]]:
-    """The service as its users reach it; the statuses of its next answers, 200 when there are none left."""
+    """The service as its users reach it; the statuses of its next answers (0: no HTTP), 200 when there are none left."""
     statuses: list[int] = []
 
     class Handler(BaseHTTPRequestHandler):
         def do_GET(self) -> None:
-            self.send_response(statuses.pop(0) if statuses else 200)
+            status = statuses.pop(0) if statuses else 200
+            if status == 0:
+                self.wfile.write(b"SSH-2.0-OpenSSH\r\n")
+                return
+            self.send_response(status)
             self.end_headers()
 
         def log_message(self, *_arguments: Any) -> None:
@@ -291,7 +295,7 @@ def test_a_service_that_does_not_answer_from_outside_fails_the_deployment(
     assert "From outside" in result.err
     assert "status 503" in result.err
     outside.clear()
-    outside.extend([503, 200, 502])
+    outside.extend([503, 200, 0, 502])
     assert delivery.deploy().code == 0
 
 
