@@ -2,8 +2,8 @@
 # else. Roles and state are an account's, so everything of a project in one account is in one region.
 
 locals {
-  home_account = try(tostring(local.settings.aws_account_id), "")
-  home_region  = try(tostring(local.settings.aws_region), "")
+  home_account = try(tostring(coalesce(local.settings.aws_account_id)), "")
+  home_region  = try(tostring(coalesce(local.settings.aws_region)), "")
 
   # What an environment says of its account, with the project's where it says nothing.
   places = {
@@ -18,7 +18,7 @@ locals {
     account          = local.home_account
     region           = local.home_region
     profile          = try(tostring(coalesce(local.settings.aws_profile)), "")
-    account_settings = try(tostring(local.settings.account_settings), "")
+    account_settings = try(tostring(coalesce(local.settings.account_settings)), "")
   }
   # Those of an account; checks.tf refuses two that differ.
   places_of = {

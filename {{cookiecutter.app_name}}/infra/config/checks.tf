@@ -5,7 +5,7 @@ locals {
   found = concat(
     [
       for key, value in try({ for key, value in local.settings : key => value }, {}) : { path = key, rule = key, value = value }
-      if !contains(["environments", "alarms", "database_roles", "service"], key)
+      if key != "environments"
     ],
     local.jobs_found,
     [
@@ -13,8 +13,8 @@ locals {
       { path = "files.${key}", rule = "files.${key}", value = value }
     ],
     [
-      for key, value in try({ for key, value in local.settings.service : key => value }, { "" = local.settings.service }, {}) :
-      { path = trimsuffix("service.${key}", "."), rule = trimsuffix("service.${key}", "."), value = value }
+      for key, value in try({ for key, value in local.settings.service : key => value if !can(local.settings.service[0]) }, {}) :
+      { path = "service.${key}", rule = "service.${key}", value = value }
     ],
     [
       for variable in local.variables :
@@ -31,21 +31,22 @@ locals {
     ]),
     flatten([
       for name, environment in local.environments : [
-        for section, settings in try({ for key, value in environment : key => value }, {}) : [
-          for key, value in try({ for key, value in settings : key => value }, { "" = settings }) : {
-            path  = trimsuffix("environments.${name}.${section}.${key}", ".")
-            rule  = trimsuffix("environments.*.${section}.${key}", ".")
-            value = value
-          }
-        ]
+        for section, settings in try({ for key, value in environment : key => value if !can(environment[0]) }, {}) : concat(
+          [{ path = "environments.${name}.${section}", rule = "environments.*.${section}", value = settings }],
+          [
+            for key, value in try({ for key, value in settings : key => value if !can(settings[0]) }, {}) :
+            { path = "environments.${name}.${section}.${key}", rule = "environments.*.${section}.${key}", value = value }
+            if contains(keys(local.rules), "environments.*.${section}")
+          ],
+        )
       ]
     ]),
     [
-      for key, value in try({ for key, value in local.settings.alarms : key => value }, {}) :
+      for key, value in try({ for key, value in local.settings.alarms : key => value if !can(local.settings.alarms[0]) }, {}) :
       { path = "alarms.${key}", rule = "alarms.${key}", value = value }
     ],
     [
-      for key, value in try({ for key, value in local.settings.database_roles : key => value }, {}) :
+      for key, value in try({ for key, value in local.settings.database_roles : key => value if !can(local.settings.database_roles[0]) }, {}) :
       { path = "database_roles.${key}", rule = "database_roles.${key}", value = value }
       if key != "roles"
     ],
@@ -74,6 +75,9 @@ locals {
 
   # What is a list in files, and so can be looked into.
   file_lists = { for key in ["content_types", "cors_origins"] : key => try([for value in local.files[key] : value if can(local.files[key][0])], []) }
+
+  # The same of lists of names under database_roles.
+  role_lists = { for key in ["schemas", "extensions", "retired"] : key => try([for name in local.settings.database_roles[key] : name if can(local.settings.database_roles[key][0])], []) }
 
   # Names of the service's secrets.
   secrets = try([for name in local.settings.service.secrets : name if can(local.settings.service.secrets[0])], [])
@@ -155,15 +159,24 @@ locals {
     local.database && length(local.roles) == 0 ? ["database_roles.roles: needed, as blocks with their names"] : [],
   )
 
-  # YAML lets the last of two equal keys win in silence.
-  top_keys = flatten(regexall("(?m)^([A-Za-z_]+) *:", file(local.file)))
-  repeated = [
-    for key in distinct(local.top_keys) : "${key}: is there more than once"
-    if length([for other in local.top_keys : other if other == key]) > 1
-  ]
+  # YAML lets the last of two equal keys win in silence. A key is found with the lines below it, without their
+  # indentation, where it has no value on its own line; so the same pattern finds the keys in these.
+  key_pattern = "(?m)^[\"']?([A-Za-z0-9_.-]+)[\"']? *:(?:[ \\t]+[^#\\s]|[ \\t]*(?:#[^\n]*)?\n((?:(?: [^\n]*|#[^\n]*)?\n)*))"
+  blocks_1    = [{ path = "", keys = regexall(local.key_pattern, "${replace(file(local.file), "\r\n", "\n")}\n") }]
+  blocks_2    = flatten([for block in local.blocks_1 : [for key in block.keys : { path = "${block.path}${key[0]}.", keys = regexall(local.key_pattern, replace(key[1], "/(?m)^${try(regex("(?m)^ +", key[1]), " ")}/", "")) } if key[1] != null]])
+  blocks_3    = flatten([for block in local.blocks_2 : [for key in block.keys : { path = "${block.path}${key[0]}.", keys = regexall(local.key_pattern, replace(key[1], "/(?m)^${try(regex("(?m)^ +", key[1]), " ")}/", "")) } if key[1] != null]])
+  blocks_4    = flatten([for block in local.blocks_3 : [for key in block.keys : { path = "${block.path}${key[0]}.", keys = regexall(local.key_pattern, replace(key[1], "/(?m)^${try(regex("(?m)^ +", key[1]), " ")}/", "")) } if key[1] != null]])
+  blocks_5    = flatten([for block in local.blocks_4 : [for key in block.keys : { path = "${block.path}${key[0]}.", keys = regexall(local.key_pattern, replace(key[1], "/(?m)^${try(regex("(?m)^ +", key[1]), " ")}/", "")) } if key[1] != null]])
+  repeated = flatten([
+    for block in concat(local.blocks_1, local.blocks_2, local.blocks_3, local.blocks_4, local.blocks_5) : [
+      for name, found in { for key in block.keys : key[0] => true... } : "${block.path}${name}: is there more than once"
+      if length(found) > 1
+    ]
+  ])
 
   # Rules between settings. A value that is missing or wrong by itself has its line above: try() passes over it.
   contradictions = concat(
+    startswith(lower(try(tostring(coalesce(local.settings.owner)), "")), "aws:") ? ["owner: AWS keeps values of tags that begin with aws: for itself"] : [],
     [
       for name in keys(local.environments) : "environments.${name}: 2 to 10 lower-case letters and digits, beginning with a letter"
       if !can(regex("^[a-z][a-z0-9]{1,9}$", name))
@@ -227,12 +240,24 @@ locals {
     ] : [],
     try(length(local.settings.database_roles.schemas) == 0, false) ? ["database_roles.schemas: at least one is needed"] : [],
     [
-      for name in try(local.settings.database_roles.retired, []) : "database_roles.retired: ${name} is also under roles"
-      if contains(keys(local.roles), name)
+      for name in local.role_lists.retired : "database_roles.retired: ${name} is also under roles"
+      if try(contains(keys(local.roles), name), false)
+    ],
+    flatten([
+      for key, names in merge(local.role_lists, { roles = keys(local.roles) }) : [
+        for name in names : "database_roles.${key}: ${jsonencode(name)} — a name is text of 1 to 63 bytes, and none that PostgreSQL or RDS has reserved"
+        if !can(regex("^\"[^\"]", jsonencode(name))) || try(length(base64encode(name)) > 84, false) ||
+        can(regex(key == "schemas" ? local.reserved_schemas : key == "extensions" ? "^$" : local.reserved_roles, name))
+      ] if local.database
+    ]),
+    [
+      for key, names in local.role_lists : "database_roles.${key}: none twice"
+      if local.database && length(distinct([for name in names : jsonencode(name)])) < length(names)
     ],
     [
-      for name in try(tolist(local.settings.github_unprotected_environments), []) : "github_unprotected_environments: ${name} is no environment"
-      if !contains(keys(local.environments), name)
+      for name in try([for name in local.settings.github_unprotected_environments : name if can(local.settings.github_unprotected_environments[0])], []) :
+      "github_unprotected_environments: ${try(tostring(coalesce(name)), jsonencode(name))} is no environment"
+      if !try(contains(keys(local.environments), name), false)
     ],
     [
       for variable in local.variables : "${variable.place}.${variable.name}: a variable's name is letters, digits and _, does not begin with a digit, and has at most 128 characters"
@@ -299,7 +324,7 @@ locals {
       "workspace ${var.workspace}: ${local.service} is the name of a worker of ${local.base}"
     ] : [],
     [
-      for item in try(tolist(local.settings.database_roles.adopt), []) : "database_roles.adopt: ${jsonencode(item)} is not a kind and a name, such as table app.orders. Kinds are ${join(", ", local.adoptable)}"
+      for item in try([for item in local.settings.database_roles.adopt : item], []) : "database_roles.adopt: ${jsonencode(item)} is not a kind and a name, such as table app.orders. Kinds are ${join(", ", local.adoptable)}"
       if !can(regex("^(${join("|", local.adoptable)}) +[^ ]", item))
     ],
     local.temporary && !can(regex("^[a-z0-9]+(-[a-z0-9]+)*$", var.workspace)) ? [

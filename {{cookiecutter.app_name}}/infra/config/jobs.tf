@@ -108,17 +108,10 @@ locals {
     },
   )
 
-  # YAML lets the last of two equal names win in silence.
-  job_names = flatten(regexall("(?m)^  [\"']?([A-Za-z0-9_-]+)[\"']? *:", try(regex("(?m)^jobs *:[^\\n]*\\n((?:(?: [^\\n]*|#[^\\n]*)?\\n)*)", file(local.file))[0], "")))
-
   job_contradictions = concat(
     [
       for name in keys(local.jobs) : "jobs.${name}: 1 to 24 lower-case letters, digits and single hyphens, beginning with a letter"
       if !can(regex("^[a-z][a-z0-9]*(-[a-z0-9]+)*$", name)) || length(name) > 24
-    ],
-    [
-      for name in distinct(local.job_names) : "jobs.${name}: is there more than once"
-      if length([for other in local.job_names : other if other == name]) > 1
     ],
     # A role's own policy has at most 10,240 characters, and the scheduler's names each of them.
     length(local.jobs) > 50 ? ["jobs: at most 50"] : [],

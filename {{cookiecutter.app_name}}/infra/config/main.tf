@@ -23,8 +23,8 @@ locals {
   # What a setting is when project.yaml does not say it.
   alarms = merge(
     { for key, rule in local.alarm_rules : key => rule.default },
-    try(local.settings.alarms, {}),
-    try(local.environments[var.environment].alarms, {}),
+    try({ for key, value in local.settings.alarms : key => value if !can(local.settings.alarms[0]) }, {}),
+    try({ for key, value in local.environments[var.environment].alarms : key => value if !can(local.environments[var.environment].alarms[0]) }, {}),
   )
   role_defaults = {
     login                     = "iam"

@@ -2,7 +2,7 @@
 # 10 of the environment leave a load balancer's 32 with one to spare.
 
 locals {
-  app         = try(tostring(local.settings.app_name), "")
+  app         = try(tostring(coalesce(local.settings.app_name)), "")
   environment = coalesce(var.environment, "shared")
   base        = "${local.app}-${local.environment}"
   service     = local.temporary ? "${local.base}-${var.workspace}" : local.base
@@ -100,7 +100,7 @@ locals {
   # The variable by which the containers find a worker's queue.
   queue_variables = { for name in keys(local.workers) : name => "QUEUE_URL_${upper(replace(name, "-", "_"))}" }
 
-  domain = try(local.settings.domain_name, "")
+  domain = try(tostring(coalesce(local.settings.domain_name)), "")
   host = (
     local.domain == "" ? "" :
     local.temporary ? "${var.workspace}.${local.environment}.${local.domain}" :

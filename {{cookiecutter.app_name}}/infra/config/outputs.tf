@@ -26,7 +26,7 @@ output "environment" {
       # Nobody in the list is everybody.
       ingress = { cidrs = coalescelist([for cidr in local.cidrs : cidr.value if cidr.environment == var.environment], ["0.0.0.0/0"]) }
       service = merge(
-        try(local.environments[var.environment].service, {}),
+        try({ for key, value in local.environments[var.environment].service : key => value if !can(local.environments[var.environment].service[0]) }, {}),
         { variables = merge([for place in ["service.variables", "environments.${var.environment}.service.variables"] : {
           for variable in local.variables : variable.name => variable.value if variable.place == place
         }]...) },

@@ -44,7 +44,7 @@ locals {
       }
       "description" = { type = "text", pattern = "", min = 0, max = 200, required = false }
       "owner" = {
-        type = "text", pattern = "^[\\pL\\pZ\\pN_.:/=+@-]+$", min = 1, max = 64, required = true
+        type = "text", pattern = "^[\\pL\\pN_.:/=+@-]([\\pL\\pZ\\pN_.:/=+@-]*[\\pL\\pN_.:/=+@-])?$", min = 1, max = 64, required = true
         rule = "letters, digits, spaces and _ . : / = + - @, as in the value of an AWS tag"
       }
       "github_repository" = {
@@ -148,6 +148,11 @@ locals {
       "database_roles.roles.*.statement_timeout_seconds" = { type = "integer", min = 0, max = 86400, required = false }
     },
     local.job_rules,
+    # Blocks, which have the settings above.
+    {
+      for block in ["service", "alarms", "database_roles", "environments.*.network", "environments.*.ingress", "environments.*.database", "environments.*.service", "environments.*.alarms"] :
+      block => { type = "block", required = false }
+    },
     {
       # Processes that take messages from a queue each.
       "workers"           = { type = "block", required = false }
@@ -179,6 +184,10 @@ locals {
     "routine", "type", "domain", "collation", "conversion", "operator", "operator class", "operator family",
     "statistics object", "text search configuration", "text search dictionary", "large object", "publication", "role",
   ]
+
+  # Names of PostgreSQL and RDS; the role manager has the same (desired.py).
+  reserved_roles   = "^(pg_.*|rds_.*|rdsadmin|rdsrepladmin|rdsproxyadmin|rdstopmgr|rdswriteforwarduser|public|none)$"
+  reserved_schemas = "^(pg_.*|information_schema|\\$user)$"
 
   database    = try(local.settings.database, "none") != "none"
   storage     = try(local.settings.storage, "none") == "s3"

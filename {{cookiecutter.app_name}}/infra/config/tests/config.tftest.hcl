@@ -105,6 +105,57 @@ run "broken_settings_are_refused" {
   expect_failures = [output.project]
 }
 
+run "what_is_of_another_type_is_named" {
+  command = plan
+  variables {
+    project_file = "./tests/broken-types.yaml"
+    environment  = "prod"
+  }
+  expect_failures = [output.project]
+
+  assert {
+    condition = local.problems == sort(concat(
+      [for key in ["app_name", "aws_account_id", "aws_region", "account_settings"] : "${key}: null is not text (put it in quotes)"],
+      [
+        for wrong in ["service: null", "alarms: \"high\"", "environments.prod.network: [\"10.20.0.0/16\"]", "environments.prod.ingress: null", "environments.prod.service: [\"small\"]", "environments.prod.alarms: [\"none\"]"] :
+        "${wrong} is not a block such as { NAME: 'value' }"
+      ],
+      [for key in ["github_unprotected_environments", "database_roles.adopt"] : "${key}: null is not a list such as [a, b]"],
+      [for key in ["cidr", "zones"] : "environments.prod.network.${key}: missing"],
+      [for key in ["cpu", "memory", "min_tasks", "max_tasks", "log_retention_days", "web_application_firewall"] : "environments.prod.service.${key}: missing"],
+      [
+        for wrong in ["schemas: \"pg_private\"", "schemas: 5", "schemas: \"\"", "retired: {\"name\":\"older\"}", "roles: \"rds_admin\"", "roles: \"rrrrrrrrrrrrrrrrrrrrrrrrrrrrrrrrrrrrrrrrrrrrrrrrrrrrrrrrrrrrrrrr\""] :
+        "database_roles.${wrong} — a name is text of 1 to 63 bytes, and none that PostgreSQL or RDS has reserved"
+      ],
+      [
+        "domain_name: [\"example.com\"] is not text (put it in quotes)",
+        "owner: AWS keeps values of tags that begin with aws: for itself",
+        "database_roles.retired: none twice",
+      ],
+    ))
+    error_message = "each has its line: ${join("; ", local.problems)}"
+  }
+}
+
+run "a_key_that_is_there_twice_is_named" {
+  command = plan
+  variables {
+    project_file = "./tests/repeated.yaml"
+    environment  = "prod"
+  }
+  expect_failures = [output.project]
+
+  assert {
+    condition = local.problems == sort([
+      for key in [
+        "terraform_state_locks", "service.variables.NAME", "environments.dev.protected", "environments.dev.service.variables.NAME",
+        "environments.prod", "workers.mail",
+      ] : "${key}: is there more than once"
+    ])
+    error_message = "these and no others: ${join("; ", local.problems)}"
+  }
+}
+
 run "more_endpoint_zones_than_zones_are_refused" {
   command = plan
   variables {
@@ -522,7 +573,7 @@ run "each_wrong_setting_of_files_is_told" {
   assert {
     condition = length(local.problems) == 15 && alltrue([
       for line in [
-        "storage: \"gcs\" is not one of s3, none", "environments.dev.storage.type: unknown key",
+        "storage: \"gcs\" is not one of s3, none", "environments.dev.storage: unknown key",
         "files.acl: unknown key. Known keys beside it: content_types, cors_origins, expire_days, malware_scan, max_megabytes, old_version_days",
         "files.max_megabytes: 5001 is not between 1 and 5000", "files.expire_days: -1 is not between 0 and 36500",
         "files.old_version_days: \"30\" is not a whole number (without quotes)", "files.content_types: at most 100, and none twice",
@@ -625,7 +676,7 @@ run "each_wrong_account_is_told" {
         "environments.dev.aws_region: images are in eu-west-1, and without internet_egress: nat-gateway nothing in eu-central-1 can pull them",
         "environments.staging.aws_region: images are in eu-west-1",
         "environments.staging.aws_region: us-gov-west-1 is in another partition than the project's eu-west-1",
-        "environments.staging.aws_key: unknown key. Known keys beside it: account_settings, aws_account_id, aws_profile, aws_region, protected",
+        "environments.staging.aws_key: unknown key. Known keys beside it: account_settings, alarms, aws_account_id, aws_profile, aws_region, database, ingress, network, protected, service",
         "environments.prod.aws_account_id: \"12345\" — 12 digits in quotes, or empty for the project's",
         "environments.prod.aws_region: \"europe\" — a region such as eu-west-1",
         "aws_profile of account 123456789012: this is the name of a key",
