@@ -496,11 +496,15 @@ def write(root: Path) -> tuple[Path, dict[str, list[Item]]]:
 
 def main() -> None:
     """Write the document and show its sums."""
+    import yaml
+
     try:
         path, per_name = write(ROOT)
     except CountError as error:
         sys.exit(str(error))
-    except (KeyError, TypeError, AttributeError) as error:
+    except (yaml.YAMLError, UnicodeDecodeError) as error:
+        sys.exit(f"project.yaml can't be read: {error}")
+    except (KeyError, TypeError, AttributeError, ValueError) as error:
         sys.exit(f"project.yaml: a setting is missing or of the wrong kind ({error}): `make doctor` says which")
     sys.stdout.write(f"{'USD a month':12} {'idle':>8} {'small load':>11}\n")
     for name, items in per_name.items():

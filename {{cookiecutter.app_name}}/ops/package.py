@@ -197,8 +197,14 @@ def main(arguments: Sequence[str] | None = None) -> int:
         settings = yaml.safe_load(given.config.read_text(encoding="utf-8"))
         problem = missing_authority(settings["aws_region"], _SOURCE / "rds-ca-bundle.pem")
         line = "" if problem else build(given.output, settings["cpu_architecture"])
-    except (PackageError, OSError, KeyError, yaml.YAMLError) as error:
+    except (PackageError, OSError) as error:
         print(f"package: {error}", file=sys.stderr)
+        return 1
+    except (yaml.YAMLError, UnicodeDecodeError) as error:
+        print(f"package: {given.config.name} can't be read: {error}", file=sys.stderr)
+        return 1
+    except (KeyError, TypeError, AttributeError) as error:
+        print(f"package: {given.config.name}: {error}: `make doctor` says what is wrong", file=sys.stderr)
         return 1
     if problem:
         print(f"package: {problem}", file=sys.stderr)

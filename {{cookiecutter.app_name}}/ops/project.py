@@ -222,5 +222,6 @@ def _diagnostics(process: processes.Finished) -> str:
             continue
         diagnostic = event.get("diagnostic", {}) if isinstance(event, dict) else {}
         if diagnostic.get("severity") == "error":
-            messages.append(diagnostic.get("detail") or diagnostic.get("summary", ""))
+            message = diagnostic.get("detail") or diagnostic.get("summary", "")
+            messages.append(message.replace('Call to function "yamldecode" failed: ', "project.yaml can't be read: "))
     return "\n".join(dict.fromkeys(messages)) or process.err.strip()

@@ -216,3 +216,67 @@ def test_a_field_more_is_an_edit_in_three_files(copy: Path, free_port: str) -> N
         with urllib.request.urlopen(request, timeout=SECONDS) as made:
             assert json.load(made)["colour"] == "blue"
         answer(free_port, "/items", process, '"colour":"blue"')
+
+
+@pytest.mark.parametrize(
+    "program", [["-m", "ops.laptop.dev", "true"], ["ops/costs.py"], ["ops/diagram/draw.py"], ["-m", "ops.package"]]
+)
+@pytest.mark.parametrize(
+    "text", ["app_name: [\n", "", "- a\n", "app_name:\naws_region:\nenvironments:\n", "a: \udcff\n"]
+)
+def test_wrong_project_yaml_is_said_in_words(copy: Path, program: list[str], text: str) -> None:
+    (copy / "project.yaml").write_text(text, encoding="utf-8", errors="surrogateescape")
+    environment = {**os.environ, "PYTHONPATH": str(copy)}
+    done = subprocess.run(
+        [sys.executable, *program], cwd=copy, env=environment, capture_output=True, encoding="utf-8", check=False
+    )
+    assert done.returncode == 1
+    assert "project.yaml" in done.stderr
+    assert "Traceback" not in done.stderr
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "key"),
+    [
+        ("  variables: {}", "  variables: { RETRIES: 5 }", "service.variables"),
+        ("  variables: {}", "  variables: [RETRIES]", "service.variables"),
+        ("  secrets: []", "  secrets: API_KEY", "service.secrets"),
+        ("  schemas: [app]", "  schemas: [pg_app]", "database_roles.schemas"),
+    ],
+)
+def test_a_wrong_setting_is_named(copy: Path, old: str, new: str, key: str) -> None:
+    file = copy / "project.yaml"
+    text = file.read_text(encoding="utf-8")
+    assert old in text
+    file.write_text(text.replace(old, new), encoding="utf-8")
+    environment = {**os.environ, "PYTHONPATH": str(copy)}
+    done = subprocess.run(
+        [sys.executable, "-m", "ops.laptop.dev", "true"],
+        cwd=copy,
+        env=environment,
+        capture_output=True,
+        encoding="utf-8",
+        check=False,
+    )
+    assert done.returncode == 1
+    assert key in done.stderr
+    assert "Traceback" not in done.stderr
+
+
+def test_a_migration_that_fails_is_said_last(copy: Path) -> None:
+    (copy / "app" / "migrations" / "versions" / "0002_wrong.py").write_text(
+        "revision = '0002'\ndown_revision = '0001'\n\n\ndef upgrade():\n    raise ValueError('no such column')\n",
+        encoding="utf-8",
+    )
+    environment = {**os.environ, "PYTHONPATH": str(copy)}
+    done = subprocess.run(
+        [sys.executable, "-m", "ops.laptop.dev", "true"],
+        cwd=copy,
+        env=environment,
+        capture_output=True,
+        encoding="utf-8",
+        check=False,
+    )
+    assert done.returncode == 1
+    assert "no such column" in done.stderr
+    assert done.stderr.rstrip().splitlines()[-1].startswith("The migrations failed: ")

@@ -197,6 +197,7 @@ def test_broken_yaml(project: Settings, ops: Ops) -> None:
     result = ops("up", "--env", "dev")
     assert result.code == 2
     assert "Traceback" not in result.text
+    assert "project.yaml can't be read: on line 1" in result.err
 
 
 def test_elsewhere(tmp_path: Path, ops: Ops, monkeypatch: pytest.MonkeyPatch) -> None:

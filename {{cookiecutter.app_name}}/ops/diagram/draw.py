@@ -670,7 +670,13 @@ def main() -> None:
     import yaml
 
     root = HERE.parents[1]
-    answers = yaml.safe_load((root / "project.yaml").read_text(encoding="utf-8"))
+    try:
+        answers = yaml.safe_load((root / "project.yaml").read_text(encoding="utf-8"))
+        options_of(answers)
+    except (yaml.YAMLError, UnicodeDecodeError) as error:
+        sys.exit(f"project.yaml can't be read: {error}")
+    except (KeyError, TypeError, AttributeError) as error:
+        sys.exit(f"project.yaml: a setting is missing or of the wrong kind ({error}): `make doctor` says which")
     for path in draw(answers, root / "docs"):
         sys.stdout.write(f"wrote {path.relative_to(root)}\n")
 

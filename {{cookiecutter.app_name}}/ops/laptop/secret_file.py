@@ -11,7 +11,7 @@ FILE = ".secrets.env"
 
 
 class NotUsableError(Exception):
-    """The file can't be used; the message says why and what to do."""
+    """The file, or something else that the service has on this laptop, can't be used; the message says why."""
 
 
 def values(names: Iterable[str], root: Path, shell: Mapping[str, str]) -> dict[str, str]:

@@ -32,9 +32,40 @@ def inherited() -> dict[str, str]:
     return {name: value for name, value in os.environ.items() if not name.startswith(("AWS_", "PG"))}
 
 
+def settings() -> dict[str, Any]:
+    """Return what project.yaml says. Raises secret_file.NotUsableError where nothing can run with it.
+
+    infra/config has the rules of each setting; this only looks at what is taken from it here, without Terraform.
+    """
+    try:
+        read = yaml.safe_load((ROOT / "project.yaml").read_text(encoding="utf-8"))
+    except (yaml.YAMLError, UnicodeDecodeError) as error:
+        raise secret_file.NotUsableError(f"project.yaml can't be read: {error}") from error
+    project: dict[str, Any] = read if isinstance(read, dict) else {}
+    service, files = project.get("service") or {}, project.get("files") or {}
+    variables, secrets = (service.get(key) if isinstance(service, dict) else None for key in ("variables", "secrets"))
+    sound = {
+        "app_name": isinstance(project.get("app_name"), str),
+        "aws_region": isinstance(project.get("aws_region"), str),
+        "service": isinstance(service, dict),
+        "service.variables": not variables or (isinstance(variables, dict) and _all_text([*variables.values()])),
+        "service.secrets": not secrets or (isinstance(secrets, list) and _all_text(secrets)),
+        "files": isinstance(files, dict) and isinstance(files.get("max_megabytes", 0), int),
+    }
+    if wrong := [key for key, right in sound.items() if not right]:
+        raise secret_file.NotUsableError(
+            f"project.yaml: {', '.join(wrong)}: missing or of the wrong kind. `make doctor` says what each may be."
+        )
+    return project
+
+
+def _all_text(values: list[Any]) -> bool:
+    return all(isinstance(value, str) for value in values)
+
+
 def of_this_laptop() -> dict[str, str]:
     """Return the variables that name the project, and an AWS that is nowhere."""
-    project = yaml.safe_load((ROOT / "project.yaml").read_text(encoding="utf-8"))
+    project = settings()
     return {
         "APP_NAME": project["app_name"],
         "ENVIRONMENT": "laptop",
@@ -62,7 +93,7 @@ def laptop(directory: Path | None = None) -> Iterator[dict[str, str]]:
 
     Without a directory, as for tests, secrets are random. Raises secret_file.NotUsableError.
     """
-    project = yaml.safe_load((ROOT / "project.yaml").read_text(encoding="utf-8"))
+    project = settings()
     names = (project.get("service") or {}).get("secrets") or []
     secrets = secret_file.values(names, ROOT, inherited()) if directory else secret_file.made_up(names)
     variables = declared(project) | secrets | of_this_laptop()

@@ -14,14 +14,14 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-import yaml
-
-from ops.laptop.dev import ROOT, inherited
+from ops.laptop.dev import ROOT, inherited, settings
 from ops.laptop.postgres import LocalPostgres
+from ops.laptop.postgres.found import ServerNotFoundError, StartFailedError
+from ops.laptop.secret_file import NotUsableError
 
 
 def create_roles(server: LocalPostgres) -> None:
-    """Have the role manager create the roles of project.yaml."""
+    """Have the role manager create the roles of project.yaml. Raises NotUsableError with its words."""
     done = subprocess.run(
         [sys.executable, "-m", "ops.laptop.roles", "apply"],
         cwd=ROOT,
@@ -31,7 +31,7 @@ def create_roles(server: LocalPostgres) -> None:
         check=False,
     )
     if done.returncode != 0:
-        raise RuntimeError(f"The role manager failed:\n{done.stdout}{done.stderr}")
+        raise NotUsableError(f"The role manager failed:\n{done.stdout}{done.stderr}")
 
 
 def variables(server: LocalPostgres, *, owner: bool = False) -> dict[str, str]:
@@ -62,22 +62,26 @@ def user(*, owner: bool = False) -> str:
 
 
 def _declared() -> Any:
-    return yaml.safe_load((ROOT / "project.yaml").read_text(encoding="utf-8"))["database_roles"]
+    return settings()["database_roles"]
 
 
 def migrate(server: LocalPostgres, environment: dict[str, str]) -> None:
-    """Apply the migrations as the role that owns the schema."""
+    """Apply the migrations as the role that owns the schema. Raises NotUsableError below their words."""
     migrator = {**inherited(), **environment, **variables(server, owner=True)}
-    subprocess.run([sys.executable, "-m", "app.migrate"], cwd=ROOT, env=migrator, check=True)
+    if subprocess.run([sys.executable, "-m", "app.migrate"], cwd=ROOT, env=migrator, check=False).returncode != 0:
+        raise NotUsableError("The migrations failed: correct the one that is named above, in app/migrations.")
 
 
 @contextlib.contextmanager
 def provide(directory: Path | None, environment: dict[str, str]) -> Iterator[dict[str, str]]:
     """Yield where a database is that is ready for the service."""
-    with LocalPostgres(data=directory / "postgres" if directory else None) as server:
-        create_roles(server)
-        migrate(server, environment)
-        yield variables(server)
+    try:
+        with LocalPostgres(data=directory / "postgres" if directory else None) as server:
+            create_roles(server)
+            migrate(server, environment)
+            yield variables(server)
+    except (ServerNotFoundError, StartFailedError) as error:
+        raise NotUsableError(str(error)) from error
 
 
 def main() -> int:

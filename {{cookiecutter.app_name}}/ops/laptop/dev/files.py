@@ -7,10 +7,8 @@ import json
 from collections.abc import Iterator
 from pathlib import Path
 
-import yaml
-
 from ops.laptop.bucket import Bucket
-from ops.laptop.dev import ROOT
+from ops.laptop.dev import settings
 
 # As infra/config fills them in.
 DEFAULTS = {"content_types": ["image/jpeg", "image/png", "application/pdf"], "max_megabytes": 10, "cors_origins": []}
@@ -19,7 +17,7 @@ DEFAULTS = {"content_types": ["image/jpeg", "image/png", "application/pdf"], "ma
 @contextlib.contextmanager
 def provide(directory: Path | None, environment: dict[str, str]) -> Iterator[dict[str, str]]:
     """Yield where the bucket is, which runs until the end; nothing without storage."""
-    project = yaml.safe_load((ROOT / "project.yaml").read_text(encoding="utf-8"))
+    project = settings()
     if project.get("storage", "none") == "none":
         yield {}
         return
