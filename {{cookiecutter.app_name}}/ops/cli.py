@@ -630,6 +630,8 @@ def main(arguments: list[str] | None = None) -> None:
     interruption.forget()
     try:
         code = cli.main(args=arguments, prog_name="ops", standalone_mode=False)
+    except click.UsageError as error:
+        code = _show(_in_words(error))
     except click.ClickException as error:
         error.show()
         code = error.exit_code
@@ -644,6 +646,26 @@ def main(arguments: list[str] | None = None) -> None:
         sys.stderr.close()
         code = 0
     sys.exit(code if isinstance(code, int) else 0)
+
+
+# What make calls an option that has another name there.
+_VARIABLES = {"--command": "CMD", "--out": "PLAN_FILE", "--timeout": "MINUTES"}
+
+
+def _in_words(error: click.UsageError) -> WrongUse:
+    """What click refuses, with the variable by which make passes the option on, and what can be typed."""
+    command = error.ctx.command.name if error.ctx else None
+    if command is None or command not in cli.commands:
+        return WrongUse(error.format_message(), next_step="`make help` lists every target.")
+    parameter = getattr(error, "param", None)
+    if not isinstance(parameter, click.Parameter):
+        return WrongUse(error.format_message(), next_step=f"`make {command} HELP=1` shows its options.")
+    option = parameter.opts[0]
+    variable = _VARIABLES.get(option, option.removeprefix("--").replace("-", "_").upper())
+    said = "missing" if isinstance(error, click.MissingParameter) else error.message.rstrip(".")
+    return WrongUse(
+        f"{variable}: {said}.", next_step=f"`make {command} … {variable}=…`; `make {command} HELP=1` shows its options."
+    )
 
 
 def _show(error: OpsError) -> int:

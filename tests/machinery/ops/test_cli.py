@@ -95,6 +95,32 @@ def test_target_reaches_its_command(target: str, make: Path) -> None:
         assert "Next: " in process.stderr or target == "incident-url"
 
 
+@pytest.mark.parametrize("target", ["github-subject", "github-environments"])
+def test_target_about_github_shows_its_options(target: str, make: Path) -> None:
+    process = _make(make, f"{target} HELP=1")
+    assert process.returncode == 0, process.stderr
+    assert f"Usage: ops {target} " in process.stdout
+
+
+@pytest.mark.parametrize(
+    ("typed", "said"),
+    [
+        ("deploy ENV=dev", "IMAGE: missing."),
+        ("plan ENV=dev", "LAYER: missing."),
+        ("unlock LAYER=service ENV=dev", "LOCK: missing."),
+        ("secret ENV=dev NAME=", "NAME: missing."),
+        ("run ENV=dev CMD=true MINUTES=soon", "MINUTES: 'soon' is not a valid integer range."),
+        ("flag ENV=dev NAME=new-cart PERCENT=200", "PERCENT: 200.0 is not in the range 0<=x<=100."),
+        ("roles ENV=dev ACTION=drop", "ACTION: 'drop' is not one of 'plan', 'apply', 'check'."),
+    ],
+)
+def test_what_is_missing_or_wrong_has_the_name_that_is_typed(typed: str, said: str, make: Path) -> None:
+    process = _make(make, typed)
+    assert f"Error: {said}\n" in process.stderr
+    assert f"Next: `make {typed.split()[0]} … {said.partition(':')[0]}=…`; " in process.stderr
+    assert "Usage: ops" not in process.stderr
+
+
 def _make(root: Path, arguments: str) -> subprocess.CompletedProcess[str]:
     return subprocess.run(
         ["bash", "-c", f"make --no-print-directory {arguments}"],
