@@ -19,6 +19,7 @@ import pytest
 import yaml
 from ops.laptop.dev import ROOT
 
+MIGRATIONS = "app/tests/database/test_migrations.py"
 SECONDS = 90  # Of a machine that does much else.
 # What people have exported, and what has nothing to do with this laptop's stand-ins.
 PERSON = {
@@ -280,3 +281,26 @@ def test_a_migration_that_fails_is_said_last(copy: Path) -> None:
     assert done.returncode == 1
     assert "no such column" in done.stderr
     assert done.stderr.rstrip().splitlines()[-1].startswith("The migrations failed: ")
+
+
+def test_tests_of_migrations_pass_with_one_that_a_team_wrote(copy: Path) -> None:
+    """As docs/runbooks/migrate.md writes it: Alembic names it by its number and words."""
+    shutil.copytree(ROOT / "app" / "tests", copy / "app" / "tests")
+    shutil.copyfile(ROOT / "pyproject.toml", copy / "pyproject.toml")
+    models = copy / "app" / "models.py"
+    text = models.read_text(encoding="utf-8")
+    models.write_text(
+        text.replace('    Column("created_at"', '    Column("colour", Text),\n    Column("created_at"'),
+        encoding="utf-8",
+    )
+    environment = {**os.environ, "PYTHONPATH": str(copy)}
+    write = ["-m", "app.migrate", "revision", "--autogenerate", "-m", "add a colour"]
+    for command in (
+        ["-m", "ops.laptop.dev", sys.executable, *write],
+        ["-m", "pytest", "-q", "-p", "no:cacheprovider", "-k", "rollback or branch", MIGRATIONS],
+    ):
+        done = subprocess.run(
+            [sys.executable, *command], cwd=copy, env=environment, capture_output=True, encoding="utf-8", check=False
+        )
+        assert done.returncode == 0, done.stdout[-5000:] + done.stderr[-5000:]
+    assert (copy / "app" / "migrations" / "versions" / "0002_add_a_colour.py").exists()

@@ -50,11 +50,18 @@ def lock() -> int:
     return int(found[1])
 
 
+def scripts(root: Path) -> ScriptDirectory:
+    """The migrations of an application, as Alembic reads them."""
+    config = Config()
+    config.set_main_option("script_location", str(root / "app" / "migrations").replace("%", "%%"))
+    return ScriptDirectory.from_config(config)
+
+
 def release(folder: Path, *more: str) -> Path:
     """A copy of the application with more migrations, each named by its revision."""
     shutil.copytree(ROOT / "app", folder / "app", ignore=shutil.ignore_patterns("tests", "__pycache__"))
     versions = folder / "app" / "migrations" / "versions"
-    before = max(file.stem for file in versions.glob("*.py"))[:4]
+    before = scripts(folder).get_current_head()
     for revision in more:
         text = f"""from alembic import op\nrevision, down_revision = "{revision}", "{before}"
 def upgrade(): op.execute("CREATE TABLE made_{revision} (id int)")
@@ -108,10 +115,7 @@ def test_models_and_migrations_agree(migrator: dict[str, str]) -> None:
 
 
 def test_each_migration_follows_the_one_before() -> None:
-    config = Config()
-    config.set_main_option("script_location", str(ROOT / "app" / "migrations").replace("%", "%%"))
-    scripts = ScriptDirectory.from_config(config)
-    assert len(scripts.get_heads()) == 1, "two branches: make one of them follow the other"
+    assert len(scripts(ROOT).get_heads()) == 1, "two branches: make one of them follow the other"
 
 
 def test_a_migration_is_written_from_the_models(migrator: dict[str, str], server: LocalPostgres) -> None:
