@@ -31,6 +31,7 @@ help: ## List every target
 .PHONY: project
 project: export PROJECT_ANSWERS := $(call given,ARGS)
 project: export PROJECT_FOLDER := $(call given,OUTPUT)
+project: export PROJECT_VARIABLES := $(foreach name,$(.VARIABLES),$(if $(filter command,$(origin $(name))),$(name)))
 project: $(VENV)/.project ## Make a project: ARGS="app_name=shop aws_region=eu-west-1", OUTPUT=folder (projects)
 	@$(RUN) -m tools.make_project
 

@@ -268,3 +268,39 @@ def test_literal_is_the_same_text_after_jinja(value: str) -> None:
 
     environment = create_env_with_context({"cookiecutter": template.context()})
     assert environment.from_string(make_project.literal(value)).render() == value
+
+
+@pytest.mark.parametrize(
+    ("text", "said"),
+    [
+        (b"default_context: 5\n", "default_context: 5 "),
+        (b"default_context: [a]\n", "default_context: ['a'] "),
+        (b"default_context: [\n", "Unable to parse YAML file"),
+        (b"default_context:\n  owner: \xff\n", "invalid start byte"),
+        (b"default_context:\n  _copy_without_render: []\n", "_copy_without_render "),
+    ],
+)
+def test_a_persons_own_defaults_that_are_none_are_named(
+    home: dict[str, str], tmp_path: Path, text: bytes, said: str
+) -> None:
+    file = Path(home["HOME"], ".cookiecutterrc")
+    file.write_bytes(text)
+    result = run(home, f"OUTPUT={tmp_path}/new")
+    assert result.returncode != 0
+    assert str(file) in result.stderr
+    assert said in result.stderr
+    assert "Traceback" not in result.stderr
+    assert not (tmp_path / "new").exists()
+
+
+def test_a_folder_of_defaults_is_not_taken_for_the_output(home: dict[str, str], tmp_path: Path) -> None:
+    result = run({**home, "COOKIECUTTER_CONFIG": str(tmp_path)}, f"OUTPUT={tmp_path}/new")
+    assert f"{tmp_path} — Is a directory — Cookiecutter reads" in result.stderr
+    assert "OUTPUT" not in result.stderr
+
+
+def test_answers_outside_args_are_not_passed_over(home: dict[str, str], tmp_path: Path) -> None:
+    result = run(home, f"OUTPUT={tmp_path}/new", "app_name=shop", "aws_region=eu-west-1")
+    assert result.returncode != 0
+    assert 'app_name, aws_region: answers stand in ARGS — for example make project ARGS="app_name=…"' in result.stderr
+    assert not (tmp_path / "new").exists()

@@ -1,8 +1,8 @@
 """Makes a project from the template: what `make project` runs.
 
 ARGS and OUTPUT come through the environment (PROJECT_ANSWERS, PROJECT_FOLDER), so that neither make nor a
-shell expands what is in them. Answers in ARGS are checked before anything is written, and stay as typed:
-a `{{` in one is text, not Jinja. On a terminal the other answers are asked for, each until it is a right
+shell expands what is in them; PROJECT_VARIABLES has the names of all that make was given. Answers in ARGS are
+checked before anything is written, and stay as typed: a `{{` in one is text, not Jinja. On a terminal the other answers are asked for, each until it is a right
 one; otherwise they are the defaults.
 """
 
@@ -51,6 +51,13 @@ def parse(arguments: str) -> dict[str, str]:
     return answers
 
 
+def require_answers_in_args() -> None:
+    """Exit with 1 where an answer is a variable of make's own, as in `make project app_name=shop`: nobody reads it."""
+    typed = os.environ.get("PROJECT_VARIABLES", "").split()
+    if outside := [name for name in template.questions() if name in typed]:
+        sys.exit(f'{", ".join(outside)}: answers stand in ARGS — for example make project ARGS="{outside[0]}=…"')
+
+
 def literal(value: str) -> str:
     """A Jinja expression for exactly this text: cookiecutter renders every answer that it is given."""
     return '{{ "' + "".join(f"\\U{ord(character):08x}" for character in value) + '" }}'
@@ -80,6 +87,29 @@ def output_folder(given: str) -> Path:
     return output
 
 
+def require_own_defaults() -> None:
+    """Exit with 1 where Cookiecutter could not take a person's own file of defaults.
+
+    Names with an underscore in front are the template's own, which nobody is asked for.
+    """
+    from cookiecutter.config import USER_CONFIG_PATH, get_user_config
+    from cookiecutter.exceptions import CookiecutterException
+
+    file = os.environ.get("COOKIECUTTER_CONFIG") or USER_CONFIG_PATH
+    try:
+        defaults = get_user_config()["default_context"] or {}
+    except OSError as error:
+        sys.exit(f"\n{file} — {error.strerror} — Cookiecutter reads your own defaults there: correct or remove it")
+    except UnicodeDecodeError as error:
+        sys.exit(f"\n{file} — {error} — Cookiecutter reads your own defaults there: correct or remove it")
+    except CookiecutterException as error:
+        sys.exit(f"\n{error}")
+    if not isinstance(defaults, dict):
+        sys.exit(f"\n{file} — default_context: {defaults!r} — answers by their names — for example owner: team-x")
+    if private := [name for name in defaults if str(name).startswith("_")]:
+        sys.exit(f"\n{file} — default_context: {', '.join(private)} — what begins with _ is no question — remove it")
+
+
 def explained(error: OSError, output: Path) -> str:
     """The line for a person when the system refuses a file: whose it is, and what to do."""
     told = error.__cause__ if error.filename is None and isinstance(error.__cause__, OSError) else error
@@ -99,6 +129,7 @@ def explained(error: OSError, output: Path) -> str:
 
 def main() -> None:
     """Render into OUTPUT. Exit with 1 and words when an answer or the folder is not right."""
+    require_answers_in_args()
     try:
         output = output_folder(os.environ.get("PROJECT_FOLDER", ""))
         answers = parse(os.environ.get("PROJECT_ANSWERS", ""))
@@ -109,6 +140,7 @@ def main() -> None:
     from cookiecutter.exceptions import CookiecutterException, FailedHookException, OutputDirExistsException
     from cookiecutter.main import cookiecutter
 
+    require_own_defaults()
     # Choices must stay as they are: cookiecutter compares them with its list.
     given = {name: value if name in rules.CHOICES else literal(value) for name, value in answers.items()}
     logging.getLogger("cookiecutter").addHandler(logging.NullHandler())  # no traceback below the hook's words
