@@ -304,3 +304,27 @@ def test_tests_of_migrations_pass_with_one_that_a_team_wrote(copy: Path) -> None
         )
         assert done.returncode == 0, done.stdout[-5000:] + done.stderr[-5000:]
     assert (copy / "app" / "migrations" / "versions" / "0002_add_a_colour.py").exists()
+
+
+def test_what_is_sent_to_a_worker_is_taken(copy: Path) -> None:
+    """A route that sends, as docs/runbooks/queues.md has it, works here and in the service's tests."""
+    file = copy / "project.yaml"
+    text = file.read_text(encoding="utf-8")
+    file.write_text(
+        text.replace("workers: {}", "workers:\n  send-mail: { command: [python, -m, app.worker, send-mail] }"),
+        encoding="utf-8",
+    )
+    for name in ("database.py", "flags.py", "files.py"):
+        (copy / "ops/laptop/dev" / name).unlink()
+    send = "import asyncio; from app.worker import Queue; asyncio.run(Queue('send-mail').send('to nobody'))"
+    environment = {**os.environ, **PERSON, "PYTHONPATH": str(copy)}
+    done = subprocess.run(
+        [sys.executable, "-m", "ops.laptop.dev", sys.executable, "-c", send],
+        cwd=copy,
+        env=environment,
+        capture_output=True,
+        encoding="utf-8",
+        check=False,
+    )
+    assert done.returncode == 0, done.stderr
+    assert "Sent to send-mail: to nobody\n" in done.stderr

@@ -50,6 +50,7 @@ def settings() -> dict[str, Any]:
         "service": isinstance(service, dict),
         "service.variables": not variables or (isinstance(variables, dict) and _all_text([*variables.values()])),
         "service.secrets": not secrets or (isinstance(secrets, list) and _all_text(secrets)),
+        "workers": isinstance(project.get("workers") or {}, dict),
         "files": isinstance(files, dict) and isinstance(files.get("max_megabytes", 0), int),
     }
     if wrong := [key for key, right in sound.items() if not right]:
