@@ -17,8 +17,9 @@ from jinja2 import FileSystemBytecodeCache
 from tests.bakes import Bake, Cookies
 from tools import template
 
-# In a git hook these say where the repository is; the tests make repositories of their own.
-for name in [name for name in os.environ if name.startswith("GIT_")]:
+# In a git hook these say where the repository is, and below make what it was given (RUN, VENV); the tests make
+# repositories of their own, and call make in them.
+for name in [name for name in os.environ if name.startswith(("GIT_", "MAKE", "MFLAGS"))]:
     del os.environ[name]
 # A busy machine is no reason to fail.
 settings.register_profile("no-deadline", deadline=None)

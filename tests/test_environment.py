@@ -243,6 +243,16 @@ def test_tests_in_a_git_hook_leave_the_repository_alone(tmp_path: Path) -> None:
     assert (digest(mine), git(mine, "log", "--format=%H", "--all")) == before
 
 
+def test_tests_below_make_do_not_pass_on_what_it_was_given() -> None:
+    """`make test RUN=…` is about this repository; a render's own make has a RUN too, and installs into it."""
+    code = "import os, tests.conftest; print([name for name in os.environ if name.startswith(('MAKE', 'MFLAGS'))])"
+    given = {"MAKEFLAGS": " -- RUN=/nowhere/python", "MAKEOVERRIDES": "RUN=/nowhere/python", "MFLAGS": ""}
+    printed = subprocess.check_output(
+        [sys.executable, "-c", code], cwd=template.ROOT, env=os.environ | given, text=True
+    )
+    assert printed == "[]\n"
+
+
 def test_a_checkout_on_windows_terms_has_the_same_bytes(bake: Bake, tmp_path: Path) -> None:
     """With core.autocrlf, which changes line endings where .gitattributes does not forbid it."""
     project = bake.copy(tmp_path / "project")
