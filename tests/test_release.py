@@ -35,6 +35,19 @@ def check(clone: Path, folder: Path, nightly: str) -> str:
     return done.stdout + done.stderr
 
 
+def test_a_release_without_gh_is_refused_in_words() -> None:
+    done = subprocess.run(
+        [sys.executable, "-m", "tools.release"],
+        cwd=release.ROOT,
+        env=os.environ | {"PATH": "/nowhere", "TAG": f"v{release.template_version()}"},
+        capture_output=True,
+        encoding="utf-8",
+        check=False,
+    )
+    assert done.returncode == 1
+    assert done.stderr == "No release: gh: No such file or directory: https://cli.github.com.\n"
+
+
 @pytest.mark.slow
 def test_a_release_waits_for_all_that_it_needs(whole_clone: Path, tmp_path: Path) -> None:
     green = '[{"conclusion": "success", "url": "u"}]'

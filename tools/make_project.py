@@ -2,8 +2,8 @@
 
 ARGS and OUTPUT come through the environment (PROJECT_ANSWERS, PROJECT_FOLDER), so that neither make nor a
 shell expands what is in them; PROJECT_VARIABLES has the names of all that make was given. Answers in ARGS are
-checked before anything is written, and stay as typed: a `{{` in one is text, not Jinja. On a terminal the other answers are asked for, each until it is a right
-one; otherwise they are the defaults.
+checked before anything is written, and stay as typed: a `{{` in one is text, not Jinja. On a terminal the other
+answers are asked for, each until it is a right one; otherwise they are the defaults.
 """
 
 from __future__ import annotations

@@ -98,11 +98,15 @@ def publish(tag: str) -> int:
     except ValueError as error:
         sys.stderr.write(f"No release: {error}.\n")
         return 1
-    if subprocess.run(["gh", "release", "view", tag], cwd=ROOT, capture_output=True, check=False).returncode == 0:
-        sys.stdout.write(f"{tag} is published already.\n")
-        return 0
-    command = ["gh", "release", "create", tag, "--verify-tag", "--title", tag, "--notes-file", "-"]
-    return subprocess.run(command, input=text, encoding="utf-8", cwd=ROOT, check=False).returncode
+    create = ["gh", "release", "create", tag, "--verify-tag", "--title", tag, "--notes-file", "-"]
+    try:
+        if subprocess.run(["gh", "release", "view", tag], cwd=ROOT, capture_output=True, check=False).returncode == 0:
+            sys.stdout.write(f"{tag} is published already.\n")
+            return 0
+        return subprocess.run(create, input=text, encoding="utf-8", cwd=ROOT, check=False).returncode
+    except OSError as error:
+        sys.stderr.write(f"No release: gh: {error.strerror}: https://cli.github.com.\n")
+        return 1
 
 
 def main() -> int:
