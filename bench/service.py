@@ -295,6 +295,7 @@ def prepare(folder: Path, interpreter: str) -> tuple[Path, Path]:
     requirements = [
         *sorted(root.glob("app/requirements*.txt")),
         root / "role_manager" / "requirements.txt",
+        root / "ops" / "requirements.txt",
         root / "requirements-dev.txt",
     ]
     own = ["--require-hashes", *(part for file in requirements for part in ("-r", file))]
