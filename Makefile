@@ -37,6 +37,7 @@ project: $(VENV)/.project ## Make a project: ARGS="app_name=shop aws_region=eu-w
 
 .PHONY: update
 update: $(VENV)/.project ## Bring a project of an old version, which has no `make template-update` of its own, up to date: PROJECT=folder
+	@test -n "$(call given,PROJECT)" || { echo 'PROJECT=folder says which project: make update PROJECT=../shop' >&2; exit 1; }
 	@cd -- "$(call given,PROJECT)" && PYTHONPATH='$(CURDIR)/{{cookiecutter.app_name}}' '$(CURDIR)/$(RUN)' -P -m ops.template_update
 
 .PHONY: test

@@ -382,3 +382,15 @@ def _answer(path: Path, **answers: str) -> None:
     state = json.loads(record.read_text())
     state["context"]["cookiecutter"] |= answers
     record.write_text(json.dumps(state))
+
+
+def test_make_update_wants_a_project() -> None:
+    done = subprocess.run(
+        ["make", "--no-print-directory", "update", "PROJECT="],
+        cwd=template.ROOT,
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert done.returncode != 0
+    assert "make update PROJECT=../shop" in done.stderr
