@@ -257,8 +257,8 @@ def test_a_preview_touches_its_own_and_not_devs(
     [
         ("ecs:UpdateService", "service/shop-dev-pr-12/shop-dev-pr-12", "service/shop-dev/shop-dev"),
         ("iam:PutRolePolicy", "role/shop/dev/shop-dev-pr-12-task", "role/shop/dev/shop-dev-task"),
-        ("s3:PutObject", STATE + "env:/pr-12/service/dev-temporary.tfstate", STATE + "service/dev.tfstate"),
-        ("s3:GetObject", STATE + "service/dev-temporary.tfstate", STATE + "service/dev.tfstate"),
+        ("s3:PutObject", STATE + "env:/pr-12/service/dev-temp.tfstate", STATE + "service/dev.tfstate"),
+        ("s3:GetObject", STATE + "service/dev-temp.tfstate", STATE + "service/dev.tfstate"),
         ("s3:GetObject", STATE + "network/dev.tfstate", STATE + "service/prod.tfstate"),
         ("ssm:PutParameter", "parameter/shop/dev/pr-12/image", "parameter/shop/dev/image"),
         ("ecr:PutImage", "repository/shop/previews", "repository/shop"),

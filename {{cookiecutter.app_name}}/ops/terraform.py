@@ -175,7 +175,7 @@ class Terraform:
         Terraform reads it before it selects a workspace, and so it is not the key of the environment's own state, in
         which the incident management's URL is: previews may not read that.
         """
-        return f"{self.layer.name}/{self.project.environment}-temporary.tfstate"
+        return f"{self.layer.name}/{self.project.environment}-temp.tfstate"
 
     @property
     def state_key(self) -> str:

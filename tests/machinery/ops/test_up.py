@@ -135,7 +135,7 @@ def test_up_of_a_temporary_environment(
     keys = [
         item["Key"] for item in client("s3").list_objects_v2(Bucket=f"{APP}-tfstate-123456789012-us-east-1")["Contents"]
     ]
-    assert "env:/pr-7/service/dev-temporary.tfstate" in keys
+    assert "env:/pr-7/service/dev-temp.tfstate" in keys
     refused = ops("down", "--env", "dev", "--confirm", "dev")
     assert refused.code == 2
     assert "temporary environments: pr-7" in refused.err

@@ -23,10 +23,10 @@ locals {
         hosts = [module.environment[name].host, "${name == "prod" ? "_*" : "*"}.${module.environment[name].host}"]
         states = concat(
           [for layer in ["network", "database", "service"] : "${layer}/${name}.tfstate"],
-          ["env:/*/service/${name}-temporary.tfstate"],
+          ["env:/*/service/${name}-temp.tfstate"],
         )
         # There never is one of this name: Terraform looks for it before it selects a temporary environment's.
-        reads     = ["service/${name}-temporary.tfstate"]
+        reads     = ["service/${name}-temp.tfstate"]
         temporary = null
       }
     },
@@ -40,9 +40,9 @@ locals {
         boundary    = module.environment["dev"].names.temporary_boundary
         buckets     = [for kind in local.storage ? ["logs", "files"] : ["logs"] : "${local.app}-dev-pr-*-${kind}-${local.account_id}"]
         hosts       = ["pr-*.${module.environment["dev"].host}", "_*.pr-*.${module.environment["dev"].host}"]
-        states      = ["env:/pr-*/service/dev-temporary.tfstate"]
+        states      = ["env:/pr-*/service/dev-temp.tfstate"]
         # Whether these layers are there. Not the service's state: the incident management's URL is in it.
-        reads     = ["network/dev.tfstate", "database/dev.tfstate", "service/dev-temporary.tfstate"]
+        reads     = ["network/dev.tfstate", "database/dev.tfstate", "service/dev-temp.tfstate"]
         temporary = "pr-*"
       }
     },
