@@ -219,6 +219,18 @@ def test_a_field_more_is_an_edit_in_three_files(copy: Path, free_port: str) -> N
         answer(free_port, "/items", process, '"colour":"blue"')
 
 
+def within(copy: Path, *words: str) -> subprocess.CompletedProcess[str]:
+    """Python with these words, in a copy of the repository."""
+    return subprocess.run(
+        [sys.executable, *words],
+        cwd=copy,
+        env={**os.environ, **PERSON, "PYTHONPATH": str(copy)},
+        capture_output=True,
+        encoding="utf-8",
+        check=False,
+    )
+
+
 @pytest.mark.parametrize(
     "program", [["-m", "ops.laptop.dev", "true"], ["ops/costs.py"], ["ops/diagram/draw.py"], ["-m", "ops.package"]]
 )
@@ -227,10 +239,7 @@ def test_a_field_more_is_an_edit_in_three_files(copy: Path, free_port: str) -> N
 )
 def test_wrong_project_yaml_is_said_in_words(copy: Path, program: list[str], text: str) -> None:
     (copy / "project.yaml").write_text(text, encoding="utf-8", errors="surrogateescape")
-    environment = {**os.environ, "PYTHONPATH": str(copy)}
-    done = subprocess.run(
-        [sys.executable, *program], cwd=copy, env=environment, capture_output=True, encoding="utf-8", check=False
-    )
+    done = within(copy, *program)
     assert done.returncode == 1
     assert "project.yaml" in done.stderr
     assert "Traceback" not in done.stderr
@@ -250,15 +259,7 @@ def test_a_wrong_setting_is_named(copy: Path, old: str, new: str, key: str) -> N
     text = file.read_text(encoding="utf-8")
     assert old in text
     file.write_text(text.replace(old, new), encoding="utf-8")
-    environment = {**os.environ, "PYTHONPATH": str(copy)}
-    done = subprocess.run(
-        [sys.executable, "-m", "ops.laptop.dev", "true"],
-        cwd=copy,
-        env=environment,
-        capture_output=True,
-        encoding="utf-8",
-        check=False,
-    )
+    done = within(copy, "-m", "ops.laptop.dev", "true")
     assert done.returncode == 1
     assert key in done.stderr
     assert "Traceback" not in done.stderr
@@ -269,15 +270,7 @@ def test_a_migration_that_fails_is_said_last(copy: Path) -> None:
         "revision = '0002'\ndown_revision = '0001'\n\n\ndef upgrade():\n    raise ValueError('no such column')\n",
         encoding="utf-8",
     )
-    environment = {**os.environ, "PYTHONPATH": str(copy)}
-    done = subprocess.run(
-        [sys.executable, "-m", "ops.laptop.dev", "true"],
-        cwd=copy,
-        env=environment,
-        capture_output=True,
-        encoding="utf-8",
-        check=False,
-    )
+    done = within(copy, "-m", "ops.laptop.dev", "true")
     assert done.returncode == 1
     assert "no such column" in done.stderr
     assert done.stderr.rstrip().splitlines()[-1].startswith("The migrations failed: ")
@@ -317,14 +310,15 @@ def test_what_is_sent_to_a_worker_is_taken(copy: Path) -> None:
     for name in ("database.py", "flags.py", "files.py"):
         (copy / "ops/laptop/dev" / name).unlink()
     send = "import asyncio; from app.worker import Queue; asyncio.run(Queue('send-mail').send('to nobody'))"
-    environment = {**os.environ, **PERSON, "PYTHONPATH": str(copy)}
-    done = subprocess.run(
-        [sys.executable, "-m", "ops.laptop.dev", sys.executable, "-c", send],
-        cwd=copy,
-        env=environment,
-        capture_output=True,
-        encoding="utf-8",
-        check=False,
-    )
+    done = within(copy, "-m", "ops.laptop.dev", sys.executable, "-c", send)
     assert done.returncode == 0, done.stderr
     assert "Sent to send-mail: to nobody\n" in done.stderr
+    call = "import boto3, os; url = os.environ['QUEUE_URL_SEND_MAIL']; boto3.client('sqs', os.environ['AWS_REGION'])."
+    for words, refused in (
+        ("send_message(QueueUrl=url + 's', MessageBody='x')", "QueueDoesNotExist"),
+        ("send_message(QueueUrl=url, MessageBody='')", "MissingParameter"),
+        ("receive_message(QueueUrl=url)", "UnsupportedOperation"),
+    ):
+        done = within(copy, "-m", "ops.laptop.dev", sys.executable, "-c", call + words)
+        assert done.returncode != 0
+        assert refused in done.stderr, done.stderr

@@ -32,7 +32,10 @@ class _Handler(BaseHTTPRequestHandler):
         """Answer one call of the AWS SDK."""
         asked = json.loads(self.rfile.read(int(self.headers["Content-Length"])))
         worker = self.server.names.get(asked.get("QueueUrl"))
-        if worker and self.headers["X-Amz-Target"] == "AmazonSQS.SendMessage":
+        sends = self.headers["X-Amz-Target"] == "AmazonSQS.SendMessage"
+        if worker and sends and not asked["MessageBody"]:
+            self._say(400, {"__type": "com.amazonaws.sqs#MissingParameter", "message": "MessageBody is empty"})
+        elif worker and sends:
             sys.stderr.write(f"Sent to {worker}: {asked['MessageBody'][:200]}\n")
             self._say(200, {"MessageId": str(uuid.uuid4())})
         elif worker:
