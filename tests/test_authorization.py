@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import fnmatch
 import functools
-import json
 import re
 from collections.abc import Iterator
 from typing import Any
@@ -61,11 +60,7 @@ def statements(policies: Policies) -> Iterator[tuple[str, dict[str, Any]]]:
 def actions(pattern: str) -> list[Any]:
     """The actions of the reference that a pattern covers."""
     reference = evaluator("reference")
-    prefix, _, name = pattern.partition(":")
-    known = json.loads(reference.FILE.read_text(encoding="utf-8")).get(prefix, {"actions": {}})["actions"]
-    return [
-        reference.action(f"{prefix}:{found}") for found in known if fnmatch.fnmatchcase(found.lower(), name.lower())
-    ]
+    return [reference.action(name) for name in reference.names() if fnmatch.fnmatchcase(name, pattern.lower())]
 
 
 @functools.lru_cache(100_000)

