@@ -18,7 +18,6 @@ import pytest
 from tests.bakes import Bake
 from tests.policies import documents, evaluator
 from tests.terraform import Terraform
-from tools import authorization
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(900)]
 
@@ -88,13 +87,6 @@ def kinds(action: Any, resource: str) -> list[Any]:
     if ":log-group:" in resource and not resource.endswith("*"):
         forms.add(f"{resource}:*")
     return [kind for kind in action.kinds if resource == "*" or any(meet(pattern_of(kind.arn), form) for form in forms)]
-
-
-@pytest.mark.nightly
-def test_what_iam_decides_by_is_what_the_reference_says() -> None:
-    assert authorization.FILE.read_text(encoding="utf-8") == authorization.written(authorization.reference()), (
-        "run `python -m tools.authorization`"
-    )
 
 
 def test_every_action_exists(policies: Policies) -> None:
