@@ -55,6 +55,7 @@ def runs(definition: str) -> dict[str, str]:
 
 DEV, PROD, NONE = tags("dev"), tags("prod"), dict[str, str]()
 OTHER = tags("prod", "shop-dev")  # an application whose names all begin like shop's in dev
+ADDRESS = {"ec2:AllocationId": "eipalloc-1"}
 TO_TASKS = {"iam:PassedToService": "ecs-tasks.amazonaws.com"}
 FLAGS_VERSION = "application/a/configurationprofile/p/hostedconfigurationversion/2"
 ZONE, RECORD = "arn:aws:route53:::hostedzone/Z1", "route53:ChangeResourceRecordSetsNormalizedRecordNames"
@@ -79,6 +80,8 @@ NEEDED = [
     ("ec2:CreateTags", "security-group/sg-default", request("dev", Name="shop-dev-default-closed")),
     ("ec2:DeleteNetworkInterface", "network-interface/eni-1", NONE),
     ("ec2:DetachNetworkInterface", "network-interface/eni-1", NONE),
+    ("ec2:DisassociateAddress", "*", NONE),  # of a NAT gateway that is gone
+    ("ec2:DisassociateAddress", "elastic-ip/eipalloc-1", DEV | ADDRESS),
     ("kms:CreateKey", "*", request("dev")),
     ("kms:TagResource", "key/new", request("dev")),
     ("kms:EnableKeyRotation", "key/new", NONE),  # its tags have not arrived
@@ -165,6 +168,8 @@ FOREIGN = [
     ("ec2:CreateRoute", "route-table/rtb-1", NONE),
     ("ec2:ModifyVpcEndpoint", "vpc-endpoint/vpce-1", PROD),
     ("ec2:CreateSubnet", "vpc/vpc-1", PROD),
+    ("ec2:DisassociateAddress", "elastic-ip/eipalloc-1", PROD | ADDRESS),
+    ("ec2:DisassociateAddress", "elastic-ip/eipalloc-1", ADDRESS),
     ("ec2:CreateVpc", "vpc/*", request("prod")),
     ("ec2:DeleteNetworkInterface", "network-interface/eni-1", PROD),
     ("application-autoscaling:DeregisterScalableTarget", "scalable-target/1", PROD),

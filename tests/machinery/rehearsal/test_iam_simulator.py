@@ -507,3 +507,21 @@ def test_a_refused_call_uses_nothing(simulator: Simulator, admin: Callable[[str]
     found = usage.read(simulator.directory)
     assert found.without("trying", "ecs:RegisterTaskDefinition") == []
     assert found.of(arn) == (0, 1)
+
+
+def test_an_association_is_about_its_address_as_long_as_there_is_one(
+    simulator: Simulator, admin: Callable[[str], Any]
+) -> None:
+    ec2 = admin("ec2")
+    vpc = ec2.create_vpc(CidrBlock="10.98.0.0/16")["Vpc"]["VpcId"]
+    subnet = ec2.create_subnet(VpcId=vpc, CidrBlock="10.98.0.0/24")["Subnet"]["SubnetId"]
+    interface = ec2.create_network_interface(SubnetId=subnet)["NetworkInterface"]["NetworkInterfaceId"]
+    address = ec2.allocate_address(Domain="vpc")["AllocationId"]
+    association = ec2.associate_address(AllocationId=address, NetworkInterfaceId=interface)["AssociationId"]
+    forgets = statement("ec2:DisassociateAddress", Condition={"Null": {"ec2:AllocationId": "true"}})
+    own = client(simulator, "ec2", assume(simulator, role(admin, "forgets", forgets)))
+    with pytest.raises(ClientError, match=f"elastic-ip/{address}"):
+        own.disassociate_address(AssociationId=association)
+    ec2.disassociate_address(AssociationId=association)
+    with pytest.raises(ClientError, match=r"InvalidAssociationID\.NotFound"):
+        own.disassociate_address(AssociationId=association)

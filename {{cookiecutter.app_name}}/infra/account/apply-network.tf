@@ -27,11 +27,20 @@ locals {
           "ec2:DeleteInternetGateway", "ec2:DeleteNatGateway", "ec2:DeleteRoute", "ec2:DeleteRouteTable",
           "ec2:DeleteSubnet", "ec2:DeleteVpc", "ec2:DeleteVpcEndpoints", "ec2:DetachInternetGateway",
           "ec2:DisassociateRouteTable", "ec2:ModifyVpcAttribute", "ec2:ModifyVpcEndpoint", "ec2:ReleaseAddress",
-          "ec2:DisassociateAddress",                                                           # before a released one, where it is in use
+          "ec2:DisassociateAddress",                                                           # while one is in use
           "ec2:ModifySubnetAttribute", "ec2:ReplaceRoute", "ec2:ReplaceRouteTableAssociation", # when these change
         ]
         Resource  = "${local.arn.ec2}:*"
         Condition = local.own[key]
+      },
+      {
+        # Before Terraform releases a NAT gateway's address it takes it from the gateway, which is gone by then with all
+        # that EC2 could decide about: the call names an association, and where there is one it is about an address.
+        Sid       = "ForgottenAssociations"
+        Effect    = "Allow"
+        Action    = ["ec2:DisassociateAddress"]
+        Resource  = "*"
+        Condition = { Null = { "ec2:AllocationId" = "true" } }
       },
       {
         # The group that AWS makes with a VPC has no tags. It may be labelled and closed, but no rule be added to it.

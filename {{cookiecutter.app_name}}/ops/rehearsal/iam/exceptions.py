@@ -148,12 +148,12 @@ VARIABLES: dict[str, dict[str, tuple[str, ...]]] = {
     },
     "dynamodb": {"TableName": ("TableName",)},
     "ec2": {
-        "AllocationId": ("AllocationId", "AllocationIds[]", "Resources[]"),
+        "AllocationId": ("AllocationId", "AllocationIds[]", "Resources[]", "AssociationId"),
         "DhcpOptionsId": ("DhcpOptionsId", "Resources[]"),
         "InternetGatewayId": ("InternetGatewayId", "GatewayId", "Resources[]"),
         "NaclId": ("NetworkAclId", "Resources[]"),
         "NatGatewayId": ("NatGatewayId", "NatGatewayIds[]", "Resources[]"),
-        "NetworkInterfaceId": ("NetworkInterfaceId", "Resources[]", "AttachmentId"),
+        "NetworkInterfaceId": ("NetworkInterfaceId", "Resources[]", "AttachmentId", "AssociationId"),
         "RouteTableId": (
             "RouteTableId",
             "RouteTableIds[]",

@@ -63,6 +63,7 @@ COMPUTED = frozenset(
         "aws:RequestTag/${TagKey}",
         "aws:TagKeys",
         "dynamodb:LeadingKeys",
+        "ec2:AllocationId",
         "ec2:CreateAction",
         "ec2:Region",
         "ec2:RouteTableID",

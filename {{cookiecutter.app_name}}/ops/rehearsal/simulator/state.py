@@ -287,7 +287,7 @@ class MotoState:
             return self._appconfig(variable, value)
         if service == "application-autoscaling":
             return self._scalable_target(value)
-        if service == "ec2" and value.startswith(("rtbassoc-", "eni-attach-")):
+        if service == "ec2" and value.startswith(("rtbassoc-", "eni-attach-", "eipassoc-")):
             return self._association(variable, value)
         return value
 
@@ -349,6 +349,10 @@ class MotoState:
         for interface in list(backend.enis.values()):
             if value == getattr(interface, "attachment_id", None):
                 return str(interface.id) if variable == "NetworkInterfaceId" else ""
+        for address in list(backend.addresses):
+            if value == address.association_id:
+                own = {"AllocationId": address.allocation_id, "NetworkInterfaceId": address.eni and address.eni.id}
+                return str(own.get(variable) or "")
         return ""
 
     # Keys.
@@ -460,6 +464,7 @@ class MotoState:
             "subnet": "ec2:SubnetID",
             "security-group": "ec2:SecurityGroupID",
             "route-table": "ec2:RouteTableID",
+            "elastic-ip": "ec2:AllocationId",
         }
         found: dict[str, Value | None] = {ids[kind]: name} if kind in ids else {}
         backend = ec2_backends[account][region]
