@@ -32,6 +32,18 @@ def pairwise() -> list[Options]:
     return [dict(zip(parameters, row, strict=True)) for row in AllPairs(list(parameters.values()))]
 
 
+def covering() -> list[Options]:
+    """Few sets that have, beside the defaults and the minimum, every choice and variant once."""
+    sets: list[Options] = []
+    for alternative in one_per_choice():
+        if not alternative.items() <= minimal().items():
+            room = next((options for options in sets if not options.keys() & alternative.keys()), None)
+            if room is None:
+                sets.append(room := {})
+            room |= alternative
+    return sets
+
+
 def label(options: Options) -> str:
     """A short name for a test's report."""
     if len(options) == 1:

@@ -17,7 +17,7 @@ from filelock import FileLock
 
 from tests import privileges
 from tests.bakes import Bake, Project
-from tests.options import MAIN, Options, label, minimal
+from tests.options import Options, covering, label, minimal
 from tests.terraform import Terraform
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(2400)]
@@ -25,7 +25,7 @@ pytestmark = [pytest.mark.slow, pytest.mark.timeout(2400)]
 # A folder for temporary files below which no Unix socket of a Terraform provider could be opened.
 LONG = "temporary files of somebody whose paths are as long as those of macOS, and a little longer"
 QUICK: list[Options] = [{}, minimal()]
-NIGHTLY = [options for options in MAIN if options not in QUICK]
+NIGHTLY = covering()
 
 
 def environment(folder: Path) -> dict[str, str]:
@@ -476,7 +476,7 @@ def test_an_action_that_is_taken_out_of_a_role_s_policies_is_missed_by_name(
 
 
 @pytest.mark.nightly
-@pytest.mark.timeout(12 * 3600)
+@pytest.mark.timeout(2 * 3600)
 def test_every_action_of_every_role_is_missed_in_a_rehearsal_or_says_why_it_stays(
     rehearsed: Callable[..., Rehearsed],
 ) -> None:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import contextlib
 import json
-import time
 import urllib.parse
 import urllib.request
 from collections.abc import Iterator, Mapping
@@ -43,7 +42,8 @@ def attack(run: Rehearsal, bar: Bar, jobs: Jobs) -> Iterator[Attempted]:
             planted = attempts.planted(run.client, other.names, tags, flags=flags)
             facts |= stack.enter_context(planted) | _about_other(run, other)
             # That environment is there for long: IAM knows the tags of its key.
-            time.sleep(TAG_LAG_SECONDS)
+            if run.gave_up.wait(TAG_LAG_SECONDS):
+                return
             run.findings.limits.append(
                 "Until IAM knows the tags of a new key, which takes up to five minutes, another environment's apply role could "
                 "give it its own: AWS has no condition that tells tagging a key from making one with tags."

@@ -25,13 +25,13 @@ def everything(run: Rehearsal, *, keep: bool) -> None:
     def used() -> None:
         use.launch(run, steps.jobs(run).apply)
         steps.status(run)
-        steps.prove_all(run)
-        steps.try_everything(run)
-        use.use(run)
-        run.findings.proved_after = run.progress.elapsed
-        run.progress.say(f"{clock(run.progress.elapsed)}  ✓ applied and proved")
+        _proved(run)
 
-    run.at_the_same_time(used, lambda: steps.plan_again(run, [x for x in run.layers() if x.per_environment]))
+    environments = [layer for layer in run.layers() if layer.per_environment]
+    # Most of the attempts' time is the wait until IAM knows the tags of what they are made at.
+    run.at_the_same_time(used, lambda: steps.plan_again(run, environments), lambda: steps.try_everything(run))
+    run.findings.proved_after = run.progress.elapsed
+    run.progress.say(f"{clock(run.progress.elapsed)}  ✓ applied and proved")
     if not keep:
         promotion.promote(run)
         steps.change(run)
@@ -56,9 +56,7 @@ def again(run: Rehearsal, part: str) -> None:
     if part != "proofs":
         steps.apply(run, _present(run, part))
     use.launch(run, steps.jobs(run).apply)
-    steps.prove_all(run)
-    steps.try_everything(run)
-    use.use(run)
+    run.at_the_same_time(lambda: _proved(run), lambda: steps.try_everything(run))
 
 
 def after(run: Rehearsal, edited: Sequence[str]) -> None:
@@ -86,10 +84,7 @@ def after(run: Rehearsal, edited: Sequence[str]) -> None:
     changed_policies = any(_GRANTS.match(str(record.get("call"))) for record in asked)
     if rolls or concerned:
         use.launch(run, steps.jobs(run).apply)
-    steps.prove_all(run)
-    if changed_policies:
-        steps.try_everything(run)
-    use.use(run)
+    run.at_the_same_time(lambda: _proved(run), *([lambda: steps.try_everything(run)] if changed_policies else []))
     left = [layer.name for layer in run.layers() if layer not in concerned and not (rolls and layer is SERVICE)]
     not_repeated = [
         *([f"layers {', '.join(left)} (no file of theirs was edited)"] if left else []),
@@ -98,6 +93,11 @@ def after(run: Rehearsal, edited: Sequence[str]) -> None:
         "the second plans, the change of each layer and the end of them all",
     ]
     run.progress.say("Not repeated: " + "; ".join(not_repeated) + ".")
+
+
+def _proved(run: Rehearsal) -> None:
+    steps.prove_all(run)
+    use.use(run)
 
 
 # Calls by which somebody may do more or less than before.

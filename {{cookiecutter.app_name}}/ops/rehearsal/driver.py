@@ -100,6 +100,7 @@ class Rehearsal:
         self.simulator: subprocess.Popen[bytes] | None = None
         self.images = [manifest(number) for number in range(2)]
         self._ended = threading.Event()
+        self.gave_up = threading.Event()  # a step failed: what waits beside it need not
         self._journal_read = 0
         self._journal_lock = threading.Lock()
         self._evaluated: tuple[str, Project] | None = None
@@ -389,6 +390,7 @@ class Rehearsal:
                 for done in as_completed(running):
                     done.result()
             except BaseException:
+                self.gave_up.set()
                 self.interrupt_commands()
                 raise
 

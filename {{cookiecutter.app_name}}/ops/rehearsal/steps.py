@@ -185,21 +185,26 @@ def change(run: Rehearsal) -> None:
     first = files.declared(run) or secret.declared(run) or worker.declared(run) or scheduled.declared(run)
     if first:
         # The boundary and the endpoints that they need come before the service that uses them.
-        apply(run, ACCOUNT)
-        apply(run, NETWORK)
+        run.at_the_same_time(lambda: apply(run, ACCOUNT), lambda: apply(run, NETWORK))
     if secret.declared(run):
         with run.progress.step("sign in") as bar:
             keys = run.sign_in(bar, jobs(run).apply)
         value = secret.store(run, image, keys)
 
-    def deploy_and_plan() -> None:
-        deploy(run, image)
-        # The provider waits half a minute for the database: time for the plans of what all environments share.
-        shared = [layer for layer in run.layers() if not layer.per_environment]
-        run.at_the_same_time(lambda: plan_again(run, shared), *([lambda: work(run)] if worker.declared(run) else []))
-
     others = [layer for layer in (NETWORK, DATABASE) if layer in run.layers() and not (first and layer is NETWORK)]
-    run.at_the_same_time(deploy_and_plan, *(lambda layer=layer: apply(run, layer) for layer in others))
+    run.at_the_same_time(lambda: deploy(run, image), *(lambda layer=layer: apply(run, layer) for layer in others))
+    shared = [layer for layer in run.layers() if not layer.per_environment]
+    run.at_the_same_time(
+        lambda: prove_change(run, image, value),
+        lambda: plan_again(run, shared),
+        *([lambda: work(run)] if worker.declared(run) else []),
+        *([lambda: use_files(run)] if files.declared(run) else []),
+        *([lambda: scheduled.prove(run, jobs(run))] if scheduled.declared(run) else []),
+    )
+
+
+def prove_change(run: Rehearsal, image: str, value: str) -> None:
+    """See that the service is the other image with the other settings, and knows the secret where there is one."""
     with run.progress.step("prove the change") as bar:
         use.healthy(run)
         platform = run.platform()
@@ -220,11 +225,12 @@ def change(run: Rehearsal) -> None:
             raise FailedError(f"project.yaml's variables are {wanted}; the service was given {given}.")
         if value:
             secret.prove(run, bar, value, run.sign_in(bar, jobs(run).apply), jobs(run))
-    if files.declared(run):
-        with run.progress.step("use the files") as bar:
-            bar.detail = files.prove(run, bar, jobs(run))
-    if scheduled.declared(run):
-        scheduled.prove(run, jobs(run))
+
+
+def use_files(run: Rehearsal) -> None:
+    """Let a client store files and get them back, as far as it may."""
+    with run.progress.step("use the files") as bar:
+        bar.detail = files.prove(run, bar, jobs(run))
 
 
 def work(run: Rehearsal) -> None:
