@@ -220,10 +220,13 @@ def why_stopped(task: Mapping[str, Any]) -> str:
     return text or "no reason given"
 
 
-def wait_healthy(aws: Aws, project: Project, step: Step, *, timeout: float = ROLLOUT_SECONDS) -> None:
+def wait_healthy(
+    aws: Aws, project: Project, step: Step, definition: str | None = None, *, timeout: float = ROLLOUT_SECONDS
+) -> None:
     """Follow the service's newest deployment to its end: all tasks run and the load balancer calls them healthy.
 
-    Raises DeploymentFailed with the events, the reasons of stopped tasks and the last log lines.
+    `definition` is the task definition that it was given: a rollback may be over before the first look. Raises
+    DeploymentFailed with the events, the reasons of stopped tasks and the last log lines.
     """
     last = followed = ""
     found: dict[str, Any] = {}
@@ -239,7 +242,8 @@ def wait_healthy(aws: Aws, project: Project, step: Step, *, timeout: float = ROL
             step.say(text)
             last = text
         # A rollback is a new deployment of the version before.
-        if primary["id"] != followed or primary.get("rolloutState") == "FAILED":
+        another = primary["id"] != followed or found["taskDefinition"] != (definition or found["taskDefinition"])
+        if another or primary.get("rolloutState") == "FAILED":
             raise _unhealthy(
                 aws,
                 project,

@@ -162,6 +162,7 @@ class Up:
         self.follow = follow
         self.migrations = migrations
         self.image: images.Image | None = None
+        self.definition: str | None = None
         self.url = ""
         self.started = time.monotonic()
 
@@ -224,7 +225,9 @@ class Up:
             result = "no changes" if plan.empty else _in_the_past(plan)
             if not plan.empty:
                 terraform.apply(plan)
-        self.url = str(terraform.output().get("url", ""))
+        outputs = terraform.output()
+        self.url = str(outputs.get("url", ""))
+        self.definition = outputs.get("task_definition")
         if changed := ecs.restart_for_secrets(self.aws, self.project):
             result += f"; restarted for {', '.join(changed)}"
         return result
@@ -257,7 +260,7 @@ class Up:
     def wait_healthy(self, step: Step) -> str:
         """The step that follows the rollout."""
         try:
-            ecs.wait_healthy(self.aws, self.project, step)
+            ecs.wait_healthy(self.aws, self.project, step, self.definition)
             ecs.wait_workers(self.aws, self.project, step)
         except DeploymentFailed:
             if changed := jobs.follow_service(self.aws, self.project):

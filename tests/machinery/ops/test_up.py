@@ -217,6 +217,20 @@ def test_a_deployment_that_ecs_rolls_back(deployed: Settings, ops: Ops) -> None:
     assert "The deployment failed" in result.err
 
 
+def test_a_rollback_that_was_over_before_the_first_look(deployed: Settings, ops: Ops) -> None:
+    """All is healthy then, and it is the version before."""
+    ours = service_in_moto().task_definition
+    layer = deployed.path.parent / "infra/service/main.tf"
+    text = layer.read_text()
+    layer.write_text(f'{text}output "task_definition" {{ value = "{ours}0" }}')
+    result = ops("up", "--env", "dev", "--image", "release-1", "--yes")
+    assert result.code == 6, result.text
+    assert "The deployment failed; the version before it runs, if there was one" in result.err
+    layer.write_text(f'{text}output "task_definition" {{ value = "{ours}" }}')
+    again = ops("up", "--env", "dev", "--image", "release-1", "--yes")
+    assert again.code == 0, again.text
+
+
 def test_up_refuses_what_deletes_without_yes(deployed: Settings, ops: Ops) -> None:
     result = ops("up", "--env", "dev", "--image", "release-2")
     assert result.code == 1

@@ -8,6 +8,11 @@ output "image_digest" {
   value       = var.image_digest
 }
 
+output "task_definition" {
+  description = "Task definition that the service was given; it runs another one after a rollback by ECS."
+  value       = aws_ecs_task_definition.service.arn
+}
+
 output "cluster" {
   description = "Name of the ECS cluster; the ECS service has the same."
   value       = aws_ecs_cluster.service.name

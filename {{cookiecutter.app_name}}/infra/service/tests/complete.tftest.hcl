@@ -128,6 +128,10 @@ run "dev" {
     error_message = "dev answers at its own name below the domain"
   }
   assert {
+    condition     = output.task_definition == aws_ecs_service.service.task_definition
+    error_message = "ops knows by it whether the service still runs what it was given"
+  }
+  assert {
     condition = (
       aws_lb.service.drop_invalid_header_fields && !aws_lb.service.internal == true &&
       one(aws_lb.service.access_logs).enabled && one(aws_lb.service.connection_logs).enabled &&
