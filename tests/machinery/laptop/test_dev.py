@@ -231,9 +231,16 @@ def within(copy: Path, *words: str) -> subprocess.CompletedProcess[str]:
     )
 
 
-@pytest.mark.parametrize(
-    "program", [["-m", "ops.laptop.dev", "true"], ["ops/costs.py"], ["ops/diagram/draw.py"], ["-m", "ops.package"]]
-)
+READERS = [
+    ["-m", "ops.laptop.dev", "true"],
+    ["-m", "ops.laptop.image"],
+    ["ops/costs.py"],
+    ["ops/diagram/draw.py"],
+    ["-m", "ops.package"],
+]
+
+
+@pytest.mark.parametrize("program", READERS)
 @pytest.mark.parametrize(
     "text", ["app_name: [\n", "", "- a\n", "app_name:\naws_region:\nenvironments:\n", "a: \udcff\n"]
 )

@@ -4,7 +4,7 @@ As ECS does: as the image's own user, without capabilities, on a file system tha
 the variables of a task. Docker or Podman does that. As root, buildah does it too, without an engine: it builds in a
 chroot, and the image's file system is then entered by chroot. Its database is not there, which the contract allows.
 
-Exit code 1 when the image can't be built or breaks a rule, 2 when nothing here can build one.
+Exit code 1 when the image can't be built or breaks a rule, or project.yaml is broken, 2 when nothing here can build one.
 """
 
 from __future__ import annotations
@@ -19,9 +19,9 @@ import sys
 from collections.abc import Iterator
 from pathlib import Path
 
-import yaml
-
 from ops import processes
+from ops.laptop.dev import settings
+from ops.laptop.secret_file import NotUsableError
 
 ROOT = Path(__file__).parents[2]
 TAG = "test-image"
@@ -56,14 +56,14 @@ def builder() -> str:
 
 
 def variables(port: int) -> dict[str, str]:
-    """What a task's definition says, for what this repository has."""
-    settings = yaml.safe_load((ROOT / "project.yaml").read_text(encoding="utf-8"))
+    """What a task's definition says, for what this repository has. Raises NotUsableError where project.yaml is broken."""
+    project = settings()
     found = {
-        "APP_NAME": settings["app_name"],
+        "APP_NAME": project["app_name"],
         "ENVIRONMENT": "test",
         "RELEASE": TAG,
         "PORT": str(port),
-        "AWS_REGION": settings["aws_region"],
+        "AWS_REGION": project["aws_region"],
         "AWS_ACCESS_KEY_ID": "nobody",
         "AWS_SECRET_ACCESS_KEY": "nobody",
         "AWS_EC2_METADATA_DISABLED": "true",
@@ -116,14 +116,18 @@ def main() -> int:
     with socket.create_server(("127.0.0.1", 0)) as probe:
         port = int(probe.getsockname()[1])
     try:
+        environment = variables(port)
         engine = builder()
         sys.stdout.write(f"Building with {engine}\n")
-        with started_by(engine, variables(port)) as command:
+        with started_by(engine, environment) as command:
             checked = processes.run(
                 [sys.executable, "-m", "ops.laptop.contract"],
                 folder=ROOT,
                 environment=os.environ | {"START": shlex.join(command), "PORT": str(port)},
             )
+    except NotUsableError as error:
+        sys.stderr.write(f"{error}\n")
+        return 1
     except BuildError as error:
         sys.stderr.write(f"{error}\n")
         return error.code
