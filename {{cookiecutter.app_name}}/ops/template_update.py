@@ -160,11 +160,31 @@ def recorded(root: Path) -> dict[str, Any]:
             next_step="Write it with `cruft link <address of the template>` (https://cruft.github.io/cruft).",
         )
     try:
-        state: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
-        state["template"], state["commit"], state["context"]["cookiecutter"]
-    except (ValueError, KeyError, TypeError) as error:
-        raise WrongUse(f"{RECORD} is broken: {error!r}", next_step=f"Restore it: git checkout -- {RECORD}") from error
+        read = json.loads(path.read_text(encoding="utf-8"))
+        problem = _lacking(read)
+    except ValueError as error:
+        problem = f"it is not JSON ({error})"
+    if problem:
+        raise WrongUse(
+            f"{RECORD} is broken: {problem}.",
+            next_step=f"Get a good one back, and commit it: `git log --oneline -- {RECORD}` lists the commits that changed"
+            f" it, `git checkout <commit> -- {RECORD}` takes that of a commit.",
+        )
+    state: dict[str, Any] = read
     return state
+
+
+def _lacking(read: Any) -> str:
+    """What cruft writes and is not in a record; empty where all is there."""
+    state = read if isinstance(read, dict) else {}
+    context = state.get("context")
+    wanted = {
+        "template": isinstance(state.get("template"), str),
+        "commit": isinstance(state.get("commit"), str),
+        "context.cookiecutter": isinstance(context, dict) and isinstance(context.get("cookiecutter"), dict),
+    }
+    lacking = [name for name, there in wanted.items() if not there]
+    return f"{', '.join(lacking)}: missing or of the wrong kind" if lacking else ""
 
 
 def require_clean(root: Path) -> None:

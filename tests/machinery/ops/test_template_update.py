@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 import subprocess
 from pathlib import Path
 
@@ -42,3 +43,37 @@ def test_a_job_reads_a_template_that_somebody_cloned_by_ssh(tmp_path: Path, monk
     commit = template_update.git(followed, "rev-parse", "HEAD").strip()
     old, new = template_update.versions({"template": f"git@{tmp_path}:acme/template", "commit": commit}, None, work)
     assert old.commit == new.commit == commit
+
+
+@pytest.mark.parametrize(
+    ("record", "problem"),
+    [
+        (b'{"template": "a"\n', "it is not JSON (Expecting ',' delimiter: line 2 column 1"),
+        (b'\xff{"template": "a"}', "it is not JSON ('utf-8' codec can't decode"),
+        (b"[]", "template, commit, context.cookiecutter: missing or of the wrong kind"),
+        (
+            b'{"template": "a", "commit": null, "context": {"cookiecutter": []}}',
+            "commit, context.cookiecutter: missing",
+        ),
+    ],
+)
+def test_a_record_that_was_committed_broken_is_got_back(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str], record: bytes, problem: str
+) -> None:
+    good = {"template": "/nowhere", "commit": "0" * 40, "context": {"cookiecutter": {}}}
+    file = tmp_path / ".cruft.json"
+    file.write_text(json.dumps(good))
+    template_update.git(tmp_path, "init", "--quiet")
+    for content in (file.read_bytes(), record):
+        file.write_bytes(content)
+        template_update.git(tmp_path, "add", ".")
+        template_update.git(tmp_path, "commit", "--quiet", "--message", "record")
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr("sys.argv", ["template_update"])
+    assert template_update.main() == 2
+    said = capfd.readouterr().err
+    assert f"Error: .cruft.json is broken: {problem}" in said
+    listing, restoring = re.findall("`(git [^`]+)`", said)
+    commits = template_update.git(tmp_path, *listing.split()[1:]).splitlines()
+    template_update.git(tmp_path, *restoring.replace("<commit>", commits[-1].split()[0]).split()[1:])
+    assert template_update.recorded(tmp_path) == good
