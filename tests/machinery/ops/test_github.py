@@ -247,6 +247,20 @@ def test_a_comment_fits_and_names_every_plan(texts: list[str], failed: bool) -> 
     assert written.count("```") == 2 * len(texts)
 
 
+@pytest.mark.parametrize("character", ["x", "ü", "日", "🚀"])
+def test_a_summary_is_never_larger_than_github_takes(
+    run: Callable[..., Result], tmp_path: Path, monkeypatch: pytest.MonkeyPatch, character: str
+) -> None:
+    """GitHub counts its bytes, and drops the whole of one that is too large."""
+    planned = [plans.Planned("network", "prod", "1 to add", CHANGED.changes, text=character * 2_000_000)] * 2
+    monkeypatch.setattr(plans, "make", lambda *_: planned)
+    monkeypatch.setattr(pulls, "connect", lambda _project: None)
+    monkeypatch.setenv("GITHUB_STEP_SUMMARY", str(tmp_path / "summary"))
+    assert run("github-plan", "--env", "prod", "--layers", "network network").exit_code == 0
+    assert 990_000 < (tmp_path / "summary").stat().st_size < 1024 * 1024
+    assert (tmp_path / "summary").read_text(encoding="utf-8").count("shortened") == 2
+
+
 def left(*found: plans.Planned) -> None:
     plans.write(load(), found)
 

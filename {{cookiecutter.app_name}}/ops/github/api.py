@@ -13,8 +13,6 @@ from ops import processes
 from ops.errors import OpsError
 from ops.output import say
 
-# https://docs.github.com/en/actions/reference/workflows-and-actions/workflow-commands: 1 MiB for a step.
-SUMMARY_CHARACTERS = 500_000
 # What is read is plain, whatever a terminal wants: https://cli.github.com/manual/gh_help_environment.
 _PLAIN = {"CLICOLOR_FORCE": "0", "GH_FORCE_TTY": ""}
 

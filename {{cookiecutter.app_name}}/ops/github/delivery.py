@@ -18,7 +18,7 @@ from ops import up as up_module
 from ops.aws import Aws, connect
 from ops.errors import OpsError, WrongUse
 from ops.github import options, plans, provenance
-from ops.github.api import SUMMARY_CHARACTERS, GitHubError, api, gh, summarize, write_outputs
+from ops.github.api import GitHubError, api, gh, summarize, write_outputs
 from ops.output import Step, say, warn
 from ops.project import Project, load
 from ops.terraform import SERVICE, Layer
@@ -58,8 +58,7 @@ def review_command(environment: str | None, image: str, infrastructure: bool, bu
     names = [layer.name for layer in _layers(project) if infrastructure or layer is SERVICE]
     planned = plans.make(project, aws, names, image=found.digest)
     summarize(
-        f"## {project.environment}: {found}\n\n{_commit()[:12]}; {why}.\n\n"
-        + plans.markdown(planned, limit=SUMMARY_CHARACTERS)
+        f"## {project.environment}: {found}\n\n{_commit()[:12]}; {why}.\n\n" + plans.markdown(planned, summary=True)
     )
     plans.refuse_failed(planned)
     absent = [item.absent for item in planned if item.absent]

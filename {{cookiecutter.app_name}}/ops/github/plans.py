@@ -21,6 +21,8 @@ from ops.terraform import ACCOUNT, SERVICE, Layer, layer_named
 
 # https://github.com/orgs/community/discussions/27190: a comment has at most 65,536 characters.
 COMMENT_CHARACTERS = 65_000
+# https://docs.github.com/en/actions/reference/workflows-and-actions/workflow-commands: 1 MiB for a step, or it has none.
+SUMMARY_BYTES = 1_000_000
 _LOCK_FILE = ".terraform.lock.hcl"
 
 
@@ -158,8 +160,17 @@ def use_providers(project: Project, planned: Planned) -> None:
 # ---------------------------------------------------------------------- for people
 
 
-def markdown(found: Sequence[Planned], *, limit: int = COMMENT_CHARACTERS) -> str:
-    """A table of all plans, then each one that changes something, shortened to fit `limit` characters."""
+def _size(text: str, *, in_bytes: bool) -> int:
+    return len(text.encode()) if in_bytes else len(text)
+
+
+def _beginning(text: str, size: int, *, in_bytes: bool) -> str:
+    return text.encode()[:size].decode(errors="ignore") if in_bytes else text[:size]
+
+
+def markdown(found: Sequence[Planned], *, summary: bool = False) -> str:
+    """A table of all plans, then each one that changes something, shortened to fit a comment, or a step's summary."""
+    limit = SUMMARY_BYTES if summary else COMMENT_CHARACTERS
     rows = [
         f"| {item.layer} | {item.environment or 'all'} | {'**failed**' if item.error else item.summary} |"
         for item in found
@@ -169,13 +180,14 @@ def markdown(found: Sequence[Planned], *, limit: int = COMMENT_CHARACTERS) -> st
     if by_hand:
         head += f"\n\nAn administrator applies {' and '.join(by_hand)}: `make apply LAYER=…`."
     texts = differing(found)
-    room = (limit - len(head)) // max(len(texts), 1)
+    room = (limit - _size(head, in_bytes=summary)) // max(len(texts), 1)
     blocks = []
     for item in texts:
         text = (item.error or item.text).strip().replace("```", "'''")
         frame = f"\n\n<details><summary>{item.place}</summary>\n\n```\n\n```\n\n</details>"
         cut = "\n… shortened: the whole plan is in the job's log"
-        if len(text) > room - len(frame):
-            text = text[: max(room - len(frame) - len(cut), 0)] + cut
+        left = room - _size(frame, in_bytes=summary)
+        if _size(text, in_bytes=summary) > left:
+            text = _beginning(text, max(left - _size(cut, in_bytes=summary), 0), in_bytes=summary) + cut
         blocks.append(frame.replace("```\n\n```", f"```\n{text}\n```"))
     return head + "".join(blocks)

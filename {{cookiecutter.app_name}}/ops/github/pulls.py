@@ -7,7 +7,7 @@ import click
 from ops.aws import connect
 from ops.errors import OpsError
 from ops.github import changes, options, plans
-from ops.github.api import SUMMARY_CHARACTERS, api, comment, summarize
+from ops.github.api import api, comment, summarize
 from ops.output import say
 from ops.project import load
 
@@ -24,7 +24,7 @@ def plan(environment: str | None, names: str) -> None:
     project = load(environment or None)
     found = plans.make(project, connect(project), names.split())
     plans.write(project, found)
-    summarize(plans.markdown(found, limit=SUMMARY_CHARACTERS))
+    summarize(plans.markdown(found, summary=True))
     plans.refuse_failed(found)
 
 
