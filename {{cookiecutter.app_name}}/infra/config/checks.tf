@@ -159,20 +159,39 @@ locals {
     local.database && length(local.roles) == 0 ? ["database_roles.roles: needed, as blocks with their names"] : [],
   )
 
+  text = "${replace(file(local.file), "\r\n", "\n")}\n"
+
   # YAML lets the last of two equal keys win in silence. A key is found with the lines below it, without their
   # indentation, where it has no value on its own line; so the same pattern finds the keys in these.
   key_pattern = "(?m)^[\"']?([A-Za-z0-9_.-]+)[\"']? *:(?:[ \\t]+[^#\\s]|[ \\t]*(?:#[^\n]*)?\n((?:(?: [^\n]*|#[^\n]*)?\n)*))"
-  blocks_1    = [{ path = "", keys = regexall(local.key_pattern, "${replace(file(local.file), "\r\n", "\n")}\n") }]
+  blocks_1    = [{ path = "", keys = regexall(local.key_pattern, local.text) }]
   blocks_2    = flatten([for block in local.blocks_1 : [for key in block.keys : { path = "${block.path}${key[0]}.", keys = regexall(local.key_pattern, replace(key[1], "/(?m)^${try(regex("(?m)^ +", key[1]), " ")}/", "")) } if key[1] != null]])
   blocks_3    = flatten([for block in local.blocks_2 : [for key in block.keys : { path = "${block.path}${key[0]}.", keys = regexall(local.key_pattern, replace(key[1], "/(?m)^${try(regex("(?m)^ +", key[1]), " ")}/", "")) } if key[1] != null]])
   blocks_4    = flatten([for block in local.blocks_3 : [for key in block.keys : { path = "${block.path}${key[0]}.", keys = regexall(local.key_pattern, replace(key[1], "/(?m)^${try(regex("(?m)^ +", key[1]), " ")}/", "")) } if key[1] != null]])
   blocks_5    = flatten([for block in local.blocks_4 : [for key in block.keys : { path = "${block.path}${key[0]}.", keys = regexall(local.key_pattern, replace(key[1], "/(?m)^${try(regex("(?m)^ +", key[1]), " ")}/", "")) } if key[1] != null]])
-  repeated = flatten([
-    for block in concat(local.blocks_1, local.blocks_2, local.blocks_3, local.blocks_4, local.blocks_5) : [
-      for name, found in { for key in block.keys : key[0] => true... } : "${block.path}${name}: is there more than once"
-      if length(found) > 1
-    ]
-  ])
+  # Keys in { … }, from the innermost outwards: quoted values and comments are gone, and what was looked through is "…".
+  flow_pattern = "/\\[[^\\[\\]{}]*\\]|\\{[^\\[\\]{}]*\\}/"
+  flow_values  = replace(local.text, "/([\\s\\[{,:])(?:'(?:[^'\n]|'')*'|\"(?:[^\"\\\\\n]|\\\\.)*\")(\\s*[\n,}\\]#])/", "$${1}…$${2}")
+  flows_1      = replace(local.flow_values, "/(?m)(?:^|[ \t])#[^\n]*/", "")
+  flows_2      = replace(local.flows_1, local.flow_pattern, "…")
+  flows_3      = replace(local.flows_2, local.flow_pattern, "…")
+  flows_4      = replace(local.flows_3, local.flow_pattern, "…")
+  flows_5      = replace(local.flows_4, local.flow_pattern, "…")
+  flows        = flatten([for text in [local.flows_1, local.flows_2, local.flows_3, local.flows_4, local.flows_5] : [for found in regexall("((?:[\\w.-]+[\"']?\\s*:\\s+)?\\{([^\\[\\]{}]*)\\})", text) : { text = found[0], keys = flatten(regexall("(?:^|,)\\s*[\"']?([\\w.-]+)(?:[\"']\\s*:|\\s*:(?:\\s|$))", found[1])) }]])
+  repeated = concat(
+    flatten([
+      for block in concat(local.blocks_1, local.blocks_2, local.blocks_3, local.blocks_4, local.blocks_5) : [
+        for name, found in { for key in block.keys : key[0] => true... } : "${block.path}${name}: is there more than once"
+        if length(found) > 1
+      ]
+    ]),
+    flatten([
+      for flow in local.flows : [
+        for name, found in { for key in flow.keys : key => true... } : "${name}: is there more than once in ${replace(flow.text, "/\\s+/", " ")}"
+        if length(found) > 1
+      ]
+    ]),
+  )
 
   # Rules between settings. A value that is missing or wrong by itself has its line above: try() passes over it.
   contradictions = concat(

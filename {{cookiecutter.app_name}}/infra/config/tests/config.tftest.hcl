@@ -146,12 +146,20 @@ run "a_key_that_is_there_twice_is_named" {
   expect_failures = [output.project]
 
   assert {
-    condition = local.problems == sort([
-      for key in [
-        "terraform_state_locks", "service.variables.NAME", "environments.dev.protected", "environments.dev.service.variables.NAME",
-        "environments.prod", "workers.mail",
-      ] : "${key}: is there more than once"
-    ])
+    condition = local.problems == sort(concat(
+      [
+        for key in [
+          "terraform_state_locks", "service.variables.NAME", "environments.dev.protected", "environments.dev.service.variables.NAME",
+          "environments.prod", "workers.mail",
+        ] : "${key}: is there more than once"
+      ],
+      [
+        "D: is there more than once in variables: { A: …, B: …, 'C': …, \"D\": …, \"D\":… }",
+        "min_tasks: is there more than once in mail: { command: …, min_tasks: 0, min_tasks: 1 }",
+        "schedule: is there more than once in nightly: { schedule: rate(1 day), command: …, schedule: rate(2 days), timeout_minutes: 5 }",
+        "weekly: is there more than once in jobs: { nightly: …, weekly: …, weekly: … }",
+      ],
+    ))
     error_message = "these and no others: ${join("; ", local.problems)}"
   }
 }
