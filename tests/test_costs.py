@@ -37,7 +37,7 @@ def costs(project: Project) -> str:
 
 def run(root: Path) -> subprocess.CompletedProcess[str]:
     """`make costs`, without its .venv."""
-    return subprocess.run([sys.executable, "ops/costs.py"], cwd=root, capture_output=True, text=True, check=False)
+    return subprocess.run([sys.executable, "-m", "ops.costs"], cwd=root, capture_output=True, text=True, check=False)
 
 
 def test_secrets_take_an_endpoint_more(bake: Bake, tmp_path: Path) -> None:

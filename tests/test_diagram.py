@@ -368,7 +368,7 @@ def test_the_project_draws_what_the_template_drew(bake: Bake, tmp_path: Path, op
     before = [(project.path / name).read_bytes() for name in (PICTURE, EDITABLE)]
     for name in (PICTURE, EDITABLE):
         (project.path / name).unlink()
-    subprocess.run([sys.executable, "ops/diagram/draw.py"], cwd=project.path, check=True, capture_output=True)
+    subprocess.run([sys.executable, "-m", "ops.diagram.draw"], cwd=project.path, check=True, capture_output=True)
     assert [(project.path / name).read_bytes() for name in (PICTURE, EDITABLE)] == before
 
 
@@ -561,7 +561,7 @@ def test_what_a_setting_adds_has_its_box_and_its_terraform(bake: Bake, tmp_path:
         "\nstorage: 'none'", "\nstorage: 's3'"
     )
     file.write_text(text, encoding="utf-8")
-    subprocess.run([sys.executable, "ops/diagram/draw.py"], cwd=project.path, check=True, capture_output=True)
+    subprocess.run([sys.executable, "-m", "ops.diagram.draw"], cwd=project.path, check=True, capture_output=True)
     assert drawn(project) - before == set(program().ADDED)
     assert missing_components(project) == []
     assert unknown_resources(project) == []
@@ -575,7 +575,7 @@ def test_accounts_are_drawn_as_they_are_declared(bake: Bake, tmp_path: Path, opt
     text = file.read_text(encoding="utf-8")
     account = "\\1    aws_account_id: '210987654321'\n    aws_region: ap-southeast-1\n"
     file.write_text(re.sub(r"(?m)^(  prod:\n)", account, text), encoding="utf-8")
-    subprocess.run([sys.executable, "ops/diagram/draw.py"], cwd=project.path, check=True, capture_output=True)
+    subprocess.run([sys.executable, "-m", "ops.diagram.draw"], cwd=project.path, check=True, capture_output=True)
     root = parse(project.path / PICTURE)
     said = " ".join(root.itertext())
     where = "" if options else "dev, staging (…9012), "

@@ -4,6 +4,7 @@ python -m ops <command>     (`make <command>` calls the same)
 
 cli.py              the commands and their options
 project.py          settings and names, as infra/config gives them
+answers.py          project.yaml as it stands, without Terraform
 aws.py              one session, the account check, AWS's errors in words
 terraform.py        Terraform on one layer: backend, saved plans, errors in words
 layers.py           one layer: what it needs, its plan

@@ -498,7 +498,10 @@ def main() -> None:
     """Write the document and show its sums."""
     import yaml
 
+    from ops import answers
+
     try:
+        answers.read(ROOT / "project.yaml")  # it refuses a key that is there twice
         path, per_name = write(ROOT)
     except CountError as error:
         sys.exit(str(error))

@@ -27,6 +27,8 @@ from typing import Any
 
 import yaml
 
+from ops import answers
+
 _ROOT = Path(__file__).parents[1]
 _SOURCE = _ROOT / "role_manager"
 _RUNTIME = "3.13"  # of the function in infra/database
@@ -194,7 +196,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser.add_argument("--config", type=Path, default=_ROOT / "project.yaml")
     given = parser.parse_args(arguments)
     try:
-        settings = yaml.safe_load(given.config.read_text(encoding="utf-8"))
+        settings = answers.read(given.config)
         problem = missing_authority(settings["aws_region"], _SOURCE / "rds-ca-bundle.pem")
         line = "" if problem else build(given.output, settings["cpu_architecture"])
     except (PackageError, OSError) as error:

@@ -17,6 +17,7 @@ from pathlib import Path
 
 import pytest
 import yaml
+from ops import answers
 from ops.laptop.dev import ROOT
 
 MIGRATIONS = "app/tests/database/test_migrations.py"
@@ -234,9 +235,10 @@ def within(copy: Path, *words: str) -> subprocess.CompletedProcess[str]:
 READERS = [
     ["-m", "ops.laptop.dev", "true"],
     ["-m", "ops.laptop.image"],
-    ["ops/costs.py"],
-    ["ops/diagram/draw.py"],
+    ["-m", "ops.costs"],
+    ["-m", "ops.diagram.draw"],
     ["-m", "ops.package"],
+    ["-m", "ops.laptop.roles", "plan"],
 ]
 
 
@@ -250,6 +252,37 @@ def test_wrong_project_yaml_is_said_in_words(copy: Path, program: list[str], tex
     assert done.returncode == 1
     assert "project.yaml" in done.stderr
     assert "Traceback" not in done.stderr
+
+
+@pytest.mark.parametrize("program", READERS)
+@pytest.mark.parametrize(
+    ("old", "new"),
+    [
+        ("workers: {}\n", "workers: { mail: { command: [x], min_tasks: 0, min_tasks: 1 } }\n"),
+        ("workers: {}\n", "workers:\n  mail:\n    command: [x]\n    min_tasks: 0\n    'min_tasks': 1\n"),
+    ],
+)
+def test_a_key_that_is_there_twice_is_named(copy: Path, program: list[str], old: str, new: str) -> None:
+    file = copy / "project.yaml"
+    text = file.read_text(encoding="utf-8")
+    assert old in text
+    file.write_text(text.replace(old, new), encoding="utf-8")
+    done = within(copy, *program)
+    assert done.returncode != 0
+    line = text.partition(old)[0].count("\n") + new.count("\n")
+    assert "min_tasks is there more than once" in done.stderr
+    assert f"line {line}, column" in done.stderr
+    assert "Traceback" not in done.stderr
+
+
+def test_an_alias_is_no_key_that_is_there_twice(tmp_path: Path) -> None:
+    file = tmp_path / "aliases.yaml"
+    file.write_text(
+        "a: &a { <<: &b { x: 1, y: 2 }, x: 3 }\nb: { <<: *a, y: 4 }\nc: [*a, *a, *b]\nd: &d [*d]\n1: x\n'1': y\n"
+    )
+    found = answers.read(file)
+    assert (found["a"], found["b"]) == ({"x": 3, "y": 2}, {"x": 3, "y": 4})
+    assert found.keys() == {"a", "b", "c", "d", 1, "1"}
 
 
 @pytest.mark.parametrize(

@@ -669,9 +669,11 @@ def main() -> None:
     """Draw from the project.yaml of this repository."""
     import yaml
 
+    from ops.answers import read
+
     root = HERE.parents[1]
     try:
-        answers = yaml.safe_load((root / "project.yaml").read_text(encoding="utf-8"))
+        answers = read(root / "project.yaml")
         options_of(answers)
     except (yaml.YAMLError, UnicodeDecodeError) as error:
         sys.exit(f"project.yaml can't be read: {error}")

@@ -18,8 +18,10 @@ from typing import Any
 
 import yaml
 
+from ops import answers
 from ops.laptop.dev import DATA, ROOT, of_this_laptop
 from ops.laptop.postgres import LocalPostgres, ServerNotFoundError, StartFailedError, running
+from ops.laptop.secret_file import NotUsableError
 from ops.roles import as_lines
 from role_manager.actions import ACTIONS, ActionError, Manager, apply, check, plan
 from role_manager.connection import CA_BUNDLE, ConnectionFailedError, Server, Timeouts
@@ -77,7 +79,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     except InvalidDesiredStateError as error:
         print(f"{given.config}: {error}", file=sys.stderr)
         return 1
-    except (ConnectionFailedError, ServerNotFoundError, StartFailedError, ValueError, OSError) as error:
+    except (ConnectionFailedError, ServerNotFoundError, StartFailedError, NotUsableError, ValueError, OSError) as error:
         print(f"roles: {error}", file=sys.stderr)
         return 1
     answer = as_dict(report)
@@ -110,7 +112,7 @@ def of_dev() -> Iterator[str]:
 
 def _read(config: Path) -> Any:
     try:
-        content = yaml.safe_load(config.read_text(encoding="utf-8"))
+        content = answers.read(config)
     except yaml.YAMLError as error:
         raise ValueError(f"{config} is not valid YAML: {error}") from None
     return content.get("database_roles") if isinstance(content, dict) else None

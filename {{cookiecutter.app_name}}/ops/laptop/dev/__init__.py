@@ -17,6 +17,7 @@ from typing import Any
 
 import yaml
 
+from ops import answers
 from ops.laptop import secret_file
 
 ROOT = Path(__file__).parents[3]
@@ -38,7 +39,7 @@ def settings() -> dict[str, Any]:
     infra/config has the rules of each setting; this only looks at what is taken from it here, without Terraform.
     """
     try:
-        read = yaml.safe_load((ROOT / "project.yaml").read_text(encoding="utf-8"))
+        read = answers.read(ROOT / "project.yaml")
     except (yaml.YAMLError, UnicodeDecodeError) as error:
         raise secret_file.NotUsableError(f"project.yaml can't be read: {error}") from error
     project: dict[str, Any] = read if isinstance(read, dict) else {}
