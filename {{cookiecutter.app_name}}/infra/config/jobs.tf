@@ -74,19 +74,38 @@ locals {
     }
   }
 
-  # Minutes and hours at which a job's cron begins, as [[minutes], [hours]]; empty where a range ends before it begins.
+  # The six fields of a job's cron, with months as numbers.
+  month_names = ["JAN", "FEB", "MAR", "APR", "MAY", "JUN", "JUL", "AUG", "SEP", "OCT", "NOV", "DEC"]
+  job_fields = {
+    for name, job in local.jobs : name => split(" ", join("", [
+      for word in regexall("[A-Z]+|[^A-Z]+", trimsuffix(trimprefix(job.schedule, "cron("), ")")) :
+      try(tostring(index(local.month_names, word) + 1), word)
+    ])) if startswith(try(tostring(job.schedule), ""), "cron(") && can(regex(local.schedule_pattern, job.schedule))
+  }
+  # When a cron begins, as [[minutes], [hours], [months], [years]]; empty where a range ends before it begins.
   job_times = {
-    for name, job in local.jobs : name => [
-      for index, last in [59, 23] : distinct(flatten([
-        for part in split(",", split(" ", trimsuffix(trimprefix(job.schedule, "cron("), ")"))[index]) : try([
+    for name, fields in local.job_fields : name => [
+      for field in [{ at = 0, first = 0, last = 59 }, { at = 1, first = 0, last = 23 }, { at = 3, first = 1, last = 12 }, { at = 5, first = 1970, last = 2199 }] :
+      distinct(flatten([
+        for part in split(",", fields[field.at]) : try([
           for found in [regex("^(\\*|([0-9]+)(?:-([0-9]+))?)(?:/([0-9]+))?$", part)] : range(
-            coalesce(found[1], 0),
-            coalesce(found[2], found[0] == "*" || found[3] != null ? last : found[1]) + 1,
+            coalesce(found[1], field.first),
+            coalesce(found[2], found[0] == "*" || found[3] != null ? field.last : found[1]) + 1,
             coalesce(found[3], 1),
-          ) if tonumber(coalesce(found[2], last)) >= tonumber(coalesce(found[1], 0))
+          ) if tonumber(coalesce(found[2], field.last)) >= tonumber(coalesce(found[1], field.first))
         ], [])
       ]))
-    ] if startswith(try(tostring(job.schedule), ""), "cron(") && can(regex(local.schedule_pattern, job.schedule))
+    ]
+  }
+  # The first day of the month that a cron names (1 for * and L), and the last that one of its months has.
+  job_days = {
+    for name, times in local.job_times : name => {
+      first = min([for part in split(",", local.job_fields[name][2]) : try(min(regexall("[0-9]+", split("/", part)[0])...), 1)]...)
+      last = max([
+        for month in times[2] : month != 2 ? (contains([4, 6, 9, 11], month) ? 30 : 31) :
+        anytrue([for year in times[3] : year % 4 == 0 && (year % 100 != 0 || year % 400 == 0)]) ? 29 : 28
+      ]...)
+    } if length(times[2]) > 0
   }
   job_minutes = {
     for name, times in local.job_times : name => [
@@ -129,6 +148,14 @@ locals {
     [
       for name, minutes in local.job_minutes : "jobs.${name}.schedule: ${jsonencode(local.jobs[name].schedule)} — a range of minutes or hours ends before it begins"
       if length(minutes) == 0
+    ],
+    [
+      for name, times in local.job_times : "jobs.${name}.schedule: ${jsonencode(local.jobs[name].schedule)} — it never runs: it has no year after 2024"
+      if length([for year in times[3] : year if year > 2024]) == 0
+    ],
+    [
+      for name, day in local.job_days : "jobs.${name}.schedule: ${jsonencode(local.jobs[name].schedule)} — it never runs: none of its months has a day ${day.first}"
+      if day.first > day.last
     ],
     [
       for name, gap in local.job_gaps : "jobs.${name}.timeout_minutes: ${local.jobs[name].timeout_minutes} is longer than the ${gap} minutes that may be between two runs, so one would begin before the other is over: shorten it, or say overlap: true"

@@ -330,7 +330,7 @@ run "jobs" {
     error_message = "a job's defaults are filled in: ${jsonencode(output.jobs["clean-up"])}"
   }
   assert {
-    condition     = local.job_gaps == { clean-up = 1380, hourly = 20, last-day = 1440, often = 5, report = 30, second-friday = 1440 }
+    condition     = local.job_gaps == { clean-up = 1380, hourly = 20, last-day = 1440, leap-day = 1440, odd-months = 1440, often = 5, report = 30, second-friday = 1440, winter = 1440 }
     error_message = "the shortest time between two runs: ${jsonencode(local.job_gaps)}"
   }
   assert {
@@ -391,6 +391,10 @@ run "each_wrong_job_is_told" {
         "jobs.no-list.command: \"python -m app.jobs.heartbeat\" is not a list such as [a, b]",
         "jobs.unknown-key.every: unknown key. Known keys beside it: command, cpu, environments, memory, overlap, schedule, time_zone, timeout_minutes",
         "jobs.backwards.schedule: \"cron(30-10 3 * * ? *)\" — a range of minutes or hours ends before it begins",
+        "jobs.february-30.schedule: \"cron(0 0 30 FEB ? *)\" — it never runs: none of its months has a day 30",
+        "jobs.day-31.schedule: \"cron(0 0 31 2,APR-JUN/2,9-11/2 ? *)\" — it never runs: none of its months has a day 31",
+        "jobs.no-leap-year.schedule: \"cron(0 0 29-31 2 ? 2026-2027,2100)\" — it never runs: none of its months has a day 29",
+        "jobs.past.schedule: \"cron(0 0 ? * MON 1999,2020-2024)\" — it never runs: it has no year after 2024",
         "jobs.nowhere.time_zone: \"Europe/Bonn\" — UTC or a name in IANA's zone database, such as Europe/Berlin",
         "jobs.endless.timeout_minutes: 1441 is not between 1 and 1440",
         "jobs.elsewhere.environments: \"staging\" is no environment: dev",
