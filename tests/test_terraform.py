@@ -176,6 +176,9 @@ def test_names_are_those_of_the_table_and_fit(bake: Bake, terraform: Terraform, 
         ("protected: true", "protected: 'maybe'", "environments.prod.protected"),
         ("database: 'aurora-postgresql'", "database: 'mysql'", "database"),
         ("  error_percent: 5", "  error_procent: 5", "alarms.error_procent"),
+        ("app_name: 'my-app'", "app_name: 'aws-app'", "app_name: aws-app: SSM refuses parameters that begin with aws"),
+        ("app_name: 'my-app'", "app_name: 'sg'", "app_name: sg: EC2 refuses security groups that begin with sg-"),
+        ("app_name: 'my-app'", "app_name: 'current-date'", "app_name: current-date: current_date is a reserved name"),
     ],
 )
 @pytest.mark.slow
@@ -213,3 +216,16 @@ def test_no_environment_may_be_called_as_a_part_of_a_fixed_name() -> None:
     parts = [re.match(r"(?:alias/|/)?\{app\}[-/]([a-z]+)", name.pattern) for name in NAMES.values()]
     # What stands behind a hyphen or slash is an environment; a path of more words is none.
     assert {found[1] for found in parts if found} <= rules.RESERVED_ENVIRONMENTS
+
+
+def test_no_application_may_be_called_what_the_hook_refuses() -> None:
+    """app_name can be edited later, where the hook does not look again."""
+    text = (template.RENDERED_ROOT / "infra" / "config" / "names.tf").read_text(encoding="utf-8")
+    beginnings = re.search(r"reserved_beginnings = \{\n(.*?)\n  \}", text, re.DOTALL)
+    databases = re.search(r'reserved_databases = split\(" ", join\(" ", \[\n(.*?)\n  \]', text, re.DOTALL)
+    assert beginnings
+    assert databases
+    assert dict(re.findall(r'"(.+?)" += "(.+)"', beginnings[1])) == rules.RESERVED_BEGINNINGS
+    listed = [word for line in re.findall('"(.+)"', databases[1]) for word in line.split()]
+    assert set(listed) == rules.RESERVED_DATABASES | rules.RESERVED_WORDS
+    assert len(set(listed)) == len(listed)

@@ -210,6 +210,13 @@ locals {
       if contains(slice(concat(split("-", local.app), [""]), 1, length(split("-", local.app))), part)
     ],
     [
+      for beginning, why in local.reserved_beginnings : "app_name: ${local.app}: ${why}"
+      if startswith("${local.app}-", beginning)
+    ],
+    contains(local.reserved_databases, local.names.database_name) ? [
+      "app_name: ${local.app}: ${local.names.database_name} is a reserved name in PostgreSQL, and the database is called so"
+    ] : [],
+    [
       for name, environment in local.environments : "environments.${name}.network.cidr: ${environment.network.cidr} — not a private IPv4 range that begins at its first address"
       if can(regex(local.rules["environments.*.network.cidr"].pattern, environment.network.cidr)) && !try(
         cidrhost(environment.network.cidr, 0) == split("/", environment.network.cidr)[0] &&

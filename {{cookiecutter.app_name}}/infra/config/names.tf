@@ -8,6 +8,27 @@ locals {
   service     = local.temporary ? "${local.base}-${var.workspace}" : local.base
   path        = "/${local.app}/${local.environment}${local.temporary ? "/${var.workspace}" : ""}"
 
+  # What makes AWS refuse a name that this begins, and names that RDS refuses for a database: those of its own, and the words
+  # that PostgreSQL 15 to 18 has reserved. The hook of the template has the same lists.
+  reserved_beginnings = {
+    "aws"           = "SSM refuses parameters that begin with aws"
+    "ssm"           = "SSM refuses parameters that begin with ssm"
+    "internal-"     = "Elastic Load Balancing refuses names that begin with internal-"
+    "sg-"           = "EC2 refuses security groups that begin with sg-"
+    "sthree-"       = "S3 refuses buckets that begin with sthree-"
+    "amzn-s3-demo-" = "S3 refuses buckets that begin with amzn-s3-demo-"
+  }
+  reserved_databases = split(" ", join(" ", [
+    "postgres rdsadmin rdsproxyadmin template0 template1",
+    "all analyse analyze and any array as asc asymmetric authorization binary both case cast check collate",
+    "collation column concurrently constraint create cross current_catalog current_date current_role",
+    "current_schema current_time current_timestamp current_user default deferrable desc distinct do else end",
+    "except false fetch for foreign freeze from full grant group having ilike in initially inner intersect into",
+    "is isnull join lateral leading left like limit localtime localtimestamp natural not notnull null offset on",
+    "only or order outer overlaps placing primary references returning right select session_user similar some",
+    "symmetric system_user table tablesample then to trailing true union unique user using variadic verbose when",
+    "where window with",
+  ]))
   # Second parts of names that belong to the whole project, and of GitHub's environment for previews: an environment
   # that is called so would own them. The hook of the template has the same list.
   reserved_environments = ["build", "default", "github", "preview", "previews", "shared", "tfstate"]
