@@ -361,6 +361,25 @@ def test_the_first_hour_has_every_step_once_and_in_order(bake: Bake, options: Op
     assert places[4] < pushed[0] < places[5]
 
 
+@main_option_sets
+def test_what_runs_by_schedule_is_told_and_that_github_ends_it(bake: Bake, options: Options) -> None:
+    """GitHub: docs.github.com/en/actions/reference/workflows-and-actions/events-that-trigger-workflows#schedule ."""
+    project = bake(**options)
+    workflows = [path.read_text(encoding="utf-8") for path in (project.path / ".github/workflows").glob("*.yml")]
+    names = {re.findall("^name: (.+)$", text, re.MULTILINE)[0] for text in workflows if "\n  schedule:\n" in text}
+    assert len(names) > 2
+    if "dev" not in project.settings["environments"]:
+        names.remove("Preview")  # there are none
+    told = (
+        Document(project.path, "docs/runbooks/deploy.md")
+        .text.split("## What GitHub runs by schedule")[1]
+        .split("\n## ")[0]
+    )
+    assert [name for name in names if f"*{name}*" not in told] == []
+    assert "60 days" in told
+    assert "*Enable workflow*" in told
+
+
 # --- Absent components
 
 TRACES = {
