@@ -106,6 +106,12 @@ def test_the_newest_merge_goes_to_prod_when_somebody_approves_it_and_as_it_was_p
     assert newer.job("prod / Deploy").status == "waiting", str(newer)
     repository.approve("prod")
     assert newer.conclusion == "success", str(newer)
+    repository.git("branch", "kept", newer.sha)
+    repository.git("update-ref", "refs/heads/main", waiting.sha)
+    [back] = repository.dispatch("cd.yml", actor="eve")
+    repository.approve("prod")
+    assert back.conclusion == "success", str(back)
+    assert running(here) == built(here, waiting.sha)
 
 
 def test_without_a_database_and_without_code_security_or_attestations(delivered: Delivered) -> None:

@@ -41,6 +41,7 @@ class Delivery:
             self.commits.append(made.stdout.strip())
         monkeypatch.setenv("GITHUB_SHA", self.commits[1])
         github.answer("attested", [DIGEST["new"]])
+        github.answer("repos/acme/shop/commits/main", {"sha": self.commits[1]})
 
     def review(self, image: str = DIGEST["new"], *more: str, env: str = "dev") -> Any:
         """Plan before the gate."""
@@ -225,6 +226,23 @@ def test_an_older_run_that_was_approved_late_changes_nothing(
     assert result.code == 1
     assert "which is newer" in result.err
     assert pending(ops, "network")
+
+
+def test_a_main_branch_that_was_moved_back_is_delivered(
+    delivery: Delivery, monkeypatch: pytest.MonkeyPatch, client: Client
+) -> None:
+    """The newer commit is still known where a branch or tag has it."""
+    assert delivery.review().code == 0
+    assert delivery.deploy().code == 0
+    monkeypatch.setenv("GITHUB_SHA", delivery.commits[0])
+    delivery.github.answer("repos/acme/shop/commits/main", {"sha": delivery.commits[0]})
+    add("network", "extra")
+    reviewed = delivery.review()
+    assert reviewed.code == 0, reviewed.text
+    assert f"main was moved back to {delivery.commits[0][:12]}" in reviewed.err
+    done = delivery.deploy()
+    assert done.code == 0, done.text
+    assert client("ssm").get_parameter(Name=f"/{APP}/dev/commit")["Parameter"]["Value"] == delivery.commits[0]
 
 
 def test_an_environment_that_is_not_there_yet_is_left_alone(delivery: Delivery, client: Client) -> None:

@@ -118,13 +118,18 @@ def require_protection(project: Project) -> None:
 
 
 def require_newest(aws: Aws, project: Project) -> None:
-    """Raises OpsError where a newer commit of this branch was delivered here: a run that is repeated is an older one."""
+    """Raises OpsError where a newer commit of this branch was delivered here: a run that is repeated is an older one.
+
+    Where the main branch is at this run's commit nothing is newer: somebody moved it back.
+    """
     ours, theirs = _commit(), releases.begun(aws, project)
     if not theirs or theirs == ours:
         return
     newer = images.is_ancestor(project.root, ours, theirs)
     if newer is None:
         warn(f"the commit {theirs[:12]} that was delivered to {project.environment} is not in this history")
+    elif newer and _tip(project) == ours:
+        warn(f"{MAIN} was moved back to {ours[:12]}, which takes the place of {theirs[:12]} in {project.environment}")
     elif newer:
         raise OpsError(
             f"{project.environment} has {theirs[:12]} already, which is newer than this run's {ours[:12]}."
@@ -132,6 +137,11 @@ def require_newest(aws: Aws, project: Project) -> None:
             next_step="Run the newest CD again (Actions, CD, Run workflow). To go back to an older version:"
             " the workflow Deploy, with its digest.",
         )
+
+
+def _tip(project: Project) -> str:
+    """The commit at which the main branch is now: a checkout has it where the run's own commit is."""
+    return str(api(f"repos/{project.settings['github_repository']}/commits/{MAIN}")["sha"])
 
 
 @click.command("github-supersede")
