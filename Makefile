@@ -43,7 +43,7 @@ update: $(VENV)/.project ## Bring a project of an old version, which has no `mak
 .PHONY: test
 test: $(VENV)/.test ## Everything: every kind of render, Terraform, the rendered repositories' own tests
 	$(RUN) -m tools.machinery --junitxml '$(CURDIR)/.test-times/machinery.xml' -n 3 --dist worksteal
-	$(RUN) -m pytest -n 3 --maxschedchunk 1 -m "not nightly" --junitxml .test-times/template.xml $(call given,PYTEST_ARGS)
+	$(RUN) -m pytest -n 4 --maxschedchunk 1 -m "not nightly" --junitxml .test-times/template.xml $(call given,PYTEST_ARGS)
 
 .PHONY: test-times
 test-times: $(VENV)/.project ## Write what the tests of the last make test cost into docs/maintaining.md

@@ -11,7 +11,7 @@ import pytest
 from tests.workflows.conftest import World
 from tests.workflows.github import PullRequest, Run
 
-pytestmark = [pytest.mark.slow, pytest.mark.timeout(1800)]
+pytestmark = [pytest.mark.slow, pytest.mark.long, pytest.mark.timeout(1800)]
 
 Delivered = Callable[..., World]
 PROD = {"environments": "prod"}

@@ -9,7 +9,7 @@ import pytest
 from tests.workflows.conftest import World, ended
 from tests.workflows.github import DEPENDABOT, Run
 
-pytestmark = [pytest.mark.slow, pytest.mark.timeout(1200)]
+pytestmark = [pytest.mark.slow, pytest.mark.long, pytest.mark.timeout(1200)]
 
 Make = Callable[..., World]
 CHANGE = {"infra/network/more.tf": 'output "more" {\n  value = "x"\n}\n'}

@@ -18,9 +18,9 @@ locals {
     boundary => bound.temporary ? "/${local.app}/${bound.environment}/previews/secrets" : module.environment[bound.environment].names.secrets_path
   }
 
-  # Also what GuardDuty's page lists and no rehearsal calls; in few letters, of which a policy has 6,144.
+  # In few letters, of which a policy has 6,144.
   # https://docs.aws.amazon.com/guardduty/latest/ug/malware-protection-s3-iam-policy-prerequisite.html
-  scan_actions = ["s3:*BucketNotification", "s3:GetObject*", "s3:PutObject*Tagging"]
+  scan_actions = ["s3:*BucketNotification", "s3:GetObject*", "s3:PutObject*Tagging"] # the page lists also what no rehearsal calls
 
   role_manager_only = {
     for name, environment in module.environment : name => {

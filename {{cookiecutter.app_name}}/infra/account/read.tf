@@ -106,8 +106,8 @@ locals {
   # A bucket's settings and the names in it, not what it holds.
   read_bucket = concat([
     "s3:GetAccelerate*", "s3:GetBucket*", "s3:GetEncryption*", "s3:GetLifecycle*", "s3:GetReplication*", "s3:ListBucket",
-    "s3:ListBucketVersions", "s3:ListTagsForResource", # to empty it; its tags, as version 6 of the provider reads them
-  ], local.storage ? ["s3:GetMetricsConfiguration"] : [])
+    "s3:ListBucketVersions", "s3:ListTagsForResource",    # to empty it; its tags, as version 6 of the provider reads them
+  ], local.storage ? ["s3:GetMetricsConfiguration"] : []) # of the files' bucket
 
   # Whose resources each role reads. Previews live with what is dev's.
   readers = merge(
