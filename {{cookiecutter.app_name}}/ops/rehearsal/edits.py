@@ -33,18 +33,19 @@ jobs:
 """
 # Small, so that a file which is too large is soon sent.
 STORAGE = "storage: 's3'"
-FILES = (
+SCANNED = (
     "files: { content_types: [text/csv, image/png], max_megabytes: 1, cors_origins: ['https://rehearsed.example.com'], "
     "malware_scan: true }"
 )
+UNSCANNED = SCANNED.replace("malware_scan: true", "malware_scan: false")
 OFFICE = "203.0.113.0/24"  # addresses for documentation
 
 
-def change(file: Path, environment: str, zones: int) -> list[str]:
+def change(file: Path, environment: str, zones: int, partition: str) -> list[str]:
     """Change a setting of each layer; returns what was changed, in words.
 
-    `zones` is the number of zones of the environment's network, which limits that of its endpoints. Raises
-    ValueError where the file has no such environment.
+    `zones` is the number of zones of the environment's network, which limits that of its endpoints; `partition` is that of
+    its region. Raises ValueError where the file has no such environment.
     """
     text = file.read_text(encoding="utf-8")
     start = re.search(rf"(?m)^  {re.escape(environment)}:\n", text)
@@ -76,7 +77,8 @@ def change(file: Path, environment: str, zones: int) -> list[str]:
         changed.append("two scheduled jobs")
     none = "\nstorage: 'none'"
     if none in text and "\nfiles: {}\n" in text and (file.parent / "app" / "routes" / "files.py").exists():
-        text = text.replace(none, f"\n{STORAGE}", 1).replace("\nfiles: {}\n", f"\n{FILES}\n", 1)
+        files = UNSCANNED if partition == "aws-cn" else SCANNED  # GuardDuty scans no buckets in China
+        text = text.replace(none, f"\n{STORAGE}", 1).replace("\nfiles: {}\n", f"\n{files}\n", 1)
         changed.append("storage s3")
     file.write_text(text, encoding="utf-8")
     return changed

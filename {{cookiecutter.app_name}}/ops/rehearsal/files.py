@@ -13,7 +13,7 @@ from ops import waiting
 from ops.rehearsal import attackers, use
 from ops.rehearsal.attempts import FOR_ALL, Attempt, attempt
 from ops.rehearsal.driver import FailedError, Rehearsal
-from ops.rehearsal.edits import FILES
+from ops.rehearsal.edits import SCANNED, UNSCANNED
 from ops.rehearsal.progress import Bar
 from ops.rehearsal.sign_in import Keys
 
@@ -28,7 +28,8 @@ PLAIN = {"X-Forwarded-Proto": "http"}  # how the simulator hears that a call cam
 
 def declared(run: Rehearsal) -> bool:
     """Whether project.yaml has the rehearsal's storage: not where a team has its own."""
-    return FILES in run.file.read_text(encoding="utf-8")
+    text = run.file.read_text(encoding="utf-8")
+    return SCANNED in text or UNSCANNED in text
 
 
 def prove(run: Rehearsal, bar: Bar, played: Jobs) -> str:
@@ -65,9 +66,10 @@ def prove(run: Rehearsal, bar: Bar, played: Jobs) -> str:
     _must_be("A download without TLS", "AccessDenied", fetch(found["url"], PLAIN))
     _must_be("Another file by this URL", "SignatureDoesNotMatch", fetch(found["url"].replace(upload["id"], "0" * 32)))
     _must_be("A download that nobody signed", "AccessDenied", fetch(found["url"].partition("?")[0]))
-    bad = _malware(run, new)
-    _refused(run, bar, played, upload["id"], bad)
-    return "a file goes up and comes back by signed URLs; other types, sizes, names and roles are refused, and malware"
+    scanned = SCANNED in run.file.read_text(encoding="utf-8")
+    _refused(run, bar, played, upload["id"], _malware(run, new) if scanned else None)
+    said_so = "a file goes up and comes back by signed URLs; other types, sizes, names and roles are refused"
+    return f"{said_so}, and malware" if scanned else said_so
 
 
 def _once_scanned(run: Rehearsal, identity: str) -> tuple[int, Any]:
@@ -120,7 +122,7 @@ def _must_be(what: str, code: str, answer: tuple[int, bytes]) -> None:
         raise FailedError(f"{what} was answered with {status}, not {code}: {body[:300].decode(errors='replace')}")
 
 
-def _refused(run: Rehearsal, bar: Bar, played: Jobs, identity: str, bad: str) -> None:
+def _refused(run: Rehearsal, bar: Bar, played: Jobs, identity: str, bad: str | None) -> None:
     """See that no other role gets at the file, and not the service's own at more than it needs."""
     bucket = run.platform().project.names["files_bucket"]
     place = {"Bucket": bucket, "Key": identity}
@@ -129,7 +131,8 @@ def _refused(run: Rehearsal, bar: Bar, played: Jobs, identity: str, bad: str) ->
         def row(what: str, operation: str, **more: Any) -> Attempt:
             return Attempt(who, what, "s3", operation, place | more)
 
-        yield Attempt(who, "read a file with malware in it", "s3", "get_object", place | {"Key": bad})
+        if bad is not None:
+            yield Attempt(who, "read a file with malware in it", "s3", "get_object", place | {"Key": bad})
         if who != "task":
             yield row("read a file", "get_object")
             yield row("overwrite a file", "put_object", Body=b"x")

@@ -176,7 +176,7 @@ def _settle(run: Rehearsal) -> None:
 def change(run: Rehearsal) -> None:
     """Change something in each layer of the environment, and apply it: layers that exist need no order."""
     settings = run.project.environment_settings
-    changed = edits.change(run.file, run.environment, int(settings["network"]["zones"]))
+    changed = edits.change(run.file, run.environment, int(settings["network"]["zones"]), run.project.partition)
     run.findings.notes.append("Changed and applied: " + ", ".join([*changed, "another image"]))
     image = digest(run.images[1])
     push(run, run.images[1])
