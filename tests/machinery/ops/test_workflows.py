@@ -263,7 +263,11 @@ def test_what_is_planned_before_the_gate_is_handed_behind_it() -> None:
     assert [step["run"] for step in plan["steps"] if "run" in step] == ["make github-review", "make github-supersede"]
     assert [step["run"] for step in deploy["steps"] if "run" in step] == ["make github-deploy", "make github-status"]
     given = next(step["env"] for step in deploy["steps"] if step.get("run") == "make github-deploy")
-    assert given == {"IMAGE": "${{ needs.plan.outputs.digest }}", "APPROVED": "${{ needs.plan.outputs.approve }}"}
+    assert given == {
+        "IMAGE": "${{ needs.plan.outputs.digest }}",
+        "APPROVED": "${{ needs.plan.outputs.approve }}",
+        "GH_TOKEN": "${{ github.token }}",  # to ask where the main branch is
+    }
     up, down = (
         next(step for step in job["steps"] if f"{word}-artifact" in step.get("uses", ""))
         for job, word in ((plan, "upload"), (deploy, "download"))
