@@ -1,5 +1,6 @@
 """`python -m app`: run until SIGTERM (exit code 0; 1: the environment is not usable; 3: the port is taken)."""
 
+import gc
 import signal
 import sys
 from typing import Any
@@ -38,6 +39,10 @@ def main() -> int:
     except SettingsError as error:
         sys.stderr.write(f"{error}\n")
         return 1
+    # What is here now stays: the collector need not go through it for every few requests.
+    # https://docs.python.org/3/library/gc.html#gc.freeze
+    gc.collect()
+    gc.freeze()
     uvicorn.run(
         app,
         host=settings.listen_on,
