@@ -269,6 +269,8 @@ def load(url: str, seconds: int, script: Path | None) -> tuple[float, float, flo
         return float(value) * units[unit]
 
     rate, number = found(r"Requests/sec:\s+([\d.]+)")[0], found(r"(\d+) requests in")[0]
+    if number == "0":
+        raise SystemExit(f"{url} answered nothing in {seconds} s: the machine is too busy to measure.")
     return float(rate), percentile("50"), percentile("99"), int(number)
 
 
