@@ -48,7 +48,7 @@ def table(times: dict[str, tuple[int, float]], machine: str) -> str:
     return "\n".join(
         [
             MARKS[0],
-            f"{sum(number for number, _ in times.values())} tests took {total / 60:.0f} minutes of three workers' time,"
+            f"{sum(number for number, _ in times.values())} tests took {total / 60:.0f} minutes of the workers' time,"
             f" {machine}.",
             "",
             "| Tests in | How many | Seconds |",
