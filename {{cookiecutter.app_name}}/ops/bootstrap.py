@@ -13,7 +13,7 @@ import json
 import re
 import shutil
 import uuid
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
@@ -38,15 +38,17 @@ def run(project: Project, aws: Aws, *, yes: bool, dry_run: bool = False) -> None
     if layers.exists(aws, remote):
         if not dry_run:
             _remove_probes(remote, aws)
+        remote.init()
         if local_state.exists():
             _finish_move(remote, local_state)
-        remote.init()
         terraform = remote
+        plan = terraform.plan(lock=True)
+        planned = [] if plan.empty else _resources(terraform, plan)
     else:
         terraform = local_terraform(project)
         terraform.init()
-    plan = terraform.plan(lock=True) if terraform is remote else _plan(terraform, aws)
-    _tell(project, terraform, plan)
+        plan, planned = _plan(terraform, aws)
+    _tell(project, plan, planned)
     if dry_run:
         return
     if not plan.empty:
@@ -126,7 +128,6 @@ def _finish_move(remote: Terraform, local_state: Path) -> None:
 
     Their lineages are no help: Terraform gives a state that is pushed to an empty place a new one.
     """
-    remote.init()
     try:
         local = _instances(json.loads(local_state.read_text(encoding="utf-8")))
     except json.JSONDecodeError:
@@ -156,14 +157,15 @@ def _instances(state: dict[str, Any]) -> dict[str, str]:
 # ---------------------------------------------------------------------- plan
 
 
-def _plan(terraform: Terraform, aws: Aws) -> Plan:
-    """Plan the first apply; what an interrupted run made and no state holds is adopted by it."""
+def _plan(terraform: Terraform, aws: Aws) -> tuple[Plan, list[dict[str, Any]]]:
+    """Plan the first apply, and what it makes; what an interrupted run made and no state holds is adopted by it."""
     imports = terraform.directory / "adopted.tf"
     imports.unlink(missing_ok=True)
     plan = terraform.plan()
-    found = dict(_orphans(terraform, plan, aws)) if plan.add else {}
+    planned = [] if plan.empty else _resources(terraform, plan)
+    found = dict(_orphans(terraform.project, plan, planned, aws))
     if not found:
-        return plan
+        return plan, planned
     for identifier in found.values():
         step_of(terraform.project).say(f"adopting {identifier}, which an interrupted run made")
     # https://developer.hashicorp.com/terraform/language/import
@@ -171,46 +173,43 @@ def _plan(terraform: Terraform, aws: Aws) -> Plan:
         "".join(f"import {{\n  to = {address}\n  id = {json.dumps(name)}\n}}\n" for address, name in found.items()),
         encoding="utf-8",
     )
-    return terraform.plan()
+    return terraform.plan(), planned
 
 
-def _tell(project: Project, terraform: Terraform, plan: Plan) -> None:
+def _tell(project: Project, plan: Plan, planned: Sequence[dict[str, Any]]) -> None:
     if plan.empty:
         say(f"Everything of the account layer is there ({project.account}, {project.region}).")
         return
     say(f"In account {project.account}, region {project.region}: {plan}.")
-    named = _names(terraform, plan)
+    keys = ("bucket", "name", "alias", "url")
+    named = {
+        item["address"]: str(next((item["values"][key] for key in keys if item["values"].get(key)), ""))
+        for item in planned
+    }
     for action, address in sorted(plan.changes, key=lambda change: change[1]):
         if action in ("create", "update", "delete", "replace"):
             name = named.get(address, "")
             say(f"  {action:8}{address}{f'  {name}' if name else ''}")
 
 
-def _names(terraform: Terraform, plan: Plan) -> dict[str, str]:
-    keys = ("bucket", "name", "alias", "url")
-    return {
-        item["address"]: str(next((item["values"][key] for key in keys if item["values"].get(key)), ""))
-        for item in _resources(terraform.planned(plan.path))
-    }
-
-
-def _resources(planned: dict[str, Any]) -> Iterator[dict[str, Any]]:
-    pending = [planned["planned_values"]["root_module"]]
+def _resources(terraform: Terraform, plan: Plan) -> list[dict[str, Any]]:
+    """Every resource with its values after a plan."""
+    found = []
+    pending = [terraform.planned(plan.path)["planned_values"]["root_module"]]
     while pending:
         module = pending.pop()
         pending += module.get("child_modules", [])
-        for item in module.get("resources", []):
-            yield item | {"values": item.get("values", {})}
+        found += [item | {"values": item.get("values", {})} for item in module.get("resources", [])]
+    return found
 
 
 # ---------------------------------------------------------------------- what an interrupted run left
 
 
-def _orphans(terraform: Terraform, plan: Plan, aws: Aws) -> Iterator[tuple[str, str]]:
+def _orphans(project: Project, plan: Plan, planned: Sequence[dict[str, Any]], aws: Aws) -> Iterator[tuple[str, str]]:
     """(address, import identifier) of what the plan would create and what an interrupted run made."""
-    project = terraform.project
     created = {address for action, address in plan.changes if action == "create"}
-    for item in _resources(terraform.planned(plan.path)):
+    for item in planned:
         finder = _FINDERS.get(item["type"])
         if item["address"] in created and finder:
             identifier = finder(aws, project, item["values"])
@@ -335,7 +334,6 @@ _FINDERS: dict[str, Callable[[Aws, Project, dict[str, Any]], str | None]] = {
 def _verify_lock(remote: Terraform, aws: Aws) -> None:
     """Plant a lock where each kind keeps its own, and see that Terraform is refused."""
     step = Step("locks")
-    remote.init()
     kinds = [("S3 lock file", _plant_in_bucket)]
     if "dynamodb_table" in remote.backend:
         kinds.append(("DynamoDB table", _plant_in_table))

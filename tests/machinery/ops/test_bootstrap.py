@@ -81,8 +81,8 @@ def _commands(monkeypatch: pytest.MonkeyPatch, stop_after: int) -> list[str]:
     return ran
 
 
-# init, plan, show, apply | init, push, init, pull | init, plan (refused), plan (refused)
-@pytest.mark.parametrize("steps", range(12))
+# init, plan, show, apply | init, push, pull | plan (refused), plan (refused)
+@pytest.mark.parametrize("steps", range(10))
 def test_interrupted_after_each_step_it_ends_the_same(
     steps: int, project: Settings, ops: Ops, client: Client, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -90,7 +90,7 @@ def test_interrupted_after_each_step_it_ends_the_same(
         ran = _commands(patched, steps)
         interrupted = ops("bootstrap", "--yes")
     if interrupted.code == 0:
-        assert steps >= len(ran) >= 11, "every step was interrupted"
+        assert steps >= len(ran) >= 9, "every step was interrupted"
         return
     assert interrupted.code == 130, interrupted.text
     done = ops("bootstrap", "--yes")

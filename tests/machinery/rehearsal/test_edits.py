@@ -26,8 +26,11 @@ def test_what_it_changes_is_taken(tmp_path: Path, region: str, partition: str) -
     before = project.load("dev", root=root)
     assert before.partition == partition
     zones = int(before.environment_settings["network"]["zones"])
-    changed = edits.change(file, "dev", zones, partition)
-    assert {"two scheduled jobs", "worker example", "storage s3"} <= {*changed}
-    after = project.load("dev", root=root)
-    assert after.files
-    assert after.files["malware_scan"] == (partition != "aws-cn")
+    declared = edits.declare(file, partition)
+    assert {"two scheduled jobs", "worker example", "storage s3", f"secret {edits.FIRST_SECRET}"} == {*declared}
+    with_all = project.load("dev", root=root)
+    assert with_all.files
+    assert with_all.files["malware_scan"] == (partition != "aws-cn")
+    assert edits.declare(file, partition) == []
+    assert {f"variable {edits.VARIABLE}", f"secret {edits.SECRET}"} < {*edits.change(file, "dev", zones)}
+    assert {*project.load("dev", root=root).secrets} == {edits.FIRST_SECRET, edits.SECRET}

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import re
+import threading
 import time
 from collections.abc import Sequence
 
-from ops.rehearsal import promotion, steps, use
+from ops.rehearsal import promotion, scheduled, steps, use
 from ops.rehearsal.claims.subjects import SUBJECTS
 from ops.rehearsal.driver import FailedError, Rehearsal, digest, manifest
 from ops.rehearsal.progress import clock
@@ -14,28 +15,56 @@ from ops.terraform import ACCOUNT, BUILD_REPOSITORY, DATABASE, NETWORK, SERVICE,
 
 
 def everything(run: Rehearsal, *, keep: bool) -> None:
-    """All layers, from the first to the last proof; without `keep` also a change of each, and the end of them all."""
+    """All layers, from the first to the last proof; without `keep` also a change of each, and the end of them all.
+
+    What is kept is the project as it is; otherwise it has one of each thing that it may have.
+    """
+    if not keep:
+        steps.declare(run)
     steps.bootstrap(run)
     steps.zone(run)
-    steps.incident_url(run)
-    steps.apply(run, BUILD_REPOSITORY)
-    steps.push(run, run.images[0])
+    run.at_the_same_time(lambda: _first_image(run), lambda: _first_network(run))
     steps.up(run)
 
-    def used() -> None:
-        use.launch(run, steps.jobs(run).apply)
-        steps.status(run)
-        _proved(run)
+    planned = threading.Event()
 
-    environments = [layer for layer in run.layers() if layer.per_environment]
+    def plans() -> None:
+        steps.plan_again(run, run.layers())
+        planned.set()
+
     # Most of the attempts' time is the wait until IAM knows the tags of what they are made at.
-    run.at_the_same_time(used, lambda: steps.plan_again(run, environments), lambda: steps.try_everything(run))
+    run.at_the_same_time(
+        lambda: _used(run),
+        plans,
+        lambda: steps.try_everything(run),
+        lambda: steps.work(run),
+        lambda: scheduled.prove(run, steps.jobs(run), planned),
+    )
     run.findings.proved_after = run.progress.elapsed
     run.progress.say(f"{clock(run.progress.elapsed)}  ✓ applied and proved")
     if not keep:
         promotion.promote(run)
         steps.change(run)
         steps.destroy(run)
+
+
+def _first_image(run: Rehearsal) -> None:
+    steps.incident_url(run)
+    steps.apply(run, BUILD_REPOSITORY)
+    steps.push(run, run.images[0])
+
+
+def _first_network(run: Rehearsal) -> None:
+    steps.apply(run, NETWORK)
+    steps.secrets(run)  # they are under the network's key
+
+
+def _used(run: Rehearsal) -> None:
+    use.launch(run, steps.jobs(run).apply)
+    steps.status(run)
+    steps.prove_all(run)
+    steps.use_files(run)  # before a task of the service is ended
+    use.use(run)
 
 
 def up_to(run: Rehearsal, name: str) -> None:
@@ -54,6 +83,8 @@ def up_to(run: Rehearsal, name: str) -> None:
 def again(run: Rehearsal, part: str) -> None:
     """One layer in a rehearsal that was kept (or none, when `part` is `proofs`), and every proof."""
     if part != "proofs":
+        if part == SERVICE.name:
+            steps.secrets(run)
         steps.apply(run, _present(run, part))
     use.launch(run, steps.jobs(run).apply)
     run.at_the_same_time(lambda: _proved(run), lambda: steps.try_everything(run))
@@ -69,6 +100,7 @@ def after(run: Rehearsal, edited: Sequence[str]) -> None:
     asked_before = len(run.notes("journal"))
     if ACCOUNT in concerned:
         steps.apply(run, ACCOUNT)
+    steps.secrets(run)
     if rolls:
         run.rebuild()
         image = manifest(time.time_ns())

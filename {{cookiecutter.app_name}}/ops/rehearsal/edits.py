@@ -10,7 +10,9 @@ from cryptography import x509
 from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec
 
-VARIABLE, SECRET = "REHEARSED", "REHEARSED_SECRET"
+VARIABLE = "REHEARSED"
+# One that is there from the beginning, and one that a later deployment needs.
+FIRST_SECRET, SECRET = "REHEARSED_FIRST", "REHEARSED_SECRET"
 # The skeleton's worker; a message that it cannot take comes back soon, once.
 WORKER = "example"
 WORKERS = (
@@ -24,12 +26,12 @@ JOBS = f"""
 jobs:
   {JOB_WORKS}:
     command: [python, -c, 'import os; print("at work on " + os.environ["JOB_NAME"])']
-    schedule: rate(2 minutes)
-    timeout_minutes: 1
+    schedule: rate(4 minutes)
+    timeout_minutes: 3
   {JOB_FAILS}:
     command: [python, -c, 'raise SystemExit({FAILS_WITH})']
-    schedule: rate(2 minutes)
-    timeout_minutes: 1
+    schedule: rate(4 minutes)
+    timeout_minutes: 3
 """
 # Small, so that a file which is too large is soon sent.
 STORAGE = "storage: 's3'"
@@ -41,11 +43,37 @@ UNSCANNED = SCANNED.replace("malware_scan: true", "malware_scan: false")
 OFFICE = "203.0.113.0/24"  # addresses for documentation
 
 
-def change(file: Path, environment: str, zones: int, partition: str) -> list[str]:
-    """Change a setting of each layer; returns what was changed, in words.
+def declare(file: Path, partition: str) -> list[str]:
+    """Declare one of each thing that a project may have and this one has not; returns what, in words.
 
-    `zones` is the number of zones of the environment's network, which limits that of its endpoints; `partition` is that of
-    its region. Raises ValueError where the file has no such environment.
+    A team's own are rehearsed as they are. `partition` is that of the project's region.
+    """
+    text = file.read_text(encoding="utf-8")
+    app = file.parent / "app"
+    declared = []
+    if (none := "\n  secrets: []\n") in text:
+        text = text.replace(none, f"\n  secrets: [{FIRST_SECRET}]\n", 1)
+        declared.append(f"secret {FIRST_SECRET}")
+    if (none := "\nworkers: {}\n") in text and (app / "worker.py").exists():
+        text = text.replace(none, f"\n{WORKERS}\n", 1)
+        declared.append(f"worker {WORKER}")
+    if (none := "\njobs: {}\n") in text:
+        text = text.replace(none, JOBS, 1)
+        declared.append("two scheduled jobs")
+    none = "\nstorage: 'none'"
+    if none in text and "\nfiles: {}\n" in text and (app / "routes" / "files.py").exists():
+        files = UNSCANNED if partition == "aws-cn" else SCANNED  # GuardDuty scans no buckets in China
+        text = text.replace(none, f"\n{STORAGE}", 1).replace("\nfiles: {}\n", f"\n{files}\n", 1)
+        declared.append("storage s3")
+    file.write_text(text, encoding="utf-8")
+    return declared
+
+
+def change(file: Path, environment: str, zones: int) -> list[str]:
+    """Change a setting of each layer of an environment; returns what was changed, in words.
+
+    `zones` is the number of zones of the environment's network, which limits that of its endpoints. Raises ValueError where
+    the file has no such environment.
     """
     text = file.read_text(encoding="utf-8")
     start = re.search(rf"(?m)^  {re.escape(environment)}:\n", text)
@@ -62,24 +90,12 @@ def change(file: Path, environment: str, zones: int, partition: str) -> list[str
     if everybody:
         text = text[: everybody.start()] + f"{everybody[1]}[{OFFICE}]" + text[everybody.end() :]
         changed.append(f"callers everybody → {OFFICE}")
-    # Where there are none yet; a team's own are proved with the first deployment.
     if (empty := "\n  variables: {}\n") in text:
         text = text.replace(empty, f"\n  variables: {{ {VARIABLE}: 'yes' }}\n", 1)
         changed.append(f"variable {VARIABLE}")
-    if (none := "\n  secrets: []\n") in text:
-        text = text.replace(none, f"\n  secrets: [{SECRET}]\n", 1)
+    if (first := f"\n  secrets: [{FIRST_SECRET}]\n") in text:
+        text = text.replace(first, f"\n  secrets: [{FIRST_SECRET}, {SECRET}]\n", 1)
         changed.append(f"secret {SECRET}")
-    if (none := "\nworkers: {}\n") in text and (file.parent / "app" / "worker.py").exists():
-        text = text.replace(none, f"\n{WORKERS}\n", 1)
-        changed.append(f"worker {WORKER}")
-    if (none := "\njobs: {}\n") in text:
-        text = text.replace(none, JOBS, 1)
-        changed.append("two scheduled jobs")
-    none = "\nstorage: 'none'"
-    if none in text and "\nfiles: {}\n" in text and (file.parent / "app" / "routes" / "files.py").exists():
-        files = UNSCANNED if partition == "aws-cn" else SCANNED  # GuardDuty scans no buckets in China
-        text = text.replace(none, f"\n{STORAGE}", 1).replace("\nfiles: {}\n", f"\n{files}\n", 1)
-        changed.append("storage s3")
     file.write_text(text, encoding="utf-8")
     return changed
 

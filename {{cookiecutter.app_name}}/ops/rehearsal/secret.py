@@ -28,6 +28,18 @@ def declared(run: Rehearsal) -> bool:
     return SECRET in run.platform().project.secrets
 
 
+def lacking(run: Rehearsal) -> list[str]:
+    """Names of the secrets that have no value yet, sorted."""
+    project = run.platform().project
+    pages = (
+        run.client("ssm")
+        .get_paginator("describe_parameters")
+        .paginate(ParameterFilters=[{"Key": "Path", "Option": "OneLevel", "Values": [project.names["secrets_path"]]}])
+    )
+    stored = {item["Name"].rpartition("/")[2] for page in pages for item in page["Parameters"]}
+    return sorted(set(project.secrets) - stored)
+
+
 def store(run: Rehearsal, image: str, keys: Keys) -> str:
     """See that a deployment stops while it has no value, and store one; returns it."""
     with run.progress.step("make secret") as bar:

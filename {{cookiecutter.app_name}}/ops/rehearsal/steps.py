@@ -16,7 +16,7 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 
 from ops import waiting
-from ops.rehearsal import attackers, edits, files, scheduled, secret, use, worker
+from ops.rehearsal import attackers, edits, files, secret, use, worker
 from ops.rehearsal.claims.claim import Context
 from ops.rehearsal.claims.subjects import SUBJECTS, Subject, prove
 from ops.rehearsal.claims.ways import reachable
@@ -99,6 +99,22 @@ def incident_url(run: Rehearsal) -> None:
             run.make(bar, "incident-url", f"ENV={run.environment}", given=f"{url}\n")
 
 
+def declare(run: Rehearsal) -> None:
+    """Declare in the copy what this project might have and has not."""
+    declared = edits.declare(run.file, run.project.partition)
+    if declared:
+        run.findings.notes.append("Declared for the rehearsal: " + ", ".join(declared))
+
+
+def secrets(run: Rehearsal) -> None:
+    """Type a value for each secret that has none."""
+    if lacking := secret.lacking(run):
+        with run.progress.step("make secret") as bar:
+            for name in lacking:
+                run.make(bar, "secret", f"ENV={run.environment}", f"NAME={name}", "GENERATE=1")
+            bar.detail = ", ".join(lacking)
+
+
 def up(run: Rehearsal) -> None:
     """Bring the environment up with the first image."""
     with run.progress.step(f"make up ENV={run.environment}") as bar:
@@ -175,32 +191,19 @@ def _settle(run: Rehearsal) -> None:
 
 def change(run: Rehearsal) -> None:
     """Change something in each layer of the environment, and apply it: layers that exist need no order."""
-    settings = run.project.environment_settings
-    changed = edits.change(run.file, run.environment, int(settings["network"]["zones"]), run.project.partition)
+    zones = int(run.project.environment_settings["network"]["zones"])
+    changed = edits.change(run.file, run.environment, zones)
     run.findings.notes.append("Changed and applied: " + ", ".join([*changed, "another image"]))
     image = digest(run.images[1])
     push(run, run.images[1])
-
     value = ""
-    first = files.declared(run) or secret.declared(run) or worker.declared(run) or scheduled.declared(run)
-    if first:
-        # The boundary and the endpoints that they need come before the service that uses them.
-        run.at_the_same_time(lambda: apply(run, ACCOUNT), lambda: apply(run, NETWORK))
     if secret.declared(run):
         with run.progress.step("sign in") as bar:
             keys = run.sign_in(bar, jobs(run).apply)
         value = secret.store(run, image, keys)
-
-    others = [layer for layer in (NETWORK, DATABASE) if layer in run.layers() and not (first and layer is NETWORK)]
+    others = [layer for layer in (NETWORK, DATABASE) if layer in run.layers()]
     run.at_the_same_time(lambda: deploy(run, image), *(lambda layer=layer: apply(run, layer) for layer in others))
-    shared = [layer for layer in run.layers() if not layer.per_environment]
-    run.at_the_same_time(
-        lambda: prove_change(run, image, value),
-        lambda: plan_again(run, shared),
-        *([lambda: work(run)] if worker.declared(run) else []),
-        *([lambda: use_files(run)] if files.declared(run) else []),
-        *([lambda: scheduled.prove(run, jobs(run))] if scheduled.declared(run) else []),
-    )
+    prove_change(run, image, value)
 
 
 def prove_change(run: Rehearsal, image: str, value: str) -> None:
@@ -229,12 +232,16 @@ def prove_change(run: Rehearsal, image: str, value: str) -> None:
 
 def use_files(run: Rehearsal) -> None:
     """Let a client store files and get them back, as far as it may."""
+    if not files.declared(run):
+        return
     with run.progress.step("use the files") as bar:
         bar.detail = files.prove(run, bar, jobs(run))
 
 
 def work(run: Rehearsal) -> None:
     """Let the service give its worker work, and see what becomes of what cannot be done."""
+    if not worker.declared(run):
+        return
     with run.progress.step("use a worker") as bar:
         bar.detail = worker.prove(run, bar, run.sign_in(bar, jobs(run).apply), jobs(run))
 
@@ -294,7 +301,8 @@ def plan_again(run: Rehearsal, layers: Sequence[Layer]) -> None:
 def try_everything(run: Rehearsal) -> None:
     """Let roles try what is none of theirs: every attempt has to be refused."""
     with run.progress.step("try what must be refused") as bar:
-        made = run.findings.attempts = list(attackers.attack(run, bar, jobs(run)))
+        made = list(attackers.attack(run, bar, jobs(run)))
+        run.findings.attempts += made
         allowed = [f"{one.who}: {one.what} ({one.call}) — {one.because}" for one in made if not one.refused]
         if allowed:
             raise FailedError("IAM did not refuse these:\n" + "\n".join(f"  {line}" for line in allowed))

@@ -61,6 +61,8 @@ def needed_services(platform: Platform) -> dict[str, list[str]]:
             needed["service"] |= {"ssmmessages", "kms"}
         if platform.project.settings["feature_flags"] != "none":
             needed["service"].add("appconfigdata")
+        if platform.project.workers:
+            needed["service"].add("sqs")
         definition = platform.task_definition(platform.service["taskDefinition"])
         for secret in definition["containerDefinitions"][0].get("secrets", []):
             needed["service"].add("secretsmanager" if ":secretsmanager:" in secret["valueFrom"] else "ssm")

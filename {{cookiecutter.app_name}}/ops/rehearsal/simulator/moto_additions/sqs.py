@@ -1,5 +1,6 @@
 """SQS: attributes that are kept, dead letters that are given back, and what CloudWatch hears of queues."""
 
+import json
 import operator
 from typing import Any
 
@@ -22,11 +23,13 @@ COMPARISONS = {
 _attributes: Any = Queue.attributes
 
 
-@gap("aws_sqs_queue", "`redrive_allow_policy` is dropped; SQS's own encryption stays on beside a key")
+@gap("aws_sqs_queue", "`redrive_allow_policy` is dropped; SQS's own encryption stays on beside a key; blanks in `redrive_policy`")
 def attributes(queue: Queue) -> dict[str, Any]:
     found: dict[str, Any] = _attributes.fget(queue)
     if allowed := getattr(queue, "redrive_allow_policy", None):
         found["RedriveAllowPolicy"] = allowed
+    if queue.redrive_policy:
+        found["RedrivePolicy"] = json.dumps(queue.redrive_policy, separators=(",", ":"), sort_keys=True)
     if found.get("KmsMasterKeyId"):
         found["SqsManagedSseEnabled"] = "false"
     return found
