@@ -72,6 +72,8 @@ NEEDED = [
     ("ec2:CreateSubnet", "vpc/vpc-1", DEV),
     ("ec2:CreateRoute", "route-table/rtb-1", DEV),
     ("ec2:CreateSecurityGroup", "vpc/vpc-1", DEV),
+    ("ec2:DescribeAccountAttributes", "*", NONE),  # by the first load balancer of an account
+    ("ec2:GetSecurityGroupsForVpc", "vpc/vpc-1", DEV),  # by each one
     ("ec2:AuthorizeSecurityGroupIngress", "security-group/sg-1", DEV),
     ("ec2:AuthorizeSecurityGroupIngress", "security-group-rule/*", request("dev")),
     ("ec2:CreateTags", "security-group-rule/sgr-1", request("dev")),

@@ -20,6 +20,7 @@ locals {
           "application-autoscaling:Describe*", "application-autoscaling:ListTagsForResource",
           "cloudwatch:DescribeAlarms", "cloudwatch:GetDashboard", "cloudwatch:ListTagsForResource",
           # Not ec2:Describe*: that reads the start-up scripts of other people's instances.
+          "ec2:DescribeAccountAttributes", "ec2:GetSecurityGroupsForVpc", # by a load balancer that is made, in its maker's name
           "ec2:DescribeAddresses*", "ec2:DescribeAvailabilityZones", "ec2:DescribeFlowLogs", "ec2:DescribeInternetGateways",
           "ec2:DescribeManagedPrefixLists", "ec2:DescribeNatGateways", "ec2:DescribeNetworkAcls", "ec2:DescribeNetworkInterfaces",
           "ec2:DescribePrefixLists", "ec2:DescribeRouteTables", "ec2:DescribeSecurityGroup*", "ec2:DescribeSubnets",

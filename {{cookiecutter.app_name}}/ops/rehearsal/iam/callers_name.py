@@ -195,6 +195,12 @@ def _balancers(call: Call, _state: State) -> list[str]:
     return [found] if ":loadbalancer/" in found else []
 
 
+def _vpc_of_groups(call: Call, state: State) -> list[str]:
+    prefix = f"arn:{call.partition}:ec2:{call.region}:{call.account}:security-group"
+    groups = (call.parameters.get("SecurityGroups") or ())[:1]
+    return [str(vpc) for group in groups if (vpc := state.keys(f"{prefix}/{group}").get("ec2:Vpc"))]
+
+
 def _missing_service_role(name: str) -> Callable[[Call, State], bool]:
     return lambda _call, state: bool(state.look("service-linked role is missing", name))
 
@@ -228,6 +234,7 @@ _SQS_KMS = "_/AWSSimpleQueueService/latest/SQSDeveloperGuide/sqs-key-management.
 _BACKUP_KMS = "SAR of Backup, dependent actions"
 _WAF = "_/waf/latest/developerguide/security_iam_service-with-iam.html#security_iam_service-with-iam-id-based-policies-actions"
 _WAF_LOGS = "_/waf/latest/developerguide/logging-cw-logs.html"
+_BALANCER = "_/elasticloadbalancing/latest/userguide/elb-api-permissions.html"
 _SCALING = "_/autoscaling/application/userguide/security_iam_id-based-policy-examples.html"
 
 _ROWS_OF: dict[tuple[str, ...], tuple[Row, ...]] = {
@@ -420,7 +427,18 @@ _ROWS_OF: dict[tuple[str, ...], tuple[Row, ...]] = {
             when=lambda call, _state: bool(call.parameters.get("PrivateDnsEnabled")),
         ),
     ),
-    ("elasticloadbalancing:CreateLoadBalancer",): (_service_linked("elasticloadbalancing.amazonaws.com"),),
+    ("elasticloadbalancing:CreateLoadBalancer",): (
+        _service_linked("elasticloadbalancing.amazonaws.com"),
+        *(
+            Row(f"ec2:Describe{what}", "", _BALANCER)
+            for what in ("AccountAttributes", "Addresses", "InternetGateways", "SecurityGroups", "Subnets", "Vpcs")
+        ),
+        Row(
+            "ec2:GetSecurityGroupsForVpc",
+            _vpc_of_groups,
+            "https://github.com/kubernetes-sigs/aws-load-balancer-controller/issues/3917: what AWS answers without it",
+        ),
+    ),
     ("wafv2:AssociateWebACL", "wafv2:DisassociateWebACL"): (Row("elasticloadbalancing:SetWebAcl", _balancers, _WAF),),
     ("wafv2:GetWebACLForResource",): (Row("elasticloadbalancing:GetLoadBalancerWebACL", _balancers, _WAF),),
     ("wafv2:PutLoggingConfiguration",): (
