@@ -116,6 +116,8 @@ NEEDED = [
     ("application-autoscaling:PutScalingPolicy", "scalable-target/1", DEV),
     ("cloudwatch:PutMetricAlarm", "alarm:TargetTracking-service/shop-dev/shop-dev-AlarmHigh-1", NONE),
     ("wafv2:AssociateWebACL", arn("elasticloadbalancing", "loadbalancer/app/shop-dev/1"), DEV),
+    ("elasticloadbalancing:CreateWebACLAssociation", "loadbalancer/app/shop-dev/1", DEV),
+    ("elasticloadbalancing:DeleteWebACLAssociation", "loadbalancer/app/shop-dev/1", DEV),
     ("elasticloadbalancing:GetLoadBalancerWebACL", "loadbalancer/app/shop-dev/1", DEV),
     ("appconfig:CreateApplication", "*", request("dev")),
     ("appconfig:StartDeployment", "application/a/environment/e", DEV),

@@ -10,6 +10,7 @@ locals {
           "elasticloadbalancing:AddTags", "elasticloadbalancing:CreateListener", "elasticloadbalancing:CreateLoadBalancer",
           "elasticloadbalancing:CreateTargetGroup", "elasticloadbalancing:DeleteListener", "elasticloadbalancing:DeleteLoadBalancer",
           "elasticloadbalancing:DeleteTargetGroup", "elasticloadbalancing:ModifyLoadBalancerAttributes", "elasticloadbalancing:ModifyTargetGroup*",
+          "elasticloadbalancing:CreateWebACLAssociation", "elasticloadbalancing:DeleteWebACLAssociation", # by AWS WAF
           # When these change.
           "elasticloadbalancing:ModifyListener*", "elasticloadbalancing:RemoveTags",   # rules and certificate; tags
           "elasticloadbalancing:SetSecurityGroups", "elasticloadbalancing:SetSubnets", # the network

@@ -439,7 +439,14 @@ _ROWS_OF: dict[tuple[str, ...], tuple[Row, ...]] = {
             "https://github.com/kubernetes-sigs/aws-load-balancer-controller/issues/3917: what AWS answers without it",
         ),
     ),
-    ("wafv2:AssociateWebACL", "wafv2:DisassociateWebACL"): (Row("elasticloadbalancing:SetWebAcl", _balancers, _WAF),),
+    ("wafv2:AssociateWebACL",): (
+        Row("elasticloadbalancing:SetWebAcl", _balancers, _WAF),
+        Row("elasticloadbalancing:CreateWebACLAssociation", _balancers, "SAR of WAF, dependent actions"),
+    ),
+    ("wafv2:DisassociateWebACL",): (
+        Row("elasticloadbalancing:SetWebAcl", _balancers, _WAF),
+        Row("elasticloadbalancing:DeleteWebACLAssociation", _balancers, "SAR of WAF, dependent actions"),
+    ),
     ("wafv2:GetWebACLForResource",): (Row("elasticloadbalancing:GetLoadBalancerWebACL", _balancers, _WAF),),
     ("wafv2:PutLoggingConfiguration",): (
         *(
