@@ -55,6 +55,7 @@ def runs(definition: str) -> dict[str, str]:
 
 DEV, PROD, NONE = tags("dev"), tags("prod"), dict[str, str]()
 OTHER = tags("prod", "shop-dev")  # an application whose names all begin like shop's in dev
+CLOSED = tags("dev", Name="shop-dev-default-closed")
 ADDRESS = {"ec2:AllocationId": "eipalloc-1"}
 TO_TASKS = {"iam:PassedToService": "ecs-tasks.amazonaws.com"}
 FLAGS_VERSION = "application/a/configurationprofile/p/hostedconfigurationversion/2"
@@ -80,6 +81,7 @@ NEEDED = [
     ("ec2:CreateTags", "subnet/subnet-1", DEV | request("dev")),
     ("ec2:RevokeSecurityGroupEgress", "security-group/sg-default", NONE),
     ("ec2:CreateTags", "security-group/sg-default", request("dev", Name="shop-dev-default-closed")),
+    ("ec2:CreateTags", "security-group/sg-default", CLOSED | {"aws:TagKeys": "owner"}),  # another one in project.yaml
     ("ec2:DeleteNetworkInterface", "network-interface/eni-1", NONE),
     ("ec2:DetachNetworkInterface", "network-interface/eni-1", NONE),
     ("ec2:DisassociateAddress", "*", NONE),  # of a NAT gateway that is gone
@@ -166,7 +168,8 @@ FOREIGN = [
     # The network.
     ("ec2:AuthorizeSecurityGroupIngress", "security-group/sg-1", PROD),
     ("ec2:AuthorizeSecurityGroupIngress", "security-group/sg-1", NONE),
-    ("ec2:AuthorizeSecurityGroupIngress", "security-group/sg-1", tags("dev", Name="shop-dev-default-closed")),
+    ("ec2:AuthorizeSecurityGroupIngress", "security-group/sg-1", CLOSED),
+    ("ec2:CreateTags", "security-group/sg-1", CLOSED | {"aws:TagKeys": "Name"}),
     ("ec2:RevokeSecurityGroupIngress", "security-group/sg-1", PROD),
     ("ec2:CreateRoute", "route-table/rtb-1", PROD),
     ("ec2:CreateRoute", "route-table/rtb-1", NONE),

@@ -68,6 +68,14 @@ locals {
         })
       },
       {
+        # When owner or github_repository changes in project.yaml; the tags that keep it closed stay.
+        Sid       = "TagDefaultGroup"
+        Effect    = "Allow"
+        Action    = "ec2:CreateTags"
+        Resource  = "${local.arn.ec2}:security-group/*"
+        Condition = merge(local.own[key], { "ForAllValues:StringEquals" = { "aws:TagKeys" = ["owner", "repository"] } })
+      },
+      {
         # What Lambda leaves in the subnets, without tags, until it has forgotten a function: AWS refuses those in use.
         # https://docs.aws.amazon.com/lambda/latest/dg/configuration-vpc.html
         Sid       = "LeftoverInterfaces"
@@ -113,7 +121,7 @@ locals {
           "ec2:ModifySecurityGroupRules", "ec2:UpdateSecurityGroupRuleDescriptions*", # when rules change
         ]
         Resource  = "${local.arn.ec2}:security-group/*"
-        Condition = merge(local.own[key], local.not_default)
+        Condition = merge(local.own[key], local.not_default[key])
       },
       {
         # A rule is in a group, and only in an own one can it be made or changed.
@@ -145,13 +153,15 @@ locals {
         Effect    = "Allow"
         Action    = ["ec2:CreateTags", "ec2:DeleteTags"]
         Resource  = "${local.arn.ec2}:*"
-        Condition = merge(local.own[key], local.not_default)
+        Condition = merge(local.own[key], local.not_default[key])
       },
     ]
   }
 
   # The group that LabelDefaultGroup labels stays closed.
-  not_default = { StringNotEquals = { "aws:ResourceTag/Name" = [
-    for name in local.environment_names : module.environment[name].names.default_security_group
-  ] } }
+  not_default = {
+    for key, owner in local.owners : key => {
+      StringNotEquals = { "aws:ResourceTag/Name" = module.environment[owner.environment].names.default_security_group }
+    }
+  }
 }
