@@ -518,6 +518,11 @@ _PASSING = re.compile(
     r"|AppConfig[\s\S]*(?:Access ?Denied|assume)"
     # Other services after their role: https://github.com/hashicorp/terraform/issues/4375
     r"|Unable to assume role|cannot be assumed by"
+    # RDS and AWS WAF after their service-linked role, which the first use in an account makes: docs.aws.amazon.com,
+    # AmazonRDS/latest/AuroraUserGuide/UsingWithRDS.IAM.ServiceLinkedRoles.html, waf/latest/APIReference/API_PutLoggingConfiguration.html
+    r"|permission to create service linked role|WAFServiceLinkedRoleErrorException"
+    # AWS WAF after the log group that it is to write into: https://github.com/hashicorp/terraform-provider-aws/issues/36000
+    r"|WAFLogDestinationPermissionIssueException"
     # A key after its tags: https://docs.aws.amazon.com/kms/latest/developerguide/abac.html
     r"|not authorized to perform: kms:|KMSKeyNotAccessible",
 )

@@ -276,6 +276,9 @@ resource "terraform_data" "late" {
         ("ValidationError: Access Denied for bucket: shop-dev-logs", True),
         ("creating AppConfig Environment: BadRequestException: trying to assume role", True),
         ("AccessDeniedException: not authorized to perform: kms:CreateGrant", True),
+        ("InvalidParameterValue: Verify that you have permission to create service linked role.", True),
+        ("WAFServiceLinkedRoleErrorException: AWS WAF is not able to access the service linked role.", True),
+        ("WAFLogDestinationPermissionIssueException: Unable to deliver logs to the destination.", True),
         ("AccessDenied: not authorized to perform: iam:CreateRole", False),
     ],
 )
