@@ -8,7 +8,7 @@ from concurrent.futures import ThreadPoolExecutor
 
 from botocore.exceptions import ClientError
 
-from ops import flags, incident, layers, releases, secret_values
+from ops import flags, incident, layers, releases, secret_values, waiting
 from ops.aws import Aws, code
 from ops.bootstrap import local_terraform, state_file, step_of
 from ops.errors import OpsError, WrongUse
@@ -26,6 +26,8 @@ from ops.terraform import (
     Terraform,
 )
 
+TABLE_SECONDS = 5 * 60  # for the locks table to be updated
+POLL_SECONDS = 2.0
 _KEEP_DAYS = 30  # until a deleted state key is gone for good; AWS's longest
 
 
@@ -297,6 +299,13 @@ def _delete_table(project: Project, aws: Aws) -> None:
     name = project.names["locks_table"]
     try:
         client.update_table(TableName=name, DeletionProtectionEnabled=False)
+        # While it is being updated, AWS refuses to delete it.
+        # https://docs.aws.amazon.com/amazondynamodb/latest/APIReference/API_DeleteTable.html
+        waiting.until(
+            lambda: client.describe_table(TableName=name)["Table"]["TableStatus"] == "ACTIVE",
+            TABLE_SECONDS,
+            every=POLL_SECONDS,
+        )
         client.delete_table(TableName=name)
     except ClientError as error:
         if code(error) != "ResourceNotFoundException":

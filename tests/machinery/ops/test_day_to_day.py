@@ -11,6 +11,7 @@ import sys
 import time
 from collections.abc import Callable
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -680,6 +681,30 @@ def test_destroy_everything(deployed: Settings, ops: Ops, client: Client, push: 
         item for item in client("kms").list_aliases()["Aliases"] if item["AliasName"].startswith("alias/aws/")
     ]
     assert not (deployed.path.parent / ".ops").exists()
+
+
+def test_the_locks_table_is_deleted_when_it_is_no_longer_updated(
+    project: Settings, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """moto's is never updated for longer than its answer takes."""
+    from ops import teardown
+    from ops.project import load
+
+    states = ["UPDATING", "UPDATING", "ACTIVE"]
+    deleted = []
+
+    def delete(**table: str) -> None:
+        assert not states, "ResourceInUseException: the table is being updated"
+        deleted.append(table)
+
+    found = SimpleNamespace(
+        update_table=lambda **_: None,
+        describe_table=lambda **_: {"Table": {"TableStatus": states.pop(0)}},
+        delete_table=delete,
+    )
+    monkeypatch.setattr(teardown, "POLL_SECONDS", 0.0)
+    teardown._delete_table(load(), SimpleNamespace(client=lambda _: found))
+    assert deleted == [{"TableName": f"{APP}-tfstate-locks"}]
 
 
 def test_destroy_refuses_while_anything_is_protected(deployed: Settings, ops: Ops) -> None:
