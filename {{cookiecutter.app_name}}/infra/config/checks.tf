@@ -308,6 +308,10 @@ locals {
     length(local.secrets) > 50 || length(distinct([for name in local.secrets : jsonencode(name)])) < length(local.secrets) ? [
       "service.secrets: at most 50, and none twice"
     ] : [],
+    # A role's own policies have at most 10,240 characters, and the tasks' names each of them.
+    length(join("", [for name in local.secrets : try(tostring(coalesce(name)), "")])) > 3500 ? [
+      "service.secrets: at most 3,500 characters in all names together"
+    ] : [],
     [
       for place in distinct([for variable in local.variables : variable.place]) : "${place}: more than 16,384 bytes together; a task definition has 65,536 for everything"
       if length(base64encode(jsonencode([for variable in local.variables : [variable.name, variable.value] if variable.place == place]))) > 16384 * 4 / 3

@@ -81,13 +81,13 @@ resource "aws_iam_role_policy" "execution" {
           Resource = values(local.secrets)
         },
         {
-          # Parameter Store says which parameter it decrypts.
+          # Parameter Store says which parameter it decrypts; which ones are read is above, and twice would not fit.
           # https://docs.aws.amazon.com/kms/latest/developerguide/services-parameter-store.html
           Sid       = "DecryptTheSecrets"
           Effect    = "Allow"
           Action    = "kms:Decrypt"
           Resource  = one(data.aws_kms_alias.secrets[*].target_key_arn)
-          Condition = { StringEquals = { "kms:EncryptionContext:PARAMETER_ARN" = values(local.secrets) } }
+          Condition = { StringLike = { "kms:EncryptionContext:PARAMETER_ARN" = "${local.arn.ssm}:parameter${local.names.secrets_path}/*" } }
         },
       ] : statement if length(local.secrets) > 0],
     )

@@ -195,6 +195,11 @@ run "dev" {
     error_message = "ECS may read exactly these, with the environment's key"
   }
   assert {
+    # https://docs.aws.amazon.com/IAM/latest/UserGuide/reference_iam-quotas.html
+    condition     = length(regexall("secrets/API_KEY", aws_iam_role_policy.execution.policy)) == 1
+    error_message = "a role's own policies have 10,240 characters: 50 secrets fit once"
+  }
+  assert {
     condition     = toset(concat(keys(local.platform_variables), ["DB_USER", "JOB_SCHEDULED_AT"], keys(local.job_variables["clean-up"]))) == toset(module.config.platform_variables)
     error_message = "infra/config refuses exactly the names that the platform sets"
   }
