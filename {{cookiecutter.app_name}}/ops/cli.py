@@ -260,7 +260,7 @@ def apply_command(
         return
     say(made.show(plan.path))
     confirm(f"Apply this to {made.label} ({plan})?", yes=yes)
-    made.apply(plan)
+    layers.apply(connection, made, plan)
     step.done("applied")
 
 

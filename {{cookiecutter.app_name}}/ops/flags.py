@@ -34,6 +34,10 @@ def find(aws: Aws, project: Project, *, immediate: bool = False) -> Profile:
     """
     if project.settings["feature_flags"] == "none":
         raise WrongUse("This project has no feature flags.")
+    return _found(aws, project, immediate=immediate)
+
+
+def _found(aws: Aws, project: Project, *, immediate: bool = False) -> Profile:
     client = aws.client("appconfig")
     names = project.names
     application = _named(client, "list_applications", names["flags_application"], project)
@@ -119,9 +123,9 @@ def change(document: dict[str, Any], name: str, enabled: bool | None, percent: f
 
 
 def empty(aws: Aws, project: Project) -> None:
-    """Delete all versions of the flags, so that Terraform can delete their profile."""
+    """Delete all versions of the flags, so that Terraform can delete their profile; project.yaml may say none by then."""
     try:
-        found = find(aws, project)
+        found = _found(aws, project)
     except OpsError:
         return
     client = aws.client("appconfig")

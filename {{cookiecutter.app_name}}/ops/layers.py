@@ -8,7 +8,7 @@ from pathlib import Path
 
 from botocore.exceptions import ClientError
 
-from ops import ecs, images, processes
+from ops import ecs, flags, images, processes
 from ops.aws import Aws, code
 from ops.errors import AccountError, OpsError, WrongUse
 from ops.output import Step
@@ -198,6 +198,18 @@ def _any_image(aws: Aws, project: Project) -> str:
     return ecs.running_digest(aws, project) or f"sha256:{'0' * 64}"
 
 
+def apply(aws: Aws, terraform: Terraform, plan: Plan | Path) -> None:
+    """Apply a saved plan. AWS deletes no profile of flags that has versions, and Terraform knows of the first alone."""
+    if isinstance(plan, Plan):
+        deleted = plan.deletes
+    else:
+        changes = terraform.planned(plan.resolve()).get("resource_changes", [])
+        deleted = [item["address"] for item in changes if "delete" in item["change"]["actions"]]
+    if any(address.startswith("aws_appconfig_configuration_profile.") for address in deleted):
+        flags.empty(aws, terraform.project)
+    terraform.apply(plan)
+
+
 def apply_saved(project: Project, aws: Aws, layer: Layer, path: Path, *, step: Step | None = None) -> Terraform:
     """Apply a plan that was saved before (and perhaps reviewed)."""
     if not path.is_file():
@@ -205,5 +217,5 @@ def apply_saved(project: Project, aws: Aws, layer: Layer, path: Path, *, step: S
     require_bootstrap(aws, project)
     terraform = of(project, layer, step or Step(layer.name))
     terraform.init()
-    terraform.apply(path)
+    apply(aws, terraform, path)
     return terraform

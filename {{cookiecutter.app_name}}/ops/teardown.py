@@ -124,7 +124,8 @@ def down(project: Project, aws: Aws) -> None:
                 f"{project.environment} still has temporary environments: {', '.join(beside)}.",
                 next_step="; ".join(f"make down ENV={project.environment} WORKSPACE={name}" for name in beside),
             )
-    flags.empty(aws, project)
+    if project.settings["feature_flags"] != "none":
+        flags.empty(aws, project)
     _destroy_layers(project, aws, environment_layers(project))
     step = Step("records")
     _deregister(project, aws)
@@ -193,7 +194,7 @@ def _destroy_layer(project: Project, aws: Aws, layer: Layer, plan: Plan | None) 
         step.done("nothing is there")
         return
     step.say(str(plan))
-    Terraform(project, layer, step=step).apply(plan)
+    layers.apply(aws, Terraform(project, layer, step=step), plan)
     step.done(f"{plan.remove} removed")
 
 

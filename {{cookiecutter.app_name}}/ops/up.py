@@ -116,7 +116,7 @@ def apply_layer(
             f"The plan of {terraform.label} deletes or replaces:\n" + "\n".join(f"  {item}" for item in deleted),
             next_step=f"Look at it with {project.make('plan', LAYER=layer.name)}; if that is meant, repeat with YES=1.",
         )
-    terraform.apply(plan)
+    layers.apply(aws, terraform, plan)
     return terraform, _in_the_past(plan)
 
 
@@ -224,7 +224,7 @@ class Up:
             terraform.step = step
             result = "no changes" if plan.empty else _in_the_past(plan)
             if not plan.empty:
-                terraform.apply(plan)
+                layers.apply(self.aws, terraform, plan)
         outputs = terraform.output()
         self.url = str(outputs.get("url", ""))
         self.definition = outputs.get("task_definition")

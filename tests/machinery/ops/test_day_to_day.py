@@ -366,6 +366,32 @@ def test_flag_before_up_and_without_the_component(account_ready: Settings, ops: 
     assert ops("flag", *ENV).code == 2
 
 
+@pytest.mark.parametrize("saved", [False, True])
+def test_flags_that_project_yaml_no_longer_has_can_be_deleted(
+    appconfig: dict[str, str], deployed: Settings, client: Client, tmp_path: Path, saved: bool
+) -> None:
+    """AWS: "Cannot delete configuration profile … because there are still hosted configuration versions"."""
+    from ops import layers
+    from ops.aws import Aws
+    from ops.project import load
+    from ops.terraform import Plan
+
+    deployed.change(feature_flags="none")
+    where = {key: appconfig[key] for key in ("ApplicationId", "ConfigurationProfileId")}
+    left: list[Any] = []
+
+    def versions(_plan: object) -> None:
+        left.append(client("appconfig").list_hosted_configuration_versions(**where)["Items"])
+
+    address = "aws_appconfig_configuration_profile.flags[0]"
+    planned = {"resource_changes": [{"address": address, "change": {"actions": ["delete"]}}]}
+    stand_in: Any = SimpleNamespace(apply=versions, planned=lambda _: planned, project=load("dev"))
+    path = tmp_path / "plan"
+    plan = path if saved else Plan(path, changes=[("delete", address)])
+    layers.apply(Aws("us-east-1"), stand_in, plan)
+    assert left == [[]]
+
+
 def test_smoke_looks_from_where_nobody_may_call(account_ready: Settings, ops: Ops) -> None:
     account_ready.change(environments={"dev": {"ingress": {"cidrs": ["203.0.113.0/24", "198.51.100.7/32"]}}})
     result = ops("smoke", *ENV)
@@ -691,7 +717,7 @@ def test_the_locks_table_is_deleted_when_it_is_no_longer_updated(
     from ops.project import load
 
     states = ["UPDATING", "UPDATING", "ACTIVE"]
-    deleted = []
+    deleted: list[dict[str, str]] = []
 
     def delete(**table: str) -> None:
         assert not states, "ResourceInUseException: the table is being updated"
@@ -703,7 +729,8 @@ def test_the_locks_table_is_deleted_when_it_is_no_longer_updated(
         delete_table=delete,
     )
     monkeypatch.setattr(teardown, "POLL_SECONDS", 0.0)
-    teardown._delete_table(load(), SimpleNamespace(client=lambda _: found))
+    aws: Any = SimpleNamespace(client=lambda _: found)
+    teardown._delete_table(load(), aws)
     assert deleted == [{"TableName": f"{APP}-tfstate-locks"}]
 
 
