@@ -140,7 +140,7 @@ class Worker:
             work.cancel()
             log.warning("no time to end this message: it is given back")
             await self._queue.keep(message, 0)
-        elif error := work.exception():
+        elif error := asyncio.CancelledError("by itself") if work.cancelled() else work.exception():
             count = message.get("Attributes", {}).get("ApproximateReceiveCount")
             log.error("this message failed, received %s times", count, exc_info=error)
         else:

@@ -31,6 +31,8 @@ import asyncio, sys
 from app import worker
 
 async def slow(text):
+    if text == "-1":
+        asyncio.current_task().cancel()
     await asyncio.sleep(float(text))
 
 worker.HANDLERS["slow"] = slow
@@ -277,6 +279,15 @@ def test_a_message_that_fails_comes_again_and_ends_with_the_dead_letters(sqs: Sq
     assert "ValidationError" in failed[0]["exception"]
     assert (good.received, sqs.messages) == (1, [])
     assert worker.stop() == 0
+
+
+def test_work_that_was_cancelled_has_failed(sqs: Sqs, slow: Process) -> None:
+    """What waits for a task that somebody cancelled is cancelled too; the worker goes on."""
+    cancelled, good = sqs.put("-1"), sqs.put("0")
+    wait_until(lambda: sqs.dead and not sqs.messages)
+    assert (sqs.dead, good.received) == ([cancelled], 1)
+    assert "CancelledError" in slow.lines(level="error", request_id=cancelled.identity)[0]["exception"]
+    assert slow.stop() == 0
 
 
 def test_long_work_keeps_its_message(sqs: Sqs, slow: Process) -> None:
