@@ -12,6 +12,7 @@ from starlette.exceptions import HTTPException
 from app.logs import request_id
 
 MEDIA_TYPE = "application/problem+json"
+MOST = 20  # How much of what is wrong with one request is told.
 
 
 class Problem(BaseModel):
@@ -41,7 +42,9 @@ async def _on_validation_error(request: Request, error: RequestValidationError) 
     media_type = request.headers.get("content-type", "").partition(";")[0].strip().lower()
     if media_type != "application/json" and any(found["loc"][0] == "body" for found in errors):
         return problem(415, "The body must be JSON: send it with Content-Type: application/json")
-    details = "; ".join(f"{' '.join(map(str, found['loc']))}: {found['msg']}" for found in errors)
+    # One body may be wrong in 100,000 places.
+    details = "; ".join(f"{' '.join(map(str, found['loc']))}: {found['msg']}" for found in errors[:MOST])
+    details += f"; and {len(errors) - MOST} more" if len(errors) > MOST else ""
     return problem(400 if errors[0]["type"] == "json_invalid" else 422, details)
 
 

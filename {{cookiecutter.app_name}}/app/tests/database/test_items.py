@@ -97,6 +97,13 @@ def test_bad_bodies(service: Service, body: bytes, status: int) -> None:
     assert b"Traceback" not in answer.body
 
 
+def test_a_body_that_is_wrong_everywhere_is_answered_in_few_words(service: Service) -> None:
+    answer = service.ask("POST", "/items", {"name": "a"} | dict.fromkeys(map(str, range(5000)), 1))
+    assert answer.status == 422
+    assert answer.json["detail"].endswith("; and 4980 more")
+    assert len(answer.body) < 2000
+
+
 def test_body_must_be_json(service: Service) -> None:
     for media_type in ("text/plain", "application/x-www-form-urlencoded", "application/jsonx"):
         answer = service.ask("POST", "/items", b'{"name":"a"}', {"Content-Type": media_type})
