@@ -176,7 +176,10 @@ class Database:
                 raise Lost(f"no connection to the database: {error!r}") from error
             try:
                 yield connection
-            except CONNECTION_ERRORS as error:
+            except (*CONNECTION_ERRORS, asyncpg.InterfaceError) as error:
+                # A transaction whose connection broke says no more than that; else it is the caller's mistake.
+                if isinstance(error, asyncpg.InterfaceError) and connection._con:  # None: it is closed.
+                    raise
                 # What broke this connection may have broken the others: none is used again.
                 await self._pool.expire_connections()
                 raise (Unavailable if isinstance(error, TimeoutError) else Lost)(f"it failed: {error!r}") from error

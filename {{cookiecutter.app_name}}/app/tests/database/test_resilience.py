@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import collections
 import http.client
 import threading
@@ -9,8 +10,10 @@ import time
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 
+import asyncpg  # type: ignore[import-untyped]
 import pytest
 
+from app.database import Database, DatabaseSettings, Lost
 from app.tests.service import Answer, Service, free_port, running, wait_until
 from ops.laptop.dev.database import create_roles, migrate, user, variables
 from ops.laptop.postgres import Fault, LocalPostgres
@@ -110,6 +113,30 @@ def test_connections_cut_by_a_failover(own_service: Service, server: LocalPostgr
     server.front.faults.append(Fault(at="INSERT INTO items", action="cut-after"))
     assert_unavailable(write(own_service))  # Nobody knows whether it was done: not repeated.
     assert write(own_service).status == 201
+
+
+def test_a_transaction_that_is_cut_is_unavailable(
+    own_environment: dict[str, str], server: LocalPostgres, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """At a statement as at its end, where asyncpg says no more than that the connection is closed."""
+    for name, value in own_environment.items():
+        monkeypatch.setenv(name, value)
+
+    async def transactions() -> None:
+        database = Database()
+        async with database.running(DatabaseSettings()):
+            for more in ("SELECT 1", ""):
+                with pytest.raises(Lost):
+                    async with database.connection() as connection, connection.transaction():
+                        await connection.execute("SELECT 1")
+                        await asyncio.to_thread(server.front.cut_all)
+                        await asyncio.sleep(0.1)
+                        await connection.execute(more)
+            with pytest.raises(asyncpg.InterfaceError, match="expects 0 arguments"):  # the caller's mistake
+                await database.read("SELECT 1", 1)
+            assert await database.read("SELECT 1")
+
+    asyncio.run(transactions())
 
 
 def test_database_that_does_not_answer(own_environment: dict[str, str], server: LocalPostgres) -> None:
