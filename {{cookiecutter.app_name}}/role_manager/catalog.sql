@@ -79,6 +79,28 @@ code (classid, oid, words) AS (  -- what runs as the owner of a function, relati
   UNION ALL SELECT 'pg_class'::regclass, conrelid, 'its checks' FROM pg_constraint WHERE contype = 'c'
   UNION ALL SELECT 'pg_type'::regclass, contypid, 'its checks' FROM pg_constraint WHERE contype = 'c'),
 
+-- Whose code the owner's objects run: of whoever is neither the owner, the master nor the platform; and what uses it.
+theirs (classid, oid, owner, runs) AS MATERIALIZED (
+  WITH RECURSIVE strange AS MATERIALIZED (SELECT r.oid FROM roles r, me, input WHERE judged AND r.oid <> me.oid AND r.name <> d->>'owner'),
+  checked (oid, owner) AS (  -- domains with checks, and the types that hold one
+    SELECT oid, typowner FROM pg_type WHERE typowner IN (SELECT oid FROM strange) AND oid IN (SELECT contypid FROM pg_constraint)
+    UNION SELECT t.oid, c.owner FROM checked c, pg_type t LEFT JOIN pg_attribute a ON a.attrelid = t.typrelid
+    WHERE c.oid IN (t.typelem, t.typbasetype, a.atttypid))
+  SELECT 'pg_type'::regclass::oid, oid, owner, true FROM checked
+  UNION ALL SELECT 'pg_proc'::regclass, oid, proowner, true FROM pg_proc WHERE proowner IN (SELECT oid FROM strange)
+  UNION ALL SELECT 'pg_operator'::regclass, oid, oprowner, true FROM pg_operator WHERE oprowner IN (SELECT oid FROM strange)
+  UNION ALL SELECT 'pg_class'::regclass, oid, relowner, relkind = 'v' OR oid IN (SELECT polrelid FROM pg_policy)
+  FROM pg_class WHERE relowner IN (SELECT oid FROM strange) AND relkind NOT IN ('i', 'I')),
+uses (classid, objid, objsubid, refclassid, refobjid, how) AS (
+  SELECT classid, objid, objsubid, refclassid, refobjid, '' FROM pg_depend
+  -- (What a foreign key asks of the table that it names runs nothing.)
+  WHERE deptype = 'n' AND (classid <> 'pg_constraint'::regclass OR refclassid <> 'pg_class'::regclass)
+  -- A change of one table is a change of the other.
+  UNION ALL SELECT 'pg_class'::regclass, confrelid, 0, 'pg_class'::regclass, conrelid, ' (by its foreign key)'
+  FROM pg_constraint WHERE contype = 'f' AND conparentid = 0 AND (confdeltype IN ('c', 'n', 'd') OR confupdtype IN ('c', 'n', 'd'))
+  UNION ALL SELECT 'pg_class'::regclass, oid, 0, 'pg_class'::regclass, other, ' (by inheritance)'
+  FROM pg_inherits, LATERAL (VALUES (inhparent, inhrelid), (inhrelid, inhparent)) x (oid, other)),
+
 -- Privileges ----------------------------------------------------------------------------------------------------------
 acls (kind, letter, classid, oid, schema, place, owner, acl, definer, name) AS (
   SELECT CASE relkind WHEN 'S' THEN 'sequence' ELSE 'table' END, CASE relkind WHEN 'S' THEN 's' ELSE 'r' END,
@@ -231,15 +253,13 @@ WHERE d.refclassid = 'pg_authid'::regclass AND (b.oid IS NOT NULL OR r.retired A
 GROUP BY 1, r.name, b.datname
 UNION ALL
 -- What somebody else can replace runs as whoever uses a table or view of the owner's.
-SELECT 'foreign code', jsonb_build_object('object', i.type || ' ' || i.identity, 'code', c.type || ' ' || c.identity, 'owner', r.name)
-FROM pg_shdepend s JOIN here ON here.oid = s.dbid JOIN roles r ON r.oid = s.refobjid AND r.judged AND s.deptype = 'o'
-  JOIN pg_depend d ON d.refclassid = s.classid AND d.refobjid = s.objid AND d.deptype = 'n', me, input,
-  pg_identify_object(s.classid, s.objid, 0) c, pg_identify_object(d.classid, d.objid, d.objsubid) i,
-  pg_identify_object_as_address(d.classid, d.objid, d.objsubid) a
-WHERE r.oid <> me.oid AND r.name <> input.d->>'owner' AND c.type IN ('function', 'aggregate', 'operator', 'type', 'view')
-  AND (s.classid, s.objid) NOT IN (SELECT classid, oid FROM contents)
-  AND (c.type <> 'type' OR s.objid IN (SELECT contypid FROM pg_constraint))  -- of types only the checks of domains run
-  AND EXISTS (SELECT FROM schemas n WHERE managed AND (a.object_names[1] = nspname OR starts_with(a.object_names[1], quote_ident(nspname) || '.')))
+SELECT 'foreign code', jsonb_build_object('object', i.type || ' ' || i.identity, 'code', c.type || ' ' || c.identity || u.how, 'owner', r.name)
+FROM uses u JOIN theirs s ON s.classid = u.refclassid AND s.oid = u.refobjid JOIN roles r ON r.oid = s.owner,
+  pg_identify_object(u.refclassid, u.refobjid, 0) c, pg_identify_object(u.classid, u.objid, u.objsubid) i,
+  pg_identify_object_as_address(u.classid, u.objid, u.objsubid) a
+WHERE (s.runs OR u.how <> '') AND (s.classid, s.oid) NOT IN (SELECT classid, oid FROM contents)
+  AND EXISTS (SELECT FROM schemas n, unnest(a.object_names[1:1] || CASE u.classid WHEN 'pg_cast'::regclass THEN a.object_args END) w
+    WHERE managed AND (w = nspname OR starts_with(w, quote_ident(nspname) || '.')))
 UNION ALL
 SELECT 'event trigger', jsonb_build_object('name', t.evtname, 'function', p.oid::regprocedure::text, 'owner', r.name)
 FROM pg_event_trigger t JOIN pg_proc p ON p.oid = t.evtfoid JOIN roles r ON r.oid = p.proowner, me

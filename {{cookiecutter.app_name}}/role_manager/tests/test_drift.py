@@ -146,6 +146,14 @@ DRIFT: dict[str, Wrong] = {
                 ("view", "CREATE VIEW outside.v AS SELECT 1 AS a", "CREATE VIEW app.through AS SELECT * FROM outside.v", "app.through; view outside.v", "DROP VIEW app.through"),
                 ("domain", "CREATE DOMAIN outside.d AS int CHECK (VALUE > 0)", "CREATE TABLE app.checked (d outside.d)", "table column app.checked.d; type outside.d", "DROP TABLE app.checked"),
                 ("aggregate", "CREATE FUNCTION outside.f(int, int) RETURNS int LANGUAGE sql AS 'SELECT 1'", "CREATE AGGREGATE app.summed(int) (sfunc = outside.f, stype = int)", "app.summed(integer); function outside.f", "DROP AGGREGATE app.summed(int)"),
+                ("array of a domain", "CREATE DOMAIN outside.d AS int CHECK (VALUE > 0)", "CREATE TABLE app.checked (d outside.d[])", "table column app.checked.d; type outside.d[]", "DROP TABLE app.checked"),
+                ("type that holds a domain", "CREATE DOMAIN outside.d AS int CHECK (VALUE > 0); CREATE TYPE outside.pair AS (d outside.d)", "CREATE TABLE app.checked (d outside.pair)", "table column app.checked.d; type outside.pair", "DROP TABLE app.checked"),
+                ("policy", "CREATE TABLE outside.t (a int); GRANT SELECT ON outside.t TO PUBLIC; CREATE POLICY p ON outside.t", "CREATE VIEW app.through AS SELECT * FROM outside.t", "app.through; table outside.t", "DROP VIEW app.through"),
+                ("function in a cast", "RESET ROLE; GRANT USAGE ON SCHEMA app TO outsider; SET ROLE outsider; CREATE FUNCTION outside.f(text) RETURNS app.mood LANGUAGE sql AS 'SELECT NULL::app.mood'", "CREATE CAST (text AS app.mood) WITH FUNCTION outside.f(text)", "cast (pg_catalog.text AS app.mood); function outside.f", "DROP CAST (text AS app.mood)"),
+                # Its triggers run as whoever deletes a row of the owner's.
+                ("foreign key", "SELECT", "CREATE TABLE app.keys (id int PRIMARY KEY); GRANT USAGE ON SCHEMA app TO outsider; GRANT REFERENCES ON app.keys TO outsider; SET ROLE outsider; CREATE TABLE outside.t (id int REFERENCES app.keys ON DELETE CASCADE)", "table app.keys; table outside.t (by its foreign key)", "DROP TABLE app.keys CASCADE"),
+                ("child", "SELECT", "CREATE TABLE app.family (id int); RESET ROLE; CREATE TABLE outside.t () INHERITS (app.family); ALTER TABLE outside.t OWNER TO outsider", "table app.family; table outside.t (by inheritance)", "DROP TABLE app.family CASCADE"),
+                ("parent", "SELECT", "CREATE TABLE app.part (id int); RESET ROLE; CREATE TABLE outside.t (id int) PARTITION BY LIST (id); ALTER TABLE outside.t ATTACH PARTITION app.part DEFAULT; ALTER TABLE outside.t OWNER TO outsider", "table app.part; table outside.t (by inheritance)", "DROP TABLE outside.t CASCADE"),
             )
         ),
         ("a superuser", "ALTER ROLE app SUPERUSER", "SUPERUSER", "ALTER ROLE app NOSUPERUSER"),
