@@ -17,6 +17,8 @@ LOCK := $(VENV)/bin/uv pip compile --quiet --universal --python-version 3.11 --g
 unexport PYTHONPATH PYTHONHOME PYTHONSAFEPATH PYTHONOPTIMIZE PYTHONWARNINGS VIRTUAL_ENV CDPATH GREP_OPTIONS
 unexport PIP_TARGET PIP_PREFIX PIP_ROOT PIP_REQUIRE_VIRTUALENV
 unexport GIT_DIR GIT_WORK_TREE GIT_INDEX_FILE GIT_COMMON_DIR GIT_OBJECT_DIRECTORY GIT_NAMESPACE GIT_PREFIX
+# Container images set it. Without compiled modules every command compiles all that it imports: a second each time.
+unexport PYTHONDONTWRITEBYTECODE
 export PIP_USER := 0
 export PYTHONUTF8 := 1
 

@@ -7,6 +7,7 @@ import os
 import re
 import shutil
 import subprocess
+import sys
 from pathlib import Path
 from types import ModuleType
 
@@ -19,6 +20,7 @@ def rendered_check() -> ModuleType:
     """ops/checks.py of the template, which is copied into renders as it is."""
     with pytest.MonkeyPatch.context() as patch:
         patch.syspath_prepend(template.RENDERED_ROOT)
+        patch.setattr(sys, "dont_write_bytecode", True)  # into what other tests render at this moment
         return importlib.import_module("ops.checks")
 
 

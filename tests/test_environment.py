@@ -29,6 +29,7 @@ BROUGHT = {
     "PIP_REQUIRE_VIRTUALENV": "1",
     "PIP_TARGET": "/nowhere",
     "PIP_USER": "1",
+    "PYTHONDONTWRITEBYTECODE": "1",
     "PYTHONHOME": "/nowhere",
     "PYTHONOPTIMIZE": "2",
     "PYTHONPATH": "/nowhere",

@@ -71,6 +71,7 @@ class Team:
         return {name: value for name, value in os.environ.items() if not name.startswith("GIT_")} | {
             "HOME": str(self.folder),
             "PYTHONPATH": str(template.RENDERED_ROOT),
+            "PYTHONDONTWRITEBYTECODE": "1",  # in the folder that other tests render
         }
 
     def run(
