@@ -3,14 +3,18 @@
 from __future__ import annotations
 
 import functools
+import hashlib
 import itertools
+import json
 import os
 import subprocess
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 from cookiecutter import utils
+from filelock import FileLock
 from hypothesis import settings
 from jinja2 import FileSystemBytecodeCache
 
@@ -50,6 +54,30 @@ def bake(cookies_session: Cookies, tmp_path_factory: pytest.TempPathFactory, wor
         yield baker
     changed = [str(project.options) for project in baker.changed()]
     assert not changed, f"a test wrote into the shared render of {changed}: use bake.copy"
+
+
+Once = Callable[[str, Callable[[Path], Any]], Any]
+
+
+@pytest.fixture(scope="session")
+def once(tmp_path_factory: pytest.TempPathFactory, worker_id: str) -> Once:
+    """What takes long and is the same for all workers: `once("name", make)`, where `make` gives JSON from a folder."""
+    base = tmp_path_factory.getbasetemp()
+    shared = (base if worker_id == "master" else base.parent) / "once"
+    shared.mkdir(exist_ok=True)
+
+    known: dict[str, Any] = {}
+
+    def made(name: str, make: Callable[[Path], Any]) -> Any:
+        if name not in known:
+            kept = shared / hashlib.sha256(name.encode()).hexdigest()[:16]
+            with FileLock(f"{kept}.lock"):
+                if not kept.exists():
+                    kept.write_text(json.dumps(make(tmp_path_factory.mktemp("once"))), encoding="utf-8")
+            known[name] = json.loads(kept.read_text(encoding="utf-8"))
+        return known[name]
+
+    return made
 
 
 @pytest.fixture(scope="session")

@@ -12,6 +12,10 @@ from pathlib import Path
 from types import ModuleType
 from typing import Any
 
+import pytest
+
+from tests.bakes import Project
+from tests.conftest import Once
 from tests.terraform import Terraform, copy_infra, mocked_provider
 from tools import template
 
@@ -38,7 +42,9 @@ def evaluator(module: str = "questions") -> ModuleType:
     root = str(template.RENDERED_ROOT)
     if root not in sys.path:
         sys.path.append(root)
-    return importlib.import_module(f"ops.rehearsal.iam.{module}")
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(sys, "dont_write_bytecode", True)  # into what other tests render at this moment
+        return importlib.import_module(f"ops.rehearsal.iam.{module}")
 
 
 @dataclass(frozen=True)
@@ -70,16 +76,22 @@ class Account:
     boundaries: dict[str, dict[str, Any]]
 
 
-def resources(terraform: Terraform, infra: Path, layer: str, answers: Path) -> list[dict[str, Any]]:
-    """The resources that a layer makes with these answers, as Terraform's JSON has them: type, name, index, values."""
-    folder = infra / layer
-    shutil.copy(answers, folder / "tests" / "answers.yaml")
+def resources(once: Once, project: Project, layer: str) -> list[dict[str, Any]]:
+    """The resources that a layer makes for a render, as Terraform's JSON has them: type, name, index, values."""
+    name = f"{layer} {sorted(project.options.items())}"
+    made: list[dict[str, Any]] = once(name, lambda work: _resources(project, layer, work))
+    return made
+
+
+def _resources(project: Project, layer: str, work: Path) -> list[dict[str, Any]]:
+    terraform = Terraform(work)
+    folder = copy_infra(project.path, work) / layer
+    shutil.copy(project.path / "project.yaml", folder / "tests" / "answers.yaml")
     test = folder / "tests" / "answers.tftest.hcl"
     command = "plan" if layer == "account" else "apply"
     test.write_text(mocked_provider(folder) + RUN % (command, VARIABLES.get(layer, "")), encoding="utf-8")
     terraform.must(folder, "init", "-backend=false")
     printed = terraform.must(folder, "test", "-json", "-verbose", "-filter=tests/answers.tftest.hcl")
-    test.unlink()
     events = [json.loads(line) for line in printed.splitlines()]
     if layer == "account":
         (plan,) = (event["test_plan"] for event in events if event.get("type") == "test_plan")
@@ -88,26 +100,24 @@ def resources(terraform: Terraform, infra: Path, layer: str, answers: Path) -> l
     return list(state["root_module"]["resources"])
 
 
-def documents(terraform: Terraform, repository: Path, work: Path) -> dict[str, dict[str, Any]]:
+def documents(once: Once, project: Project) -> dict[str, dict[str, Any]]:
     """Every policy of an identity and every boundary that a rendered repository has for dev, by where it stands."""
-    infra = copy_infra(repository, work)
     return {
         f"{layer} {found['address']}": json.loads(found["values"]["policy"])
         for layer in ("account", *VARIABLES)
-        if (infra / layer).is_dir()
-        for found in resources(terraform, infra, layer, repository / "project.yaml")
+        if (project.path / "infra" / layer).is_dir()
+        for found in resources(once, project, layer)
         if found["type"] in ("aws_iam_policy", "aws_iam_role_policy")
     }
 
 
-def account(terraform: Terraform, repository: Path, work: Path) -> Account:
+def account(once: Once, project: Project) -> Account:
     """The account layer of a rendered repository."""
-    infra = copy_infra(repository, work)
     roles: dict[str, Role] = {}
     documents: dict[str, dict[str, Any]] = {}
     boundaries: dict[str, dict[str, Any]] = {}
     attached: list[tuple[str, str]] = []
-    changes = resources(terraform, infra, "account", repository / "project.yaml")
+    changes = resources(once, project, "account")
     for change in changes:
         after = change["values"]
         key = str(change.get("index", ""))

@@ -16,8 +16,8 @@ from typing import Any
 import pytest
 
 from tests.bakes import Bake
+from tests.conftest import Once
 from tests.policies import documents, evaluator
-from tests.terraform import Terraform
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(900)]
 
@@ -25,7 +25,7 @@ Policies = dict[str, dict[str, Any]]
 
 
 @pytest.fixture(scope="session", params=["everything", "bare"])
-def policies(request: pytest.FixtureRequest, bake: Bake, tmp_path_factory: pytest.TempPathFactory) -> Policies:
+def policies(request: pytest.FixtureRequest, bake: Bake, once: Once) -> Policies:
     """The policies of two renders: with every component, and with none."""
     options = {
         "everything": {"app_name": "shop", "domain_name": "shop.example.com"},
@@ -36,10 +36,7 @@ def policies(request: pytest.FixtureRequest, bake: Bake, tmp_path_factory: pytes
             "aws_region": "cn-north-1",
         },
     }[request.param]
-    render = bake(**options)
-    return documents(
-        Terraform(tmp_path_factory.mktemp("terraform")), render.path, tmp_path_factory.mktemp(request.param)
-    )
+    return documents(once, bake(**options))
 
 
 def as_list(value: Any) -> list[Any]:

@@ -7,8 +7,8 @@ import re
 import pytest
 
 from tests.bakes import Bake
+from tests.conftest import Once
 from tests.policies import Account, Role, account, evaluator
-from tests.terraform import Terraform
 from tools import template
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(900)]
@@ -18,11 +18,9 @@ STATE = "arn:aws:s3:::shop-tfstate-123456789012-us-east-1/"
 
 
 @pytest.fixture(scope="session")
-def shop(bake: Bake, tmp_path_factory: pytest.TempPathFactory) -> Account:
+def shop(bake: Bake, once: Once) -> Account:
     """The application shop with dev, staging and prod, and every component."""
-    render = bake(app_name="shop", domain_name="shop.example.com")
-    terraform = Terraform(tmp_path_factory.mktemp("terraform"))
-    return account(terraform, render.path, tmp_path_factory.mktemp("policies"))
+    return account(once, bake(app_name="shop", domain_name="shop.example.com"))
 
 
 def arn(service: str, resource: str) -> str:
