@@ -457,11 +457,13 @@ def test_the_editable_file_uses_shapes_that_exist(bake: Bake, options: Options) 
 # --- The picture, the document and the Terraform
 
 
+@cache
 def source() -> dict[str, Any]:
     """The source of every picture."""
     return tomllib.loads((diagram.SOURCE / "architecture.toml").read_text(encoding="utf-8"))
 
 
+@cache
 def entries() -> dict[str, dict[str, Any]]:
     """Its groups and components by name."""
     return {entry["id"]: entry for entry in source()["group"] + source()["component"]}

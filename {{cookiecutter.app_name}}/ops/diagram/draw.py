@@ -10,6 +10,7 @@ uncompressed, with the AWS shapes that diagrams.net has built in, so that it nee
 
 from __future__ import annotations
 
+import functools
 import itertools
 import sys
 import tomllib
@@ -182,13 +183,19 @@ class Entry:
         return int(choose(self.table.get(key), self.options) or 0)
 
 
+@functools.cache
+def tables() -> dict[str, Any]:
+    """Return the source of every picture."""
+    return tomllib.loads((HERE / "architecture.toml").read_text(encoding="utf-8"))
+
+
 def load(answers: Mapping[str, Any], code: str = "..", document: str = f"{NAME}.md") -> Diagram:
     """Return the diagram for these answers. `code` and `document`: see Diagram.
 
     Raises KeyError for an answer that the source asks for and nobody gave.
     """
     options = options_of(answers)
-    source = tomllib.loads((HERE / "architecture.toml").read_text(encoding="utf-8"))
+    source = tables()
     groups = [group_of(Entry(table, options)) for table in source["group"]]
     components = [component_of(Entry(table, options)) for table in source["component"]]
     boxes = {box.id: box for box in groups + components if box is not None}
