@@ -178,7 +178,7 @@ class Database:
                 yield connection
             except (*CONNECTION_ERRORS, asyncpg.InterfaceError) as error:
                 # A transaction whose connection broke says no more than that; else it is the caller's mistake.
-                if isinstance(error, asyncpg.InterfaceError) and connection._con:  # None: it is closed.
+                if isinstance(error, asyncpg.InterfaceError) and not _closed(connection):
                     raise
                 # What broke this connection may have broken the others: none is used again.
                 await self._pool.expire_connections()
@@ -188,6 +188,14 @@ class Database:
                     await self._pool.release(connection, timeout=2)
         finally:
             self._turns.release()
+
+
+def _closed(connection: asyncpg.Connection) -> bool:
+    """Whether a connection of the pool broke: the pool may have taken it back by then, and it answers nothing."""
+    try:
+        return bool(connection.is_closed())
+    except asyncpg.InterfaceError:
+        return True
 
 
 database = Database()

@@ -110,8 +110,9 @@ resource "aws_vpc_endpoint" "interface" {
   subnet_ids          = [for zone in local.endpoint_zones : aws_subnet.private[zone].id]
   security_group_ids  = [local.security_group_ids[each.key]]
 
-  # For those who belong to this account only: stolen keys of another account cannot carry data out.
-  policy = data.aws_vpc_endpoint_service.this[each.key].vpc_endpoint_policy_supported ? jsonencode({
+  # For those who belong to this account only: stolen keys of another account cannot carry data out. Where AWS names services
+  # without telling more of them, as in GovCloud once, there is no telling.
+  policy = coalesce(data.aws_vpc_endpoint_service.this[each.key].vpc_endpoint_policy_supported, false) ? jsonencode({
     Version = "2012-10-17"
     Statement = [{
       Sid       = "OwnAccount"
