@@ -225,6 +225,16 @@ def _start(*arguments: str) -> tuple[subprocess.Popen[str], dict[str, Any]]:
     return process, json.loads(line)
 
 
+def test_a_server_that_offers_what_is_needed_is_preferred() -> None:
+    assert 15 in [found.version for found in installations(["plpgsql"])]
+    assert find_installation(extensions=["no such extension"]) == find_installation()
+    for offering in installations(["pg_trgm", "pgcrypto"]):  # a distribution's: the wheel's servers have neither
+        assert "pixeltable" not in str(offering.bin)
+        assert find_installation(offering.version, ["pg_trgm"]) == offering
+        with LocalPostgres(extensions=["pg_trgm"]) as server, server.superuser() as connection:
+            connection.run("CREATE EXTENSION pg_trgm")
+
+
 def test_a_server_that_is_not_here_is_named() -> None:
     with pytest.raises(ServerNotFoundError, match="was not found on this machine"):
         find_installation(9)

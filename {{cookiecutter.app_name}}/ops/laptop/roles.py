@@ -106,7 +106,10 @@ def of_dev() -> Iterator[str]:
     if found := running(data):
         yield found["dsn"]
         return
-    with LocalPostgres(data=data) as server:
+    declared = _read(ROOT / "project.yaml")
+    with LocalPostgres(
+        data=data, extensions=declared.get("extensions") or () if isinstance(declared, dict) else ()
+    ) as server:
         yield server.dsn()
 
 

@@ -122,16 +122,19 @@ def test_a_transaction_that_is_cut_is_unavailable(
     for name, value in own_environment.items():
         monkeypatch.setenv(name, value)
 
+    async def cut(database: Database, more: str) -> None:
+        async with database.connection() as connection, connection.transaction():
+            await connection.execute("SELECT 1")
+            await asyncio.to_thread(server.front.cut_all)
+            await asyncio.sleep(0.1)
+            await connection.execute(more)
+
     async def transactions() -> None:
         database = Database()
         async with database.running(DatabaseSettings()):
             for more in ("SELECT 1", ""):
                 with pytest.raises(Lost):
-                    async with database.connection() as connection, connection.transaction():
-                        await connection.execute("SELECT 1")
-                        await asyncio.to_thread(server.front.cut_all)
-                        await asyncio.sleep(0.1)
-                        await connection.execute(more)
+                    await cut(database, more)
             with pytest.raises(asyncpg.InterfaceError, match="expects 0 arguments"):  # the caller's mistake
                 await database.read("SELECT 1", 1)
             assert await database.read("SELECT 1")

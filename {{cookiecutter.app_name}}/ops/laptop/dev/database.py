@@ -19,6 +19,12 @@ from ops.laptop.postgres import LocalPostgres
 from ops.laptop.postgres.found import ServerNotFoundError, StartFailedError
 from ops.laptop.secret_file import NotUsableError
 
+LACKS = (
+    "Here runs PostgreSQL {version} of {bin}, which has no more extensions. Your distribution's, such as Debian's package postgresql, "
+    "has those of PostgreSQL itself and is preferred where they are needed; a database that is kept in ops/laptop/data has to go "
+    "before it is of another version."
+)
+
 
 def create_roles(server: LocalPostgres) -> None:
     """Have the role manager create the roles of project.yaml. Raises NotUsableError with its words."""
@@ -31,7 +37,10 @@ def create_roles(server: LocalPostgres) -> None:
         check=False,
     )
     if done.returncode != 0:
-        raise NotUsableError(f"The role manager failed:\n{done.stdout}{done.stderr}")
+        said = f"The role manager failed:\n{done.stdout}{done.stderr}"
+        if "this server does not offer it" in said:
+            said += f"\n{LACKS.format(version=server.version, bin=server.installation.bin)}"
+        raise NotUsableError(said)
 
 
 def variables(server: LocalPostgres, *, owner: bool = False) -> dict[str, str]:
@@ -65,6 +74,10 @@ def _declared() -> Any:
     return settings()["database_roles"]
 
 
+def _extensions() -> list[str]:
+    return list(_declared().get("extensions") or ())
+
+
 def migrate(server: LocalPostgres, environment: dict[str, str]) -> None:
     """Apply the migrations as the role that owns the schema. Raises NotUsableError below their words."""
     migrator = {**inherited(), **environment, **variables(server, owner=True)}
@@ -76,7 +89,7 @@ def migrate(server: LocalPostgres, environment: dict[str, str]) -> None:
 def provide(directory: Path | None, environment: dict[str, str]) -> Iterator[dict[str, str]]:
     """Yield where a database is that is ready for the service."""
     try:
-        with LocalPostgres(data=directory / "postgres" if directory else None) as server:
+        with LocalPostgres(data=directory / "postgres" if directory else None, extensions=_extensions()) as server:
             create_roles(server)
             migrate(server, environment)
             yield variables(server)
@@ -95,6 +108,7 @@ def main() -> int:
         host="0.0.0.0",  # noqa: S104 - other containers come to it
         port=5432,
         names=names,
+        extensions=_extensions(),
     ) as server:
         create_roles(server)
         ready.touch()

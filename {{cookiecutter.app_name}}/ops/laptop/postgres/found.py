@@ -11,7 +11,7 @@ import pwd
 import re
 import shutil
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -40,17 +40,27 @@ class Installation:
     bin: Path
 
 
-def installations() -> list[Installation]:
-    """Find the PostgreSQL servers on this machine, the preferred one of each major version, newest first."""
+def installations(extensions: Collection[str] = ()) -> list[Installation]:
+    """Find the PostgreSQL servers on this machine that offer these extensions.
+
+    The preferred one of each major version, newest first. The wheel's servers offer few extensions, a distribution's those of
+    PostgreSQL itself.
+    """
     found: dict[int, Installation] = {}
     for directory in _candidate_directories():
         if not (directory / "postgres").exists() or not (directory / "initdb").exists():
             continue
         match = re.search(r"\(PostgreSQL\) (\d+)", processes.run([directory / "postgres", "--version"]).out)
         if match:
-            version = int(match.group(1))
-            found.setdefault(version, Installation(version, directory.resolve()))
+            installation = Installation(int(match.group(1)), directory.resolve())
+            if not extensions or _offers(installation, extensions):
+                found.setdefault(installation.version, installation)
     return sorted(found.values(), key=lambda installation: -installation.version)
+
+
+def _offers(installation: Installation, extensions: Collection[str]) -> bool:
+    shared = Path(processes.run([installation.bin / "pg_config", "--sharedir"]).out.strip() or "/nonexistent")
+    return all((shared / "extension" / f"{name}.control").exists() for name in extensions)
 
 
 def _candidate_directories() -> Iterator[Path]:
@@ -72,15 +82,15 @@ def _candidate_directories() -> Iterator[Path]:
         yield from sorted(Path("/").glob(pattern), reverse=True)
 
 
-def find_installation(version: int | None = None) -> Installation:
-    """Return the server of a major version, or the newest there is.
+def find_installation(version: int | None = None, extensions: Collection[str] = ()) -> Installation:
+    """Return the server of a major version, or the newest there is; one that offers these extensions where there is one.
 
     Raises:
         ServerNotFoundError: with the versions that were found instead.
 
     """
     found = installations()
-    for installation in found:
+    for installation in [*(installations(extensions) if extensions else ()), *found]:
         if version in (None, installation.version):
             return installation
     have = ", ".join(str(installation.version) for installation in found) or "none"

@@ -15,7 +15,7 @@ import socket
 import subprocess
 import time
 import urllib.parse
-from collections.abc import Iterator, Sequence
+from collections.abc import Collection, Iterator, Sequence
 from pathlib import Path
 from types import TracebackType
 from typing import Any
@@ -58,6 +58,7 @@ class LocalPostgres:
         direct_tls: no front: PostgreSQL's own TLS, for measurements. Needs a server built with OpenSSL.
             Tokens are then NOT checked: any local process may log in as a member of ``rds_iam``.
         max_connections: PostgreSQL's setting.
+        extensions: names of those that it should offer; a server that does is preferred.
 
     Raises:
         ServerNotFoundError: there is no such server on this machine.
@@ -78,6 +79,7 @@ class LocalPostgres:
         region: str | None = None,
         direct_tls: bool = False,
         max_connections: int = 300,
+        extensions: Collection[str] = (),
     ) -> None:
         self.host = host
         self.port = port
@@ -94,7 +96,7 @@ class LocalPostgres:
         kept = self._wanted_data and reachable_data(self._wanted_data) / "data" / "PG_VERSION"
         if version is None and kept and kept.exists():
             version = int(kept.read_text(encoding="utf-8"))
-        self.installation = find_installation(version)
+        self.installation = find_installation(version, extensions)
         self.version = self.installation.version
 
     # What clients need.

@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any
 
 from moto.rds.models import DBCluster, RDSBackend
 
+from ops import answers
 from ops.rehearsal.simulator.moto_additions.gaps import gap, wraps
 
 if TYPE_CHECKING:
@@ -29,7 +30,8 @@ def install(world: World) -> None:
     servers: dict[str, Any] = {}
 
     def start(cluster: DBCluster) -> None:
-        majors = {found.version for found in postgres.installations()}
+        extensions = (answers.read(world.render / "project.yaml").get("database_roles") or {}).get("extensions") or ()
+        majors = {found.version for found in postgres.installations(extensions) or postgres.installations()}
         wanted = int(str(cluster.engine_version).partition(".")[0])
         secret = json.loads(cluster.master_user_secret.secret.secret_string or "{}")
         server = postgres.LocalPostgres(
@@ -38,6 +40,7 @@ def install(world: World) -> None:
             database=cluster.database_name or "postgres",
             master=cluster.master_username,
             region=world.region,
+            extensions=extensions,
         )
         try:
             server.start()

@@ -23,7 +23,10 @@ COMPARISONS = {
 _attributes: Any = Queue.attributes
 
 
-@gap("aws_sqs_queue", "`redrive_allow_policy` is dropped; SQS's own encryption stays on beside a key; blanks in `redrive_policy`")
+@gap(
+    "aws_sqs_queue",
+    "`redrive_allow_policy` is dropped; SQS's own encryption stays on beside a key; blanks in `redrive_policy`",
+)
 def attributes(queue: Queue) -> dict[str, Any]:
     found: dict[str, Any] = _attributes.fget(queue)
     if allowed := getattr(queue, "redrive_allow_policy", None):
