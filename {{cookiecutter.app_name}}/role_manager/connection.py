@@ -184,7 +184,8 @@ def _open(
             timeout=timeouts.connect,
             ssl_context=context,
             application_name="role-manager",
-            startup_params=dict(settings),
+            # Whatever the database or the role says: a name may have any letter.
+            startup_params={"client_encoding": "UTF8", **settings},
         )
     except (pg8000.native.Error, OSError) as error:
         raise _failure(error, server, user) from None

@@ -310,6 +310,16 @@ def test_the_masters_settings_change_nothing(database: Database, setting: str) -
         database.superuser(f"ALTER ROLE master RESET {setting.partition(' ')[0]}")
 
 
+def test_another_encoding_changes_nothing(newest_database: Database) -> None:
+    """Of the database, or what a role sets for itself: names have letters that it lacks."""
+    database, desired = newest_database, DESIRED | {"schemas": ["app", "\u0434\u0430\u043d\u043d\u044b\u0435"]}
+    database.superuser("ALTER DATABASE app SET client_encoding = 'LATIN1'")
+    assert database.apply(desired).result == "applied"
+    assert database.check(desired).result == "passed"
+    database.as_role("readonly", "ALTER ROLE readonly SET client_encoding = 'LATIN1'")
+    assert "client_encoding" in str(database.failed_check(desired).plan.changes)
+
+
 def test_the_servers_settings_change_nothing(newest_database: Database) -> None:
     """A parameter group may set what changes how names are written."""
     database = newest_database
