@@ -82,6 +82,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
     except (ConnectionFailedError, ServerNotFoundError, StartFailedError, NotUsableError, ValueError, OSError) as error:
         print(f"roles: {error}", file=sys.stderr)
         return 1
+    except KeyboardInterrupt:
+        print("\nInterrupted. The server takes back what was not committed; apply again is safe.", file=sys.stderr)
+        return 130
     answer = as_dict(report)
     print(json.dumps(answer, ensure_ascii=False, indent=2) if given.json else "\n".join(as_lines(answer)))
     code = _EXIT_CODES.get(report.result, 0)

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import json
 import os
+import signal
+import socket
 import subprocess
 import sys
 import urllib.parse
@@ -94,6 +96,18 @@ def test_wrong_dsns_are_explained_and_not_repeated(config: Path, dsn: str, words
     assert words in answer.stderr
     assert "s3cret" not in answer.stderr
     assert "Traceback" not in answer.stderr
+
+
+def test_an_interruption_is_one_line(config: Path) -> None:
+    with socket.create_server(("localhost", 0)) as silent:
+        dsn = f"postgresql://m@localhost:{silent.getsockname()[1]}/app?sslmode=disable"
+        command = [sys.executable, "-m", "ops.laptop.roles", "apply", "--dsn", dsn, "--config", str(config)]
+        with subprocess.Popen(command, stderr=subprocess.PIPE, text=True) as process:
+            with silent.accept()[0]:  # now it waits for an answer
+                process.send_signal(signal.SIGINT)
+                _, said = process.communicate(timeout=60)
+    assert (process.returncode, said.count("\n")) == (130, 2)
+    assert "Interrupted" in said
 
 
 def test_a_wrong_configuration_is_explained(tmp_path: Path) -> None:
