@@ -20,6 +20,9 @@ def read(path: Path) -> Any:
         for mapping in _mappings(document, set()):
             _refuse_repeated(mapping)
         return loader.construct_document(document)
+    except (ValueError, RecursionError) as error:
+        # 2026-13-01 is no date; nobody needs a thousand lists in each other.
+        raise yaml.YAMLError(str(error)) from error
     finally:
         loader.dispose()
 

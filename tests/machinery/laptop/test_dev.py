@@ -290,6 +290,10 @@ def test_an_alias_is_no_key_that_is_there_twice(tmp_path: Path) -> None:
     [
         ("  variables: {}", "  variables: { RETRIES: 5 }", "service.variables"),
         ("  variables: {}", "  variables: [RETRIES]", "service.variables"),
+        ("  variables: {}", "  variables: { 1: 'x' }", "service.variables"),
+        ("  variables: {}", "  variables: { 'A=B': 'x' }", "service.variables"),
+        ("  variables: {}", '  variables: { A: "x\\0" }', "service.variables"),
+        ("workers: {}", "workers: { 1: { command: [x] } }", "workers"),
         ("  secrets: []", "  secrets: API_KEY", "service.secrets"),
         ("  schemas: [app]", "  schemas: [pg_app]", "database_roles.schemas"),
     ],
@@ -303,6 +307,15 @@ def test_a_wrong_setting_is_named(copy: Path, old: str, new: str, key: str) -> N
     assert done.returncode == 1
     assert key in done.stderr
     assert "Traceback" not in done.stderr
+
+
+@pytest.mark.parametrize("value", ["2026-13-01", "9" * 5000, "[" * 5000 + "]" * 5000])
+def test_a_value_that_is_none_is_said(tmp_path: Path, value: str) -> None:
+    """What looks like a date, a number or a list, and cannot be one."""
+    file = tmp_path / "project.yaml"
+    file.write_text(f"owner: {value}\n", encoding="utf-8")
+    with pytest.raises(yaml.YAMLError):
+        answers.read(file)
 
 
 def test_a_migration_that_fails_is_said_last(copy: Path) -> None:

@@ -11,7 +11,7 @@ import contextlib
 import importlib
 import os
 import pkgutil
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -43,15 +43,16 @@ def settings() -> dict[str, Any]:
     except (yaml.YAMLError, UnicodeDecodeError) as error:
         raise secret_file.NotUsableError(f"project.yaml can't be read: {error}") from error
     project: dict[str, Any] = read if isinstance(read, dict) else {}
-    service, files = project.get("service") or {}, project.get("files") or {}
+    service, files, workers = (project.get(key) or {} for key in ("service", "files", "workers"))
     variables, secrets = (service.get(key) if isinstance(service, dict) else None for key in ("variables", "secrets"))
     sound = {
         "app_name": isinstance(project.get("app_name"), str),
         "aws_region": isinstance(project.get("aws_region"), str),
         "service": isinstance(service, dict),
-        "service.variables": not variables or (isinstance(variables, dict) and _all_text([*variables.values()])),
+        "service.variables": not variables
+        or (isinstance(variables, dict) and _all_names(variables, variables.values())),
         "service.secrets": not secrets or (isinstance(secrets, list) and _all_text(secrets)),
-        "workers": isinstance(project.get("workers") or {}, dict),
+        "workers": isinstance(workers, dict) and _all_names(workers),
         "files": isinstance(files, dict) and isinstance(files.get("max_megabytes", 0), int),
     }
     if wrong := [key for key, right in sound.items() if not right]:
@@ -61,8 +62,13 @@ def settings() -> dict[str, Any]:
     return project
 
 
-def _all_text(values: list[Any]) -> bool:
-    return all(isinstance(value, str) for value in values)
+def _all_text(values: Iterable[Any]) -> bool:
+    return all(isinstance(value, str) and "\0" not in value for value in values)
+
+
+def _all_names(names: Iterable[Any], values: Iterable[Any] = ()) -> bool:
+    """Whether a process can be given variables of these names, with these values."""
+    return _all_text([*names, *values]) and not any("=" in name for name in names)
 
 
 def of_this_laptop() -> dict[str, str]:
