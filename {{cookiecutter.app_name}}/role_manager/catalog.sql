@@ -234,8 +234,8 @@ SELECT 'setting', jsonb_build_object('role', coalesce(r.name, ''), 'database', c
     'value', substr(c, strpos(c, '=') + 1), 'mine', me.rolsuper OR has_parameter_privilege(split_part(c, '=', 1), 'SET')
       OR NOT EXISTS (SELECT FROM pg_settings p WHERE p.name = split_part(c, '=', 1) AND p.context <> 'user'))
 FROM pg_db_role_setting s LEFT JOIN roles r ON r.oid = s.setrole LEFT JOIN here d ON d.oid = s.setdatabase, unnest(setconfig) c, input, me
--- Those with a dot are of extensions, or nobody's.
-WHERE (s.setdatabase = 0 OR d.oid IS NOT NULL) AND (r.managed AND split_part(c, '=', 1) NOT LIKE '%.%' OR s.setrole = 0 AND input.d->'session_settings' ? split_part(c, '=', 1))
+-- Those with a dot are of extensions, or nobody's. What nobody can reset holds for one transaction, and changes no session.
+WHERE (s.setdatabase = 0 OR d.oid IS NOT NULL) AND 'NO_RESET' <> ALL (coalesce(pg_settings_get_flags(split_part(c, '=', 1)), '{}')) AND (r.managed AND split_part(c, '=', 1) NOT LIKE '%.%' OR s.setrole = 0 AND input.d->'session_settings' ? split_part(c, '=', 1))
 UNION ALL
 SELECT 'owned', jsonb_build_object('type', type, 'name', identity, 'schema', schema, 'owner', owner_name, 'inside', inside, 'taken', taken,
     'bulk', classid = 'pg_class'::regclass, 'runs', (SELECT coalesce(jsonb_agg(DISTINCT c.words), '[]') 

@@ -260,6 +260,17 @@ def test_a_reader_calls_no_definer_through_an_aggregate(trapped: Database) -> No
     assert "app.total" not in str(database.plan().plan)
 
 
+@pytest.mark.parametrize("setting", ["seed = 0.5", "transaction_read_only = on"])
+def test_what_cannot_be_reset_stops_nothing(database: Database, setting: str) -> None:
+    """Each role may set it for itself, and since 16 nobody takes it back. It changes nothing in a session."""
+    ready(database)
+    for role in ("app", "readonly"):
+        database.as_role(role, f"ALTER ROLE {role} SET {setting}")
+    database.apply()
+    assert database.check().result == "passed"
+    assert database.can("app", "INSERT INTO app.orders (note) VALUES ('x')")
+
+
 def test_a_changed_event_trigger_stops_everything(trapped: Database) -> None:
     """Whatever the master changes would run it: it is named, and nothing is done."""
     database = trapped
