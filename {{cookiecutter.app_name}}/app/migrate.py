@@ -40,6 +40,7 @@ def main(arguments: list[str]) -> int:
     folder = str(Path(__file__).with_name("migrations"))
     config.set_main_option("script_location", folder.replace("%", "%%"))  # It is no placeholder.
     config.set_main_option("file_template", "%%(rev)s")
+    config.set_main_option("revision_environment", "true")  # One that is written by hand gets its number too.
     try:
         line.run_cmd(config, options)
     except CommandError as error:

@@ -139,6 +139,14 @@ def test_a_migration_is_written_from_the_models(migrator: dict[str, str], server
             connection.run(f'DROP TABLE "{schema()}".surplus')
 
 
+def test_one_that_is_written_by_hand_has_a_number_too(migrator: dict[str, str], tmp_path: Path) -> None:
+    root = release(tmp_path)
+    count = len(list((root / "app" / "migrations" / "versions").glob("*.py")))
+    done = migrate(migrator, "revision", "-m", "fill the colours", root=root)
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert (root / "app" / "migrations" / "versions" / f"{count + 1:04}_fill_the_colours.py").exists()
+
+
 def test_a_rollback_past_a_migration(migrator: dict[str, str], server: LocalPostgres, tmp_path: Path) -> None:
     """The release before finds a database that is ahead of it: there is nothing to do, and nothing is undone."""
     newer = release(tmp_path / "newer", "0777_one", "0778_two")
