@@ -296,6 +296,7 @@ def test_an_alias_is_no_key_that_is_there_twice(tmp_path: Path) -> None:
         ("workers: {}", "workers: { 1: { command: [x] } }", "workers"),
         ("  secrets: []", "  secrets: API_KEY", "service.secrets"),
         ("  schemas: [app]", "  schemas: [pg_app]", "database_roles.schemas"),
+        ("profile: read-write", "profile: read-only", "database_roles.roles"),
     ],
 )
 def test_a_wrong_setting_is_named(copy: Path, old: str, new: str, key: str) -> None:
@@ -316,6 +317,14 @@ def test_a_value_that_is_none_is_said(tmp_path: Path, value: str) -> None:
     file.write_text(f"owner: {value}\n", encoding="utf-8")
     with pytest.raises(yaml.YAMLError):
         answers.read(file)
+
+
+def test_a_place_that_cannot_be_written_is_said(copy: Path) -> None:
+    data = copy / "ops" / "laptop" / "data"
+    data.write_text("no folder")  # As root one could write into a folder that is read-only.
+    done = within(copy, "-m", "ops.laptop.dev", "true")
+    assert (done.returncode, done.stderr.count("\n")) == (1, 1)
+    assert str(data) in done.stderr
 
 
 def test_a_migration_that_fails_is_said_last(copy: Path) -> None:

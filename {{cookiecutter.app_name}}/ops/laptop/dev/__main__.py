@@ -65,11 +65,11 @@ def main(command: list[str]) -> int:
         sys.stderr.write(f"{problem}\n")
         return 1
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(0))
-    DATA.mkdir(parents=True, exist_ok=True)
     try:
+        DATA.mkdir(parents=True, exist_ok=True)
         with contextlib.suppress(KeyboardInterrupt):
             return run(command, port)
-    except NotUsableError as error:
+    except (NotUsableError, OSError) as error:  # Or a full disk, a folder that is read-only, no such command.
         sys.stderr.write(f"{error}\n")
         return 1
     return 0

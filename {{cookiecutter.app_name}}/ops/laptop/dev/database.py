@@ -64,9 +64,13 @@ def schema() -> str:
 
 
 def user(*, owner: bool = False) -> str:
-    """Return the role to log in as, chosen as infra/service chooses it."""
+    """Return the role to log in as, chosen as infra/service chooses it. Raises NotUsableError where there is none."""
     roles = _declared()["roles"]
     names = [name for name, role in roles.items() if role["profile"] == ("owner" if owner else "read-write")]
+    if not names:
+        raise NotUsableError(
+            "project.yaml: database_roles.roles: none has the profile read-write, as the service's must."
+        )
     return "app" if "app" in names else str(names[0])
 
 
