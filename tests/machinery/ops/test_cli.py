@@ -60,13 +60,21 @@ def test_every_operator_target_is_tested() -> None:
     assert sorted(operator_targets()) == sorted(TARGETS)
 
 
+@pytest.fixture(scope="session")
+def commands(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A copy of ops/ for all tests of this process: Python compiles it once."""
+    folder = tmp_path_factory.mktemp("commands") / "ops"
+    shutil.copytree(ROOT / "ops", folder, ignore=shutil.ignore_patterns("tests", "__pycache__"))
+    return folder
+
+
 @pytest.fixture
-def make(project: Settings) -> Path:
+def make(project: Settings, commands: Path) -> Path:
     """The project with the Makefile, and this Python as its environment."""
     root = project.path.parent
     for name in ("Makefile", "requirements-dev.txt", "requirements-uv.txt"):
         shutil.copy(ROOT / name, root)
-    shutil.copytree(ROOT / "ops", root / "ops", ignore=shutil.ignore_patterns("tests", "__pycache__"))
+    (root / "ops").symlink_to(commands)
     (root / ".venv/bin").mkdir(parents=True)
     # A link would lose the packages: Python finds them beside the path it was called by.
     (root / ".venv/bin/python").write_text(f'#!/bin/sh\nexec "{sys.executable}" "$@"\n')
