@@ -169,28 +169,21 @@ def terraform_binary() -> str:
     return found
 
 
+# What infra/config gave, by all that it depends on: a command asks for the same environment in several places.
+_known: dict[tuple[object, ...], str] = {}
+
+
 def _evaluate(module: Path, variables: Mapping[str, str]) -> dict[str, Any]:
-    """The outputs of a module that has no resources. Nothing is written outside a temporary folder."""
+    """The outputs of a module that has no resources, for what its files and project.yaml are now."""
     terraform = terraform_binary()
-    with tempfile.TemporaryDirectory() as temporary:
-        plan = Path(temporary, "plan")
-        base = [terraform, f"-chdir={module}"]
-        options = [f"-var={name}={value}" for name, value in variables.items()]
-        inherited = {
-            name: value for name, value in os.environ.items() if not name.startswith(("TF_VAR_", "TF_CLI_ARGS"))
-        }
-        environment = inherited | {"TF_DATA_DIR": temporary, "TF_IN_AUTOMATION": "1"}
-        planned = processes.run(
-            [*base, "plan", "-json", "-input=false", "-lock=false", f"-out={plan}", *options],
-            environment=environment,
-        )
-        if not planned.ok:
-            raise WrongUse(_diagnostics(planned), next_step="Correct project.yaml, or the command's options.")
-        shown = processes.run([*base, "show", "-json", str(plan)], environment=environment)
-        if not shown.ok:
-            raise OpsError(f"infra/config could not be read: {_diagnostics(shown)}")
-        # A null output is left out of the planned values.
-        values = json.loads(shown.out)["planned_values"].get("outputs", {})
+    files = [module.parents[1] / "project.yaml", *sorted(module.iterdir())]
+    readable = [path for path in files if path.is_file() and os.access(path, os.R_OK)]
+    contents = tuple((path.relative_to(module.parents[1]), path.read_bytes()) for path in readable)
+    key = (terraform, tuple(sorted(variables.items())), contents)
+    if key not in _known:
+        _known[key] = _plan(terraform, module, variables)
+    # A null output is left out of the planned values.
+    values = json.loads(_known[key])["planned_values"].get("outputs", {})
     names = (
         "project",
         "environment",
@@ -210,6 +203,28 @@ def _evaluate(module: Path, variables: Mapping[str, str]) -> dict[str, Any]:
         "temporary",
     )
     return {name: values.get(name, {}).get("value") for name in names}
+
+
+def _plan(terraform: str, module: Path, variables: Mapping[str, str]) -> str:
+    """A plan of a module as JSON text. Nothing is written outside a temporary folder."""
+    with tempfile.TemporaryDirectory() as temporary:
+        plan = Path(temporary, "plan")
+        base = [terraform, f"-chdir={module}"]
+        options = [f"-var={name}={value}" for name, value in variables.items()]
+        inherited = {
+            name: value for name, value in os.environ.items() if not name.startswith(("TF_VAR_", "TF_CLI_ARGS"))
+        }
+        environment = processes.for_terraform(inherited) | {"TF_DATA_DIR": temporary, "TF_IN_AUTOMATION": "1"}
+        planned = processes.run(
+            [*base, "plan", "-json", "-input=false", "-lock=false", f"-out={plan}", *options],
+            environment=environment,
+        )
+        if not planned.ok:
+            raise WrongUse(_diagnostics(planned), next_step="Correct project.yaml, or the command's options.")
+        shown = processes.run([*base, "show", "-json", str(plan)], environment=environment)
+        if not shown.ok:
+            raise OpsError(f"infra/config could not be read: {_diagnostics(shown)}")
+        return shown.out
 
 
 def _diagnostics(process: processes.Finished) -> str:
