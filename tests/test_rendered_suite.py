@@ -23,14 +23,12 @@ pytestmark = [pytest.mark.slow, pytest.mark.long, pytest.mark.timeout(2400)]
 SOMEBODY = 65534 if os.geteuid() == 0 else os.geteuid()  # nobody: PostgreSQL wants a user who has a name
 
 
-def passes(project: Path, environment: dict[str, str], **account: Any) -> None:
+def passes(project: Path, environment: dict[str, str], *tests: str, **account: Any) -> None:
     """Set up, check and test a project, and see that nothing is left to commit; fail with all that was said."""
     failures = []
-    # make test asks the newest PostgreSQL alone.
-    every_server = ["test-app", "test-role-manager", "test-infra"]
-    for target in ("setup", "lint", *(every_server if (project / "role_manager").exists() else ["test"])):
+    for target in ("setup", "lint", *tests):
         result = subprocess.run(
-            ["make", "--no-print-directory", target],
+            ["make", "--no-print-directory", *target.split()],
             cwd=project,
             env=environment,
             stdin=subprocess.DEVNULL,
@@ -54,13 +52,18 @@ def start(project: Path) -> None:
     commit(project, "start")
 
 
-def test_setup_lint_and_test_pass_and_leave_nothing_to_commit(bake: Bake, tmp_path: Path) -> None:
+# test_terraform.py proves that its layers are those of the other render, which tests each of them. What a render's own
+# answers are read by is the account layer's tests.
+@pytest.mark.parametrize(
+    "tests", ["test LAYER=account", pytest.param("test", marks=pytest.mark.nightly)], ids=["account", "every-layer"]
+)
+def test_setup_lint_and_test_pass_and_leave_nothing_to_commit(bake: Bake, tmp_path: Path, tests: str) -> None:
     """As this user, without a database."""
     project = bake.copy(tmp_path / "project", **minimal())
     start(project.path)
     environment = {name: value for name, value in os.environ.items() if not name.startswith(("AWS_", "MAKE", "MFLAGS"))}
     environment["AWS_EC2_METADATA_DISABLED"] = "true"
-    passes(project.path, environment)
+    passes(project.path, environment, tests)
 
 
 @pytest.mark.nightly
@@ -119,4 +122,5 @@ def test_the_same_for_an_ordinary_user_on_a_machine_with_habits(bake: Bake, mach
         for path in (root, *root.rglob("*")):
             os.chown(path, SOMEBODY, SOMEBODY, follow_symlinks=False)
         account |= {"user": SOMEBODY, "group": SOMEBODY, "extra_groups": ()}
-    passes(project, environment, **account)
+    # `make test` asks the newest PostgreSQL alone.
+    passes(project, environment, "test-app", "test-role-manager", "test-infra", **account)

@@ -1,8 +1,8 @@
 """Terraform in every kind of render.
 
-Format, validation and each layer's own tests are `make test` of a rendered repository, which
-test_rendered_suite.py runs on two renders. Here: every other render has the Terraform of one of those
-two, byte for byte, and all of it plans with every kind of answers and gives names that fit AWS.
+Format, validation and each layer's own tests are `make test-infra` of a rendered repository, which
+test_rendered_suite.py runs on the default render. Here: every other render has the layers of that one,
+byte for byte, and all of it plans with every kind of answers and gives names that fit AWS.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ import pytest
 
 from hooks import pre_gen_project as rules
 from tests.bakes import Bake, Project, digest
-from tests.options import EVERY, MAIN, Options, every_option_set, label, minimal
+from tests.options import EVERY, MAIN, Options, every_option_set, label
 from tests.terraform import Terraform, copy_infra, layers, mocked_provider
 from tools import template
 from tools.names import NAMES
@@ -33,9 +33,21 @@ def terraform(tmp_path_factory: pytest.TempPathFactory) -> Terraform:
 
 
 @every_option_set
-def test_the_terraform_of_every_render_is_that_of_a_tested_one(bake: Bake, options: Options) -> None:
-    tested = {digest(bake(**tested_options).path / "infra") for tested_options in ({}, minimal())}
-    assert digest(bake(**options).path / "infra") in tested
+def test_every_layer_of_every_render_is_that_of_the_tested_one(bake: Bake, options: Options) -> None:
+    infra, tested = bake(**options).path / "infra", bake().path / "infra"
+    assert all(path.is_dir() for path in infra.iterdir())
+    known = {path.name: digest(path) for path in tested.iterdir()}
+    assert {path.name: digest(path) for path in infra.iterdir()}.items() <= known.items()
+
+
+def test_of_the_layers_tests_those_of_the_account_alone_read_a_render_s_own_answers(bake: Bake) -> None:
+    """test_rendered_suite.py runs them in the smallest render too."""
+    own = set()
+    for path in bake().path.glob("infra/*/tests/*.hcl"):
+        text = path.read_text(encoding="utf-8")
+        if "project_file" not in text or re.search(r"project_file\s*=\s*null", text):
+            own.add(path.parents[1].name)
+    assert own == {"account"}
 
 
 @pytest.mark.parametrize("layer", ["config", "account"])
