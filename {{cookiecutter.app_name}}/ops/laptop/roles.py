@@ -19,7 +19,7 @@ from typing import Any
 import yaml
 
 from ops import answers
-from ops.laptop.dev import DATA, ROOT, of_this_laptop
+from ops.laptop.dev import DATA, ROOT, extensions, of_this_laptop
 from ops.laptop.postgres import LocalPostgres, ServerNotFoundError, StartFailedError, running
 from ops.laptop.secret_file import NotUsableError
 from ops.roles import as_lines
@@ -109,10 +109,7 @@ def of_dev() -> Iterator[str]:
     if found := running(data):
         yield found["dsn"]
         return
-    declared = _read(ROOT / "project.yaml")
-    with LocalPostgres(
-        data=data, extensions=declared.get("extensions") or () if isinstance(declared, dict) else ()
-    ) as server:
+    with LocalPostgres(data=data, extensions=extensions()) as server:
         yield server.dsn()
 
 

@@ -102,10 +102,9 @@ def test_an_interruption_is_one_line(config: Path) -> None:
     with socket.create_server(("localhost", 0)) as silent:
         dsn = f"postgresql://m@localhost:{silent.getsockname()[1]}/app?sslmode=disable"
         command = [sys.executable, "-m", "ops.laptop.roles", "apply", "--dsn", dsn, "--config", str(config)]
-        with subprocess.Popen(command, stderr=subprocess.PIPE, text=True) as process:
-            with silent.accept()[0]:  # now it waits for an answer
-                process.send_signal(signal.SIGINT)
-                _, said = process.communicate(timeout=60)
+        with subprocess.Popen(command, stderr=subprocess.PIPE, text=True) as process, silent.accept()[0]:
+            process.send_signal(signal.SIGINT)  # it waits for an answer
+            _, said = process.communicate(timeout=60)
     assert (process.returncode, said.count("\n")) == (130, 2)
     assert "Interrupted" in said
 

@@ -62,6 +62,13 @@ def settings() -> dict[str, Any]:
     return project
 
 
+def extensions() -> list[str]:
+    """The database's extensions; none where the role manager, which comes after, will refuse what is declared."""
+    declared = settings().get("database_roles")
+    found = declared.get("extensions") if isinstance(declared, dict) else None
+    return [name for name in found if isinstance(name, str)] if isinstance(found, list) else []
+
+
 def _all_text(values: Iterable[Any]) -> bool:
     return all(isinstance(value, str) and "\0" not in value for value in values)
 

@@ -14,7 +14,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-from ops.laptop.dev import ROOT, inherited, settings
+from ops.laptop.dev import ROOT, extensions, inherited, settings
 from ops.laptop.postgres import LocalPostgres
 from ops.laptop.postgres.found import ServerNotFoundError, StartFailedError
 from ops.laptop.secret_file import NotUsableError
@@ -66,20 +66,15 @@ def schema() -> str:
 def user(*, owner: bool = False) -> str:
     """Return the role to log in as, chosen as infra/service chooses it. Raises NotUsableError where there is none."""
     roles = _declared()["roles"]
-    names = [name for name, role in roles.items() if role["profile"] == ("owner" if owner else "read-write")]
+    profile = "owner" if owner else "read-write"
+    names = [name for name, role in roles.items() if role["profile"] == profile]
     if not names:
-        raise NotUsableError(
-            "project.yaml: database_roles.roles: none has the profile read-write, as the service's must."
-        )
+        raise NotUsableError(f"project.yaml: database_roles.roles: none has the profile {profile}.")
     return "app" if "app" in names else str(names[0])
 
 
 def _declared() -> Any:
     return settings()["database_roles"]
-
-
-def _extensions() -> list[str]:
-    return list(_declared().get("extensions") or ())
 
 
 def migrate(server: LocalPostgres, environment: dict[str, str]) -> None:
@@ -93,7 +88,7 @@ def migrate(server: LocalPostgres, environment: dict[str, str]) -> None:
 def provide(directory: Path | None, environment: dict[str, str]) -> Iterator[dict[str, str]]:
     """Yield where a database is that is ready for the service."""
     try:
-        with LocalPostgres(data=directory / "postgres" if directory else None, extensions=_extensions()) as server:
+        with LocalPostgres(data=directory / "postgres" if directory else None, extensions=extensions()) as server:
             create_roles(server)
             migrate(server, environment)
             yield variables(server)
@@ -112,7 +107,7 @@ def main() -> int:
         host="0.0.0.0",  # noqa: S104 - other containers come to it
         port=5432,
         names=names,
-        extensions=_extensions(),
+        extensions=extensions(),
     ) as server:
         create_roles(server)
         ready.touch()
