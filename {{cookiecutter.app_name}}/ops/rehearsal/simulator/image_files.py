@@ -1,9 +1,11 @@
-"""What an image has of the repository: the files that its Dockerfile copies, and the environment that it sets."""
+"""What an image has of the repository: the files that its Dockerfile copies, the packages, and the environment."""
 
 from __future__ import annotations
 
 import re
 import shlex
+from contextlib import suppress
+from importlib import metadata
 from pathlib import Path
 
 
@@ -18,6 +20,18 @@ def image_environment(dockerfile: Path) -> dict[str, str]:
             variables[name] = value
     variables.pop("PATH", None)
     return variables
+
+
+def image_packages(render: Path) -> list[Path]:
+    """Return where on this machine the packages are that the Dockerfile installs."""
+    found = set()
+    for file in (render / "app").glob("requirements*.txt"):
+        for name in re.findall(r"(?m)^([\w.-]+)==", file.read_text(encoding="utf-8")):
+            with suppress(metadata.PackageNotFoundError):
+                package = metadata.distribution(name)
+                parts = {path.parts[0] for path in package.files or () if path.suffix == ".py"} - {".."}
+                found |= {Path(str(package.locate_file(part))) for part in parts}
+    return sorted(found)
 
 
 def image_files(render: Path) -> list[Path]:

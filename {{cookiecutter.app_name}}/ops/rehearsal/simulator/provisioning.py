@@ -12,6 +12,7 @@ import re
 import secrets
 import shutil
 import subprocess
+import sys
 import threading
 import time
 from collections.abc import Callable, Mapping
@@ -22,7 +23,7 @@ from botocore.exceptions import ClientError
 
 from ops.rehearsal.reachability import Place, Vpc
 from ops.rehearsal.simulator import aurora, identities
-from ops.rehearsal.simulator.image_files import image_files
+from ops.rehearsal.simulator.image_files import image_files, image_packages
 
 if TYPE_CHECKING:
     from ops.rehearsal.simulator.world import World
@@ -155,9 +156,17 @@ class Provisioning:
         render = self.world.render
         if self.world.image_files is not None:
             shutil.copytree(self.world.image_files, directory)
-            return directory
-        for file in image_files(render):
-            target = directory / file
-            target.parent.mkdir(parents=True, exist_ok=True)
-            shutil.copy(render / file, target)
+        else:
+            for file in image_files(render):
+                target = directory / file
+                target.parent.mkdir(parents=True, exist_ok=True)
+                shutil.copy(render / file, target)
+        # As the Dockerfile does: tasks may not write what they compile, and each would compile everything again.
+        packages = [] if self.images else image_packages(render)
+        subprocess.run(  # noqa: S603 - this Python, with folders of our own
+            [sys.executable, "-m", "compileall", "-q", directory, *packages],
+            stdin=subprocess.DEVNULL,
+            capture_output=True,
+            check=False,
+        )
         return directory
