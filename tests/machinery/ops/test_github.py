@@ -316,6 +316,24 @@ def test_drift_opens_updates_and_closes_one_issue(
     assert fake.changes[3][2] == {"state": "closed"}
 
 
+def test_the_sweep_keeps_the_preview_of_a_label_in_other_letters(
+    run: Callable[..., Result], repository: Path, fake: GitHub, name: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A repository that had a label Preview keeps it: the workflow takes it for ours, and so must the sweep."""
+    if "dev" not in load().environments:
+        pytest.skip("no previews without dev")
+    removed: list[str] = []
+    monkeypatch.setattr("ops.github.previews.workspaces", lambda *_: ["pr-1", "pr-2", "pr-3"])
+    monkeypatch.setattr("ops.github.previews._down", removed.append)
+    fake.answer(
+        f"repos/{name}/pulls?state=open",
+        [{"number": 1, "labels": [{"name": "Preview"}]}, {"number": 2, "labels": [{"name": "previews"}]}],
+    )
+    result = run("github-sweep")
+    assert result.exit_code == 0, result.exception
+    assert removed == ["pr-2", "pr-3"]
+
+
 def test_plans_that_could_not_be_made_are_drift_too(
     run: Callable[..., Result], repository: Path, fake: GitHub, name: str
 ) -> None:

@@ -5,6 +5,8 @@ from __future__ import annotations
 import re
 import subprocess
 import sys
+from collections.abc import Mapping
+from typing import Any
 
 import click
 
@@ -53,7 +55,7 @@ def sweep() -> None:
     """Remove previews whose pull request is closed or has lost its label."""
     project = load(PREVIEW_ENVIRONMENT)
     pulls = api(f"repos/{project.settings['github_repository']}/pulls?state=open")
-    wanted = {f"pr-{pull['number']}" for pull in pulls if LABEL in [label["name"] for label in pull["labels"]]}
+    wanted = {f"pr-{pull['number']}" for pull in pulls if _labelled(pull)}
     orphans = [workspace for workspace in workspaces(connect(project), project) if workspace not in wanted]
     failed = []
     for workspace in orphans:
@@ -65,6 +67,14 @@ def sweep() -> None:
     if failed:
         raise OpsError(f"Not removed: {', '.join(failed)}.", next_step="The reason stands above; repeat the job.")
     say(f"{len(orphans)} previews removed")
+
+
+def _labelled(pull: Mapping[str, Any]) -> bool:
+    """Whether a pull request has the label, in any letters: GitHub has one label of a name, and workflows ignore case.
+
+    https://docs.github.com/en/actions/reference/workflows-and-actions/expressions
+    """
+    return LABEL in [label["name"].lower() for label in pull["labels"]]
 
 
 def workspaces(aws: Aws, project: Project) -> list[str]:
