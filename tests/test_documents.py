@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import re
 import shlex
 from collections.abc import Iterator
@@ -359,6 +360,20 @@ def test_the_first_hour_has_every_step_once_and_in_order(bake: Bake, options: Op
     pushed = [number for number, line in enumerate(typed) if line == "git push"]
     assert len(pushed) == 1
     assert places[4] < pushed[0] < places[5]
+
+
+def test_the_first_hour_says_what_a_push_starts_and_how_one_person_alone_merges(bake: Bake) -> None:
+    """GitHub lets nobody approve a pull request of their own, and a rule holds for administrators too."""
+    project = bake()
+    document = Document(project.path, "docs/first-hour.md")
+    (green,) = re.findall(r"You see \*(\w+)\* turn green", document.text)
+    workflows = [path.read_text(encoding="utf-8") for path in (project.path / ".github/workflows").glob("*.yml")]
+    assert [green] == [re.findall("^name: (.+)$", text, re.MULTILINE)[0] for text in workflows if "\n  push:\n" in text]
+    rules = json.loads((project.path / ".github/rulesets/main.json").read_text(encoding="utf-8"))["rules"]
+    (reviews,) = [rule["parameters"] for rule in rules if rule["type"] == "pull_request"]
+    for name in ("required_approving_review_count", "require_last_push_approval"):
+        assert reviews[name]
+        assert f"`{name}`" in document.text
 
 
 @main_option_sets
