@@ -34,7 +34,7 @@ if isinstance(answer, dict) and "refuse" in answer:
     if not taken:
         sys.exit(f"gh: {{answer['says']}} (HTTP {{answer['refuse']}})")
     answer = {{}}
-printed = json.dumps([answer] if method == "GET" else answer)
+printed = json.dumps([answer] if "--slurp" in arguments else answer)
 # https://cli.github.com/manual/gh_help_environment
 coloured = os.environ.get("CLICOLOR_FORCE", "0") not in ("", "0") or os.environ.get("GH_FORCE_TTY")
 print(f"\\033[1;38m{{printed}}\\033[m" if coloured else printed)
@@ -61,6 +61,11 @@ class GitHub:
     def calls(self) -> list[list[Any]]:
         """[method, path, body] of every call."""
         return [json.loads(line)[:3] for line in (self.folder / "calls").read_text().splitlines()]
+
+    @property
+    def words(self) -> list[list[str]]:
+        """What every call was typed as."""
+        return [json.loads(line)[3] for line in (self.folder / "calls").read_text().splitlines()]
 
     @property
     def changes(self) -> list[list[Any]]:

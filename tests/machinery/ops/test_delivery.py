@@ -332,6 +332,10 @@ def test_a_newer_run_ends_older_ones_that_wait_for_the_same_environment(
     result = ops("github-supersede", "--env", "prod")
     assert result.code == 0, result.text
     assert [path for _, path, _ in delivery.github.changes] == [f"{place}/runs/4/cancel", f"{place}/runs/5/cancel"]
+    # All runs that CD ever had, page by page, are more calls than GitHub lets a repository's jobs have in an hour.
+    lists = [words for words in delivery.github.words if "cd.yml/runs?" in words[1]]
+    assert len(lists) == 2
+    assert all("--paginate" not in words for words in lists)
 
 
 @pytest.mark.parametrize(

@@ -65,11 +65,17 @@ def _meaning(status: int, said: str) -> str:
 
 
 def api(path: str, *, method: str = "GET", body: Mapping[str, Any] | None = None) -> Any:
-    """Call GitHub's REST API; lists are read to their last page."""
+    """Call GitHub's REST API; lists are read to their last page, but those of which `per_page` says how much is wanted.
+
+    All runs that a workflow ever had are hundreds of calls, and a repository's jobs have a thousand an hour.
+    https://docs.github.com/en/rest/using-the-rest-api/rate-limits-for-the-rest-api
+    """
     if body is not None:
         return json.loads(gh("api", path, "--method", method, "--input", "-", given=json.dumps(body)) or "null")
     if method != "GET":
         return json.loads(gh("api", path, "--method", method) or "null")
+    if "per_page=" in path:
+        return json.loads(gh("api", path))
     pages = json.loads(gh("api", path, "--paginate", "--slurp"))
     return [item for page in pages for item in page] if pages and isinstance(pages[0], list) else pages[0]
 
