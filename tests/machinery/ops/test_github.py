@@ -273,11 +273,16 @@ def test_one_comment_is_written_and_then_written_anew(
     run: Callable[..., Result], repository: Path, fake: GitHub, name: str
 ) -> None:
     left(CHANGED, SAME)
-    fake.answer(f"repos/{name}/issues/7/comments", [{"id": 1, "body": "somebody else's"}])
+    people = [
+        {"id": 1, "user": {"type": "User"}, "body": "somebody else's"},
+        {"id": 3, "user": {"type": "User"}, "body": f"{pulls.COMMENT_MARK}\nwhoever writes this can change it later"},
+        {"id": 4, "user": None, "body": f"{pulls.COMMENT_MARK}\nof somebody who is gone"},
+    ]
+    fake.answer(f"repos/{name}/issues/7/comments", people)
     assert run("github-comment", "--pull-request", "7").exit_code == 0
     fake.answer(
         f"repos/{name}/issues/7/comments",
-        [{"id": 1, "body": "other"}, {"id": 2, "body": fake.changes[0][2]["body"]}],
+        [*people, {"id": 2, "user": {"type": "Bot"}, "body": fake.changes[0][2]["body"]}],
     )
     assert run("github-comment", "--pull-request", "7").exit_code == 0
     assert [call[:2] for call in fake.changes] == [

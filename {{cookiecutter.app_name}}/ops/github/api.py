@@ -81,10 +81,13 @@ def api(path: str, *, method: str = "GET", body: Mapping[str, Any] | None = None
 
 
 def comment(repository: str, number: str, mark: str, text: str) -> None:
-    """Write a comment on a pull request, or write it anew where it was."""
+    """Write a comment on a pull request, or write it anew where it was.
+
+    A person's comment with the mark is not ours: whoever wrote it could change what stands there.
+    """
     body = {"body": f"{mark}\n{text}"}
     for old in api(f"repos/{repository}/issues/{number}/comments"):
-        if old["body"].startswith(mark):
+        if old["body"].startswith(mark) and (old["user"] or {}).get("type") == "Bot":
             api(f"repos/{repository}/issues/comments/{old['id']}", method="PATCH", body=body)
             return
     api(f"repos/{repository}/issues/{number}/comments", method="POST", body=body)
