@@ -318,6 +318,8 @@ def test_drift_opens_updates_and_closes_one_issue(
         ["PATCH", f"repos/{name}/issues/5"],
     ]
     assert "+ a.b" in fake.changes[0][2]["body"]
+    assert fake.changes[0][2]["labels"] == ["drift"]
+    assert "labels" not in fake.changes[1][2], "GitHub takes them for all, and those of a person are gone"
     assert fake.changes[3][2] == {"state": "closed"}
 
 

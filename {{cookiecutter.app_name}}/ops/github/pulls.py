@@ -64,10 +64,10 @@ def drift(result: str) -> None:
     text = plans.markdown(found)
     if missing:
         text = f"{missing} plans could not be made: see the run of the workflow Drift.\n\n{text}"
-    body = {"title": DRIFT_TITLE, "body": text, "labels": [DRIFT_LABEL]}
-    if open_issues:
-        api(f"repos/{repository}/issues/{open_issues[0]['number']}", method="PATCH", body=body)
+    if open_issues:  # its labels stay: those that are given take the place of all
+        api(f"repos/{repository}/issues/{open_issues[0]['number']}", method="PATCH", body={"body": text})
     else:
+        body = {"title": DRIFT_TITLE, "body": text, "labels": [DRIFT_LABEL]}
         api(f"repos/{repository}/issues", method="POST", body=body)
     say(f"drift in {', '.join(item.place for item in differs) or 'plans that could not be made'}")
 
