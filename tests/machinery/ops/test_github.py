@@ -563,6 +563,9 @@ def test_a_dependency_review_that_github_does_not_offer_passes_and_a_finding_doe
     compare = f"repos/{name}/dependency-graph/compare/a...b"
     fake.refuse(compare, 403, "Dependency review is not supported")
     assert run("github-dependencies", "--base", "a", "--head", "b").exit_code == 0
+    for says in ("API rate limit exceeded for installation", "You have exceeded a secondary rate limit"):
+        fake.refuse(compare, 403, says)
+        assert run("github-dependencies", "--base", "a", "--head", "b").exit_code == 1, "nobody looked"
     fake.answer(compare, [{"vulnerabilities": [{"severity": "high"}]}])
     assert run("github-dependencies", "--base", "a", "--head", "b").exit_code == 1
 

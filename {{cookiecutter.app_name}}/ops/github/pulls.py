@@ -83,7 +83,7 @@ def dependencies(base: str, head: str) -> None:
     try:
         api(f"repos/{repository}/dependency-graph/compare/{base}...{head}")
     except GitHubError as error:
-        if error.status in (403, 404):
+        if error.status in (403, 404) and "rate limit" not in error.message:
             text = "Not reviewed: GitHub offers that for a private repository with Code Security only."
             say(text)
             summarize(f"Dependencies: {text}")
