@@ -338,6 +338,17 @@ def test_a_newer_run_ends_older_ones_that_wait_for_the_same_environment(
     assert all("--paginate" not in words for words in lists)
 
 
+def test_an_attestation_is_verified_in_githubs_letters_and_not_those_that_were_typed(
+    delivery: Delivery, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """`gh attestation verify` compares the signer with what GitHub signed as it is: Acme is not acme."""
+    monkeypatch.setenv("GITHUB_REPOSITORY", "Acme/Shop")
+    assert delivery.review().code == 0
+    (words,) = [words for words in delivery.github.words if words[0] == "attestation"]
+    assert words[words.index("--repo") + 1] == "Acme/Shop"
+    assert words[words.index("--signer-workflow") + 1] == "Acme/Shop/.github/workflows/build.yml"
+
+
 @pytest.mark.parametrize(
     ("job", "status", "gives_way"),
     [

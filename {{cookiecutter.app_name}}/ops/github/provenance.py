@@ -23,7 +23,8 @@ def is_attested(project: Project, digest: str) -> bool:
 
 def _verify(project: Project, digest: str) -> str:
     """Why the attestation of an image does not hold; empty where it does."""
-    repository = str(project.settings["github_repository"])
+    # As GitHub writes it, which is what it signs and what gh compares letter by letter: github_repository was typed.
+    repository = os.environ.get("GITHUB_REPOSITORY") or str(project.settings["github_repository"])
     with tempfile.TemporaryDirectory() as temporary:
         images.write_login(connect(project), project, Path(temporary))
         try:
