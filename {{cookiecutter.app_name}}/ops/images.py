@@ -179,12 +179,13 @@ def resolve(aws: Aws, project: Project, text: str) -> Image:
         if candidate.startswith("sha256:") or re.fullmatch(r"[A-Za-z0-9_][A-Za-z0-9_.-]{0,127}", candidate):
             found = find(aws, project, candidate)
             if found:
-                return found
+                return _built_again(aws, project, candidate) or found
     images = newest(aws, project)
     if re.fullmatch(r"[0-9a-f]{7,39}", text):
         matching = [image for image in images if any(tag.startswith(text) for tag in image.tags)]
-        if len(matching) == 1:
-            return matching[0]
+        commits = {tag[:40] for image in matching for tag in image.tags if tag.startswith(text)}
+        if len(commits) == 1:
+            return _built_again(aws, project, commits.pop()) or matching[0]
     listed = "".join(f"\n  {image.digest}  {', '.join(image.tags) or '(no tag)'}" for image in images[:5])
     what = "digest" if text.startswith("sha256:") else "commit"
     raise WrongUse(
@@ -193,6 +194,14 @@ def resolve(aws: Aws, project: Project, text: str) -> Image:
         + (f" The newest are:{listed}" if listed else " It holds no image."),
         next_step="Build it with make up at that commit, or choose one that is there.",
     )
+
+
+def _built_again(aws: Aws, project: Project, commit: str) -> Image | None:
+    """The newest image that a job built of a commit under a tag of its run, because nothing vouched for the one there."""
+    if not re.fullmatch(r"[0-9a-f]{40}", commit):
+        return None
+    again = re.compile(rf"{commit}-\d+\.\d+")
+    return next((image for image in newest(aws, project) if any(map(again.fullmatch, image.tags))), None)
 
 
 def uri(project: Project) -> str:

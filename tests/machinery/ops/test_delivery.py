@@ -349,6 +349,20 @@ def test_an_attestation_is_verified_in_githubs_letters_and_not_those_that_were_t
     assert words[words.index("--signer-workflow") + 1] == "Acme/Shop/.github/workflows/build.yml"
 
 
+@pytest.mark.parametrize("length", [40, 8])
+def test_of_a_commit_that_a_job_built_again_that_image_is_deployed(delivery: Delivery, push: Any, length: int) -> None:
+    """The first one has the commit's tag for ever, and nothing vouches for it: its scan failed, or a person pushed it."""
+    commit = delivery.commits[0]
+    first, again, other = (f"sha256:{number * 64}" for number in "345")
+    push(commit, first)
+    push(f"{commit}-77.2", again)
+    push(f"{commit}-of-somebody", other)
+    delivery.github.answer("attested", [again])
+    reviewed = delivery.review(commit[:length])
+    assert reviewed.code == 0, reviewed.text
+    assert delivery.outputs["digest"] == again
+
+
 @pytest.mark.parametrize(
     ("job", "status", "gives_way"),
     [
