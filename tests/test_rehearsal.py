@@ -401,6 +401,41 @@ def edit(project: Project, file: str, old: str, new: str) -> None:
     (project.path / file).write_text(text.replace(old, new), encoding="utf-8")
 
 
+# What a team may have written into project.yaml a year later, each in the place of what it was made with.
+OWN = {
+    "  variables: {}": "  variables: { GREETING: 'hi', EMPTY: '' }",
+    "  secrets: []": "  secrets: [API_KEY, OTHER_KEY]",
+    "jobs: {}": """jobs:
+  clean-up:
+    command: [python, -m, app.jobs.heartbeat]
+    schedule: 'cron(30 3 * * ? *)'
+    time_zone: Europe/Berlin
+    timeout_minutes: 10
+    environments: [prod]
+  report: { command: [python, -m, app.jobs.heartbeat], schedule: rate(15 minutes), timeout_minutes: 5 }""",
+    "workers: {}": """workers:
+  mail: { command: [python, -m, app.worker, example], min_tasks: 0, max_tasks: 3 }
+  example: { command: [python, -m, app.worker, example], min_tasks: 2, max_receives: 3 }""",
+    "storage: 'none'": "storage: 's3'",
+    "files: {}": "files: { content_types: [image/png], max_megabytes: 20, expire_days: 30, old_version_days: 7 }",
+    "zones: 2\n      # Zones with": "zones: 3\n      # Zones with",
+    "min_capacity: 0\n      max_capacity: 2\n": "min_capacity: 1\n      max_capacity: 2\n",
+    "  retired: []": "    analyst: { profile: read-only, login: none }\n  retired: [old_report]",
+    "  schemas: [app]": "  schemas: [app, reporting]",
+    "min_tasks: 1\n      max_tasks: 2\n": "min_tasks: 2\n      max_tasks: 2\n",
+}
+
+
+@pytest.mark.nightly
+def test_what_a_team_has_of_its_own_is_rehearsed(bake: Bake, tmp_path: Path) -> None:
+    project = bake.copy(tmp_path / "project", environments="dev+prod", domain_name="shop.example.com")
+    for old, new in OWN.items():
+        edit(project, "project.yaml", old, new)
+    result = make(project, "rehearse")
+    assert result.returncode == 0, result.stdout[-20_000:]
+    assert "make secret: API_KEY, OTHER_KEY" in result.stdout
+
+
 @pytest.mark.nightly
 def test_what_an_edit_concerns_is_repeated_and_what_is_not_is_said(kept: Project) -> None:
     def again() -> str:
