@@ -14,6 +14,7 @@ import asyncpg  # type: ignore[import-untyped]
 import pytest
 
 from app.database import Database, DatabaseSettings, Lost
+from app.settings import read
 from app.tests.service import Answer, Service, free_port, running, wait_until
 from ops.laptop.dev.database import create_roles, migrate, user, variables
 from ops.laptop.postgres import Fault, LocalPostgres
@@ -131,7 +132,7 @@ def test_a_transaction_that_is_cut_is_unavailable(
 
     async def transactions() -> None:
         database = Database()
-        async with database.running(DatabaseSettings()):
+        async with database.running(read(DatabaseSettings)[0]):
             for more in ("SELECT 1", ""):
                 with pytest.raises(Lost):
                     await cut(database, more)

@@ -90,7 +90,8 @@ def find_installation(version: int | None = None, extensions: Collection[str] = 
 
     """
     found = installations()
-    for installation in [*(installations(extensions) if extensions else ()), *found]:
+    preferred = installations(extensions) if extensions else found
+    for installation in [*preferred, *found]:
         if version in (None, installation.version):
             return installation
     have = ", ".join(str(installation.version) for installation in found) or "none"
