@@ -62,9 +62,7 @@ def _first_network(run: Rehearsal) -> None:
 def _used(run: Rehearsal) -> None:
     use.launch(run, steps.jobs(run).apply)
     steps.status(run)
-    steps.prove_all(run)
-    steps.use_files(run)  # before a task of the service is ended
-    use.use(run)
+    _proved(run)
 
 
 def up_to(run: Rehearsal, name: str) -> None:
@@ -129,6 +127,7 @@ def after(run: Rehearsal, edited: Sequence[str]) -> None:
 
 def _proved(run: Rehearsal) -> None:
     steps.prove_all(run)
+    steps.use_files(run)  # before a task of the service is ended
     use.use(run)
 
 
