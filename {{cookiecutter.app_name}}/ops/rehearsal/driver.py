@@ -27,7 +27,6 @@ from botocore.exceptions import ClientError
 
 from ops import layers, project
 from ops.errors import OpsError
-from ops.project import Project
 from ops.rehearsal import edits, image, machine, sign_in
 from ops.rehearsal.attempts import Attempted
 from ops.rehearsal.claims.claim import Result
@@ -103,7 +102,6 @@ class Rehearsal:
         self.gave_up = threading.Event()  # a step failed: what waits beside it need not
         self._journal_read = 0
         self._journal_lock = threading.Lock()
-        self._evaluated: tuple[str, Project] | None = None
         self._keys: dict[Job, Keys] = {}
         self._signing = threading.Lock()
 
@@ -359,13 +357,10 @@ class Rehearsal:
 
     def platform(self) -> Platform:
         """Return the platform as it is now; nothing is remembered from an earlier one."""
-        text = self.file.read_text(encoding="utf-8")
-        if self._evaluated is None or self._evaluated[0] != text:
-            try:
-                self._evaluated = (text, project.load(self.environment, root=self.copy))
-            except OpsError as error:
-                raise FailedError(str(error)) from error
-        return Platform(self._evaluated[1], self.endpoint)
+        try:
+            return Platform(project.load(self.environment, root=self.copy), self.endpoint)
+        except OpsError as error:
+            raise FailedError(str(error)) from error
 
     def notes(self, name: str) -> list[dict[str, Any]]:
         """Return what the simulator wrote into one of the run's files, the oldest first."""
