@@ -46,6 +46,13 @@ def test_waiting_looks_at_least_once_and_gives_what_was_found() -> None:
     assert 0.05 <= time.monotonic() - began < 1
 
 
+def test_what_is_soon_there_is_soon_seen() -> None:
+    answers = iter([None, None, "now"])
+    began = time.monotonic()
+    assert waiting.until(lambda: next(answers), 60, every=30) == "now"
+    assert time.monotonic() - began < 10
+
+
 def test_what_a_look_raises_ends_the_waiting() -> None:
     def look() -> None:
         raise ValueError("gone")
