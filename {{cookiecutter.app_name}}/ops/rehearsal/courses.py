@@ -27,15 +27,10 @@ def everything(run: Rehearsal, *, keep: bool) -> None:
     steps.up(run)
 
     planned = threading.Event()
-
-    def plans() -> None:
-        steps.plan_again(run, run.layers())
-        planned.set()
-
     # Most of the attempts' time is the wait until IAM knows the tags of what they are made at.
     run.at_the_same_time(
         lambda: _used(run),
-        plans,
+        lambda: steps.plan_again(run, run.layers(), planned),
         lambda: steps.try_everything(run),
         lambda: steps.work(run),
         lambda: scheduled.prove(run, steps.jobs(run), planned),

@@ -31,7 +31,7 @@ def declared(run: Rehearsal) -> bool:
 def prove(run: Rehearsal, played: Jobs, planned: threading.Event) -> None:
     """See what becomes of both, run them by hand, and let others try; nothing where they are not declared.
 
-    What changes a schedule waits until the service is `planned`.
+    What changes a schedule waits until the service was `planned` again.
     """
     if not declared(run):
         return
@@ -162,7 +162,8 @@ def _dead_letter(run: Rehearsal, bar: Bar, keys: Keys) -> None:
         "FlexibleTimeWindow",
     )
     changed = {key: found[key] for key in (*kept, "State")}
-    scheduler.update_schedule(**changed, Target=found["Target"] | {"Input": json.dumps(target)})
+    soon = changed | {"ScheduleExpression": "rate(1 minute)"}
+    scheduler.update_schedule(**soon, Target=found["Target"] | {"Input": json.dumps(target)})
     _wait(
         run, "no run was kept that could not be started",
         lambda: any(note.get("dead_letter") == "sent" for note in run.notes("schedules")),

@@ -11,6 +11,7 @@ import contextlib
 import json
 import re
 import sys
+import threading
 from collections.abc import Iterable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
@@ -202,12 +203,14 @@ def change(run: Rehearsal) -> None:
             keys = run.sign_in(bar, jobs(run).apply)
         value = secret.store(run, image, keys)
 
-    def others() -> None:  # one after the other: each Terraform takes a gigabyte
-        for layer in (NETWORK, DATABASE):
-            if layer in run.layers():
-                apply(run, layer)
+    longest, *others = [layer for layer in (DATABASE, NETWORK) if layer in run.layers()]
 
-    run.at_the_same_time(lambda: deploy(run, image), others)
+    def rest() -> None:  # two at a time: each Terraform takes a gigabyte
+        deploy(run, image)
+        for layer in others:
+            apply(run, layer)
+
+    run.at_the_same_time(rest, lambda: apply(run, longest))
     prove_change(run, image, value)
 
 
@@ -286,8 +289,11 @@ def differences(run: Rehearsal) -> list[str]:
     return said
 
 
-def plan_again(run: Rehearsal, layers: Sequence[Layer]) -> None:
-    """Plan layers: nothing may be left to change, and with moto's gaps closed there is no exception."""
+def plan_again(run: Rehearsal, layers: Sequence[Layer], service_planned: threading.Event | None = None) -> None:
+    """Plan layers: nothing may be left to change, and with moto's gaps closed there is no exception.
+
+    The service comes first: what changes it waits for its plan, of which the event tells.
+    """
     with run.progress.step(f"plan again: {', '.join(layer.name for layer in layers)}") as bar:
         keys = run.sign_in(bar, jobs(run).plan)
 
@@ -296,9 +302,11 @@ def plan_again(run: Rehearsal, layers: Sequence[Layer]) -> None:
                 run.make(bar, "plan", f"LAYER={layer.name}", *_where(run, layer), "DRIFT=1", keys=keys)
             except FailedError as error:
                 raise FailedError(f"A second plan of {layer.name} is not empty. {error}") from error
+            if layer is SERVICE and service_planned:
+                service_planned.set()
 
         with ThreadPoolExecutor(2) as pool:  # a plan takes half a gigabyte
-            for done in [pool.submit(plan, layer) for layer in layers]:
+            for done in [pool.submit(plan, layer) for layer in reversed(layers)]:
                 done.result()
         bar.detail = f"{len(layers)} plans are empty"
 
