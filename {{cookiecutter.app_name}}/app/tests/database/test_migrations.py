@@ -118,22 +118,24 @@ def test_each_migration_follows_the_one_before() -> None:
     assert len(scripts(ROOT).get_heads()) == 1, "two branches: make one of them follow the other"
 
 
-def test_a_migration_is_written_from_the_models(migrator: dict[str, str], server: LocalPostgres) -> None:
+def test_a_migration_is_written_from_the_models(
+    migrator: dict[str, str], server: LocalPostgres, tmp_path: Path
+) -> None:
     """A table that the models do not have makes a migration that drops it."""
     assert migrate(migrator).returncode == 0
-    directory = ROOT / "app" / "migrations" / "versions"
+    here = release(tmp_path)
+    directory = here / "app" / "migrations" / "versions"
     before = set(directory.glob("*.py"))
     with server.superuser(server.database) as connection:
         connection.run(f'CREATE TABLE "{schema()}".surplus (id int)')
         connection.run(f'ALTER TABLE "{schema()}".surplus OWNER TO "{user(owner=True)}"')
     try:
-        done = migrate(migrator, "revision", "--autogenerate", "-m", "remove the surplus")
+        done = migrate(migrator, "revision", "--autogenerate", "-m", "remove the surplus", root=here)
         assert done.returncode == 0, done.stdout + done.stderr
         (written,) = set(directory.glob("*.py")) - before
         assert written.name == f"{len(before) + 1:04}_remove_the_surplus.py"
         assert 'op.drop_table("surplus")' in written.read_text().replace("'", '"')
         compile(written.read_text(), written.name, "exec")
-        written.unlink()
     finally:
         with server.superuser(server.database) as connection:
             connection.run(f'DROP TABLE "{schema()}".surplus')
