@@ -240,7 +240,8 @@ def versions(state: dict[str, Any], to: str | None, work: Path) -> tuple[Version
             next_step=f"Can you clone it yourself? If it moved, correct `template` in {RECORD}.",
         ) from error
     tags = git(clone, "tag", "--list", "v*", "--sort=-version:refname").split()
-    wanted = to or (tags[0] if tags else "HEAD")
+    releases = [tag for tag in tags if "-" not in tag]  # v1.0.0-rc1 is none
+    wanted = to or (releases[0] if releases else "HEAD")
     found = []
     for name, reference in (("old", str(state["commit"])), ("new", wanted)):
         try:
