@@ -10,6 +10,8 @@ PYTHON := python3
 VENV := .venv
 RUN := $(VENV)/bin/python
 CHECKED := hooks tools tests bench
+# uv installs and pins; its own pin is the render's.
+UV_PIN := {{cookiecutter.app_name}}/requirements-uv.txt
 LOCK := $(VENV)/bin/uv pip compile --quiet --universal --python-version 3.11 --generate-hashes --no-emit-index-url --no-header --no-annotate
 
 # What a person's shell, another Python or a git hook may have set, and these commands must not see. PYTHONUTF8: files are
@@ -129,6 +131,7 @@ $(VENV)/.project: requirements.txt
 	@$(VENV)/bin/pip install --quiet --disable-pip-version-check --require-hashes -r requirements.txt
 	@touch $@
 
-$(VENV)/.test: $(VENV)/.project requirements-test.txt
-	@$(VENV)/bin/pip install --quiet --disable-pip-version-check --require-hashes -r requirements-test.txt
+$(VENV)/.test: $(VENV)/.project requirements-test.txt $(UV_PIN)
+	@$(VENV)/bin/pip install --quiet --disable-pip-version-check --require-hashes -r '$(UV_PIN)'
+	@$(VENV)/bin/uv pip install --quiet --python $(RUN) --require-hashes -r requirements-test.txt
 	@touch $@
