@@ -15,7 +15,7 @@ import pytest
 
 from tests.bakes import Bake
 from tests.conftest import commit, git
-from tests.options import Options, label, minimal
+from tests.options import minimal
 from tests.test_environment import BROUGHT
 
 pytestmark = [pytest.mark.slow, pytest.mark.long, pytest.mark.timeout(2400)]
@@ -96,11 +96,14 @@ def machine() -> Iterator[Path]:
         yield Path(folder)
 
 
-@pytest.mark.parametrize("options", [{}], ids=label)
-def test_the_same_for_an_ordinary_user_on_a_machine_with_habits(bake: Bake, machine: Path, options: Options) -> None:
+# `make test` asks the newest PostgreSQL alone.
+@pytest.mark.parametrize(
+    "tests", ["test", pytest.param("test-role-manager", marks=pytest.mark.nightly)], ids=["all", "every-postgresql"]
+)
+def test_the_same_for_an_ordinary_user_on_a_machine_with_habits(bake: Bake, machine: Path, tests: str) -> None:
     """Under umask 077, in a folder with a space and a %, with other tools' variables; root becomes somebody else."""
     root = machine
-    project = bake.copy(root / "100 % of it's" / "my project", **options).path
+    project = bake.copy(root / "100 % of it's" / "my project").path
     start(project)
     for folder in ("home", "tmp"):
         (root / folder).mkdir()
@@ -122,5 +125,4 @@ def test_the_same_for_an_ordinary_user_on_a_machine_with_habits(bake: Bake, mach
         for path in (root, *root.rglob("*")):
             os.chown(path, SOMEBODY, SOMEBODY, follow_symlinks=False)
         account |= {"user": SOMEBODY, "group": SOMEBODY, "extra_groups": ()}
-    # `make test` asks the newest PostgreSQL alone.
-    passes(project, environment, "test-app", "test-role-manager", "test-infra", **account)
+    passes(project, environment, tests, **account)

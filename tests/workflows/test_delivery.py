@@ -101,17 +101,28 @@ def test_the_newest_merge_goes_to_prod_when_somebody_approves_it_and_as_it_was_p
     assert again.conclusion == "failure"
     assert "which is newer than this run's" in str(again)
     assert running(here) == built(here, newer.sha)
+
+
+@pytest.mark.nightly
+def test_a_run_is_repeated_and_a_commit_from_before_delivered_again(delivered: Delivered) -> None:
+    here = delivered(("prod",), **PROD)
+    repository = here.repository
+    older = merged(here, network(here, "one"))
+    repository.approve("prod")
+    newer = merged(here, network(here, "two"))
+    repository.approve("prod")
+    assert newer.conclusion == "success", str(newer)
     here.github.refused.clear()
     repository.rerun(newer)
     assert newer.job("prod / Deploy").status == "waiting", str(newer)
     repository.approve("prod")
     assert newer.conclusion == "success", str(newer)
     repository.git("branch", "kept", newer.sha)
-    repository.git("update-ref", "refs/heads/main", waiting.sha)
+    repository.git("update-ref", "refs/heads/main", older.sha)
     [back] = repository.dispatch("cd.yml", actor="eve")
     repository.approve("prod")
     assert back.conclusion == "success", str(back)
-    assert running(here) == built(here, waiting.sha)
+    assert running(here) == built(here, older.sha)
 
 
 def test_without_a_database_and_without_code_security_or_attestations(delivered: Delivered) -> None:
