@@ -1,6 +1,6 @@
 """Checks and tests every Terraform layer and module: `make test-infra`.
 
-Formatting, init, validate and `terraform test` (mocked provider, no account), then checkov, then the
+Formatting, init and `terraform test` (mocked provider, no account), which validates first, then checkov, then the
 controls that docs/security.md claims. All of it runs on a copy, so that nothing is left in the layers;
 a committed `.terraform.lock.hcl` is used.
 
@@ -133,14 +133,15 @@ def check_root(copy: Path, root: str, environment: dict[str, str]) -> str:
     """Validate and test one initialised layer or module; return a line that says what was done."""
     directory = copy / "infra" / root
     began = time.monotonic()
-    run([processes.TERRAFORM, "validate", "-no-color"], directory, environment)
-    done = "valid, no tests"
     if list(directory.glob("tests/*.tftest.hcl")) or list(directory.glob("*.tftest.hcl")):
         printed = run([processes.TERRAFORM, "test", "-no-color"], directory, environment)
         passed = re.search(r"(\d+) passed", printed)
         if passed is None or int(passed.group(1)) == 0:
             raise CheckError(f"terraform test ran nothing:\n{printed}")
         done = f"valid, {passed.group(1)} tests passed"
+    else:
+        run([processes.TERRAFORM, "validate", "-no-color"], directory, environment)
+        done = "valid, no tests"
     return f"{root}: {done} ({time.monotonic() - began:.0f} s)"
 
 
